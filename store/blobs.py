@@ -1,0 +1,54 @@
+"""Blobs: files named by the sha256 of their bytes. The same bytes are kept once and never change."""
+
+import hashlib
+from pathlib import Path
+
+from tamis.store.errors import BlobCorrupt, BlobNotFound
+from tamis.store.roots import Root
+
+
+class Blobs:
+    """Content-addressed files of one store, under `blobs/`."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+
+    def put(self, data: bytes | Path) -> str:
+        """Keep bytes, or the content of a file; returns their digest (64 hex characters). Repeating it is free."""
+        digest = digest_of(data)
+        if not self.exists(digest):
+            self._root.put_new(self._name(digest), data)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of a blob, verified against its digest.
+
+        Raises:
+            BlobNotFound: nothing of that digest is kept.
+            BlobCorrupt: the bytes on the medium changed.
+        """
+        data = self._root.get(self._name(digest))
+        if data is None:
+            raise BlobNotFound(f"No blob {digest} in {self._root.url}: it was removed, or belongs to another store.")
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise BlobCorrupt(
+                f"Blob {digest} in {self._root.url} holds other bytes than it was written with ({len(data)} bytes): "
+                "the medium damaged it or somebody edited it. Restore the file, or remove it and compute it again."
+            )
+        return data
+
+    def exists(self, digest: str) -> bool:
+        return self._root.exists(self._name(digest))
+
+    def _name(self, digest: str) -> str:
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise BlobNotFound(f"{digest!r} is no digest: 64 hex characters were expected.")
+        return f"blobs/{digest[:2]}/{digest}"
+
+
+def digest_of(data: bytes | Path) -> str:
+    """sha256 of bytes or of a file's content, in hex."""
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(data).hexdigest()

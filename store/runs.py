@@ -1,0 +1,255 @@
+"""Runs: executions that leave a model or numbers for samples, with their scores and loss history.
+
+A run's rows are events, appended and never changed: `running`, then `finished` or `failed`. Its state is the newest
+event, and `finished` is final. Scores become visible with the finished run; the losses of a training become visible
+epoch by epoch, each epoch whole.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from tamis.store.arrow import pc
+from tamis.store.errors import RunNotFound, SelectionError
+from tamis.store.keys import canonical
+from tamis.store.roots import Root
+from tamis.store.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
+
+RUNNING, FINISHED, FAILED = "running", "finished", "failed"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its newest event tells it."""
+
+    key: str
+    kind: str
+    dataset: str
+    model: str | None
+    config: dict[str, Any]
+    selection: str | None
+    status: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    blob: str | None = None
+    error: str | None = None
+
+
+class Runs:
+    """The runs of one store."""
+
+    def __init__(self, root: Root, tables: Tables) -> None:
+        self._root, self._tables = root, tables
+
+    def begin(
+        self,
+        *,
+        kind: str,
+        key: str,
+        dataset: str,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        selection: str | None = None,
+    ) -> Run:
+        """Say that a run is under way. A run that was killed is begun again under the same key.
+
+        Args:
+            kind: "train", "score", ...
+            key: the run's key, from `tamis.store.keys.key_of`.
+            dataset: "name@version".
+            model: the model's name.
+            config: plain JSON.
+            selection: key of the selection it trains on.
+        """
+        run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
+        self._event(run)
+        return run
+
+    def finish(
+        self,
+        key: str,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        seconds: Mapping[str, float] | None = None,
+        model: str | None = None,
+    ) -> Run:
+        """Make a run final and, with it, its scores visible. Only the first to finish a key is heard.
+
+        Args:
+            key: the run's key.
+            metrics: plain JSON.
+            seconds: what took how long, s.
+            model: digest of the blob that holds the trained model.
+        """
+        begun = self.get(key)
+        if begun.status == FINISHED:
+            return begun
+        run = Run(
+            key, begun.kind, begun.dataset, begun.model, begun.config, begun.selection, FINISHED, dict(metrics or {}),
+            dict(seconds or {}), model,
+        )  # fmt: skip
+
+        def publish() -> Run | None:
+            if self._tables.claimed("runs", f"finish:{key}"):
+                return self.get(key)
+            return run if self._event(run, {f"finish:{key}": 1}) else None
+
+        return until_claimed(publish, f"Finishing run {key}")
+
+    def fail(self, key: str, error: str) -> None:
+        """Record why a run ended without an answer; it may be begun again."""
+        begun = self.get(key)
+        if begun.status != FINISHED:
+            self._event(
+                Run(
+                    key,
+                    begun.kind,
+                    begun.dataset,
+                    begun.model,
+                    begun.config,
+                    begun.selection,
+                    FAILED,
+                    error=error,
+                )
+            )
+
+    def find(self, key: str) -> Run | None:
+        """The finished run of this key, or None."""
+        found = self._newest(run=key)
+        return found[0] if found and found[0].status == FINISHED else None
+
+    def get(self, key: str) -> Run:
+        """A run by its key, or by a part of it that begins no other.
+
+        Raises:
+            RunNotFound: none, or several, begin like that.
+        """
+        found = self._newest(run=key) or [r for r in self._newest() if len(key) >= 4 and r.key.startswith(key)]
+        if len(found) != 1:
+            near = ", ".join(r.key[:12] for r in found) if found else "none"
+            raise RunNotFound(
+                f"{key!r} names {len(found)} runs ({near}); give a run's key, or its first characters (4 or more)."
+            )
+        return found[0]
+
+    def all(self) -> list[Run]:
+        """Every run, the oldest first."""
+        return self._newest()
+
+    def put_scores(self, run: str, values: Mapping[str, npt.ArrayLike], samples: npt.ArrayLike) -> None:
+        """Keep the scores of a whole pass in one commit; they show once the run is finished.
+
+        Args:
+            run: the run's key.
+            values: {metric: [n] float}; NaN is kept as it is, and selections leave it out.
+            samples: [n] int64.
+        """
+        self.put_score_batches(run, iter([(values, samples)]))
+
+    def put_score_batches(self, run: str, batches: Iterator[tuple[Mapping[str, npt.ArrayLike], npt.ArrayLike]]) -> None:
+        """As `put_scores`, from batches: memory stays that of one batch."""
+        if self._tables.claimed("scores", f"scores:{run}"):
+            return
+        attempt = new_attempt()
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for values, samples in batches:
+                for metric, value in values.items():
+                    columns = {
+                        "run": run, "attempt": attempt, "metric": metric,
+                        "sample": np.asarray(samples, np.int64), "value": np.asarray(value, np.float64),
+                    }  # fmt: skip
+                    yield from rows_of("scores", columns, len(np.asarray(samples))).to_batches()
+
+        reader = pa.RecordBatchReader.from_batches(TABLES["scores"].schema, rows())
+        # Losing the claim means that another worker's whole pass is there: the same question, the same answer.
+        self._tables.append("scores", reader, claims={f"scores:{run}": 1})
+
+    def scores(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
+        """[count] the run's scores by sample.
+
+        Raises:
+            RunNotFound: the run is not finished, or has no such metric.
+        """
+        if self.find(run) is None:
+            raise RunNotFound(f"Run {run} is not finished: its scores cannot be read yet. Score again to finish it.")
+        rows = self._tables.open("scores").to_pyarrow_dataset(partitions=[("run", "=", run)]).to_table(
+            columns=["metric", "sample", "value"]
+        )  # fmt: skip
+        metrics = sorted(set(rows["metric"].unique().to_pylist()))
+        if metric not in metrics:
+            raise RunNotFound(f"Run {run} has no metric {metric!r}; it has: {', '.join(metrics) or 'none'}.")
+        rows = rows.filter(pc.equal(rows["metric"], metric))
+        values = np.full(count, np.nan)
+        sample = np.asarray(rows["sample"])
+        if len(sample) != count or (np.sort(sample) != np.arange(count)).any():
+            raise SelectionError(
+                f"Run {run} has {len(sample)} scores of {metric!r} where the dataset has {count} samples: it scored "
+                "another version. Score this version (only what is new is computed)."
+            )
+        values[sample] = np.asarray(rows["value"])
+        return values
+
+    def put_losses(
+        self,
+        run: str,
+        epoch: int,
+        sample: npt.ArrayLike,
+        loss: npt.ArrayLike,
+        loss_epoch: int | npt.ArrayLike,
+        probability: npt.ArrayLike | None = None,
+        selected: npt.ArrayLike | None = None,
+    ) -> None:
+        """Keep one epoch of loss history, in place of what an earlier try at the same epoch left.
+
+        Args:
+            run: the run's key.
+            epoch: the epoch.
+            sample: [n] int64.
+            loss: [n] float.
+            loss_epoch: the epoch whose weights computed the loss; one number, or [n].
+            probability: [n] of being chosen for the backward pass.
+            selected: [n] whether it was.
+        """
+        samples = np.asarray(sample, np.int64)
+        columns: dict[str, Any] = {
+            "run": run,
+            "epoch": epoch,
+            "sample": samples,
+            "loss": np.asarray(loss, np.float32),
+        }
+        columns["loss_epoch"] = loss_epoch if isinstance(loss_epoch, int) else np.asarray(loss_epoch, np.int32)
+        columns["probability"] = None if probability is None else np.asarray(probability, np.float32)
+        columns["selected"] = None if selected is None else np.asarray(selected, np.bool_)
+        self._tables.replace("losses", f"run = '{run}' and epoch = {epoch}", rows_of("losses", columns, len(samples)))
+
+    def _event(self, run: Run, claims: Mapping[str, int] | None = None) -> bool:
+        columns = {
+            "run": run.key, "kind": run.kind, "dataset": run.dataset, "model": run.model,
+            "config": canonical(run.config), "selection": run.selection, "status": run.status,
+            "metrics": canonical(run.metrics),
+            "seconds": canonical(run.seconds), "blob": run.blob, "error": run.error,
+            "code": metadata.version("tamis"), "updated": now(),
+        }  # fmt: skip
+        return self._tables.append("runs", rows_of("runs", columns, 1), claims)
+
+    def _newest(self, **equal: str) -> list[Run]:
+        rows = self._tables.read("runs", **equal).sort_by("updated").to_pylist()
+        state: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            there = state.get(row["run"])
+            if there is None or there["status"] != FINISHED:
+                state[row["run"]] = row
+        return [_run(row) for row in state.values()]
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    return Run(
+        row["run"], row["kind"], row["dataset"], row["model"], json.loads(row["config"]), row["selection"],
+        row["status"], json.loads(row["metrics"]), json.loads(row["seconds"]), row["blob"], row["error"],
+    )  # fmt: skip

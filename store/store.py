@@ -1,0 +1,124 @@
+"""One store: a root with a format mark, its tables, its blobs, and SQL over all of it."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from tamis.store.blobs import Blobs
+from tamis.store.datasets import Datasets
+from tamis.store.errors import StoreExists, StoreFormatError, StoreNotFound
+from tamis.store.roots import Root
+from tamis.store.runs import Runs
+from tamis.store.selections import Selections
+from tamis.store.tables import At, Tables
+
+if TYPE_CHECKING:
+    import duckdb
+
+FORMAT = 1
+_MARK = "tamis.json"
+
+
+class Store:
+    """Everything that is kept, under one root.
+
+    Open one with `Store.open`, make one with `Store.create`. A Store holds no connection and no lock: any number may be
+    open on the same root, in any number of processes.
+
+    Attributes:
+        root: the files.
+        blobs: content-addressed files.
+        datasets: indexed shards.
+        runs: runs, scores, loss history.
+        selections: what was chosen.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self.tables = Tables(root)
+        self.blobs = Blobs(root)
+        self.datasets = Datasets(root, self.tables)
+        self.runs = Runs(root, self.tables)
+        self.selections = Selections(root, self.tables)
+
+    @classmethod
+    def create(cls, where: str | os.PathLike[str], options: dict[str, str] | None = None) -> "Store":
+        """Make a store at a folder or an object-store URL. The mark goes last: a killed `create` can be repeated.
+
+        Raises:
+            StoreExists: a store is there already.
+        """
+        root = Root(where, options)
+        if root.path is not None and root.path.exists() and not root.path.is_dir():
+            raise StoreExists(f"{root.url} is a file: a store needs a folder of its own. Choose another place.")
+        if root.get(_MARK) is not None:
+            raise StoreExists(f"{root.url} is a store already: open it, or choose another folder.")
+        root.prepare()
+        store = cls(root)
+        store.tables.create()
+        root.put_new(_MARK, json.dumps({"format": FORMAT}).encode() + b"\n")
+        return store
+
+    @classmethod
+    def open(cls, where: str | os.PathLike[str], options: dict[str, str] | None = None) -> "Store":
+        """Open the store that is there.
+
+        Raises:
+            StoreNotFound: there is none.
+            StoreFormatError: it was written in another format.
+        """
+        root = Root(where, options)
+        mark = root.get(_MARK)
+        if mark is None:
+            raise StoreNotFound(f"No store at {root.url}. Make one with: tamis --store {root.url} init")
+        _check_format(mark, root.url)
+        return cls(root)
+
+    @classmethod
+    def open_or_create(cls, where: str | os.PathLike[str], options: dict[str, str] | None = None) -> "Store":
+        """Open the store, or make it where there is none."""
+        try:
+            return cls.open(where, options)
+        except StoreNotFound:
+            pass
+        try:
+            return cls.create(where, options)
+        except StoreExists:
+            return cls.open(where, options)  # somebody made it meanwhile; a plain file is refused here
+
+    def sql(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None
+    ) -> "duckdb.DuckDBPyRelation":
+        """A read-only query over the store's views; see `tamis.store.sql`."""
+        from tamis.store.sql import connect, relation
+
+        return relation(connect(self.tables, self.root, at), query, params)
+
+    def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None) -> pa.Table:
+        """As `sql`, with the whole answer as an Arrow table."""
+        from tamis.store.sql import fetch
+
+        return fetch(self.sql(query, params, at=at))
+
+    def __repr__(self) -> str:
+        return f"Store({self.root.url!r})"
+
+
+def _check_format(mark: bytes, url: str) -> None:
+    try:
+        found = json.loads(mark)["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreFormatError(
+            f'{url}/{_MARK} is damaged: {mark[:60]!r}. It should read {{"format": {FORMAT}}}.'
+        ) from error
+    if found != FORMAT:
+        raise StoreFormatError(
+            f"{url} is a store of format {found}; this tamis reads format {FORMAT}. "
+            + (
+                "Upgrade tamis."
+                if isinstance(found, int) and found > FORMAT
+                else "Open it with the tamis that wrote it."
+            )
+        )

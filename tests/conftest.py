@@ -1,0 +1,28 @@
+"""Shared by all tests: real digits in real shards, and stores in folders of their own."""
+
+from pathlib import Path
+
+import pytest
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.packing import pack_digits
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """scikit-learn's digits as shards: {"train": 5 tars, 1,497 samples; "test": 1 tar, 300 samples}. Do not write."""
+    folder = tmp_path_factory.mktemp("digits")
+    return {"train": pack_digits(folder / "train"), "test": pack_digits(folder / "test", test=True)}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store.create(tmp_path / "store")
+
+
+@pytest.fixture
+def dataset(store: Store, digits: dict[str, list[Path]]) -> Dataset:
+    """The training digits as digits@1 of `store`."""
+    return store.datasets.add("digits", digits["train"])
