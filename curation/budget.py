@@ -14,6 +14,7 @@ from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tamis.curation.errors import BudgetError
 
 _ALLOWED = "a percentage ('40%'), a fraction up to 1.0 (0.4), or a count of samples (1000)"

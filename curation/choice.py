@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tamis.curation.errors import CurationError
 
 _Array = TypeVar("_Array", bound=NDArray[Any])
@@ -29,9 +30,9 @@ class Inputs:
     """
 
     n: int
-    labels_N: NDArray[np.int64] | None = None  # noqa: N815 -- the suffix is the shape
-    scores_MN: NDArray[np.float64] | None = None  # noqa: N815
-    correct_MN: NDArray[np.bool_] | None = None  # noqa: N815
+    labels_N: NDArray[np.int64] | None = None
+    scores_MN: NDArray[np.float64] | None = None
+    correct_MN: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -28,6 +28,7 @@ Legend: N samples, k chosen samples.
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tamis.curation.budget import check_count
 from tamis.curation.choice import Choice, Inputs
 from tamis.curation.errors import CurationError

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from tamis.curation.budget import check_count, proportional_quotas
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
 

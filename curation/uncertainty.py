@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tamis.curation.budget import check_count
 from tamis.curation.choice import Choice, Inputs
 from tamis.curation.errors import BudgetError, CurationError

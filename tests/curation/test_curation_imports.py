@@ -1,0 +1,17 @@
+"""The package stands on NumPy and torch, and listing its methods does not wait for torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "torchvision", "prefect", "pyarrow", "duckdb", "deltalake", "obstore", "pydantic", "webdataset"}
+
+
+@pytest.mark.parametrize(
+    "module", ["tamis.curation", "tamis.curation.methods", "tamis.curation.uncertainty", "tamis.curation.ranking"]
+)
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert not HEAVY & set(loaded.split())
