@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.store.arrow import pc
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardChanged, ShardError, TamisError
 from tamis.store.keys import check_name, key_of, split_ref

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
+
 from tamis.store.errors import StoreFull, TamisError, is_full
 
 SCHEMES = ("s3", "gs", "az")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.store.arrow import pc
 from tamis.store.errors import RunNotFound, SelectionError
 from tamis.store.keys import canonical

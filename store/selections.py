@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.store.arrow import pc
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, SelectionNotFound

@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+
 from tamis.store.arrow import pc
 from tamis.store.errors import QueryError, QueryRefused
 from tamis.store.roots import Root

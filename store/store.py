@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+
 from tamis.store.blobs import Blobs
 from tamis.store.datasets import Datasets
 from tamis.store.errors import StoreExists, StoreFormatError, StoreNotFound

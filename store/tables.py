@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
 from tamis.store.arrow import pc
 from tamis.store.errors import QueryError, StoreFormatError, WriteConflict
 from tamis.store.roots import Root, reporting_full

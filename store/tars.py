@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from tamis.store.arrow import pc
 from tamis.store.errors import ShardChanged, ShardError
 

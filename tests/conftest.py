@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.packing import pack_digits
+
+
+# How long a case takes on a busy machine says nothing about it.
+settings.register_profile("tamis", deadline=None)
+settings.load_profile("tamis")
 
 
 @pytest.fixture(scope="session")

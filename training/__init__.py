@@ -1,0 +1,52 @@
+"""tamis.training: models, the loop that trains them from chosen samples, and the signals they give.
+
+Names are loaded when they are first used, so `import tamis.training` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tamis.training.job import TrainConfig as TrainConfig
+    from tamis.training.job import TrainResult as TrainResult
+    from tamis.training.job import train as train
+    from tamis.training.loop import evaluate as evaluate
+    from tamis.training.models import build_model as build_model
+    from tamis.training.signals import load_model as load_model
+    from tamis.training.signals import predict as predict
+    from tamis.training.signals import score_shard as score_shard
+    from tamis.training.stream import SelectionStream as SelectionStream
+
+_WHERE = {
+    "SelectionStream": "stream",
+    "TrainConfig": "job",
+    "TrainResult": "job",
+    "build_model": "models",
+    "evaluate": "loop",
+    "load_model": "signals",
+    "predict": "signals",
+    "score_shard": "signals",
+    "train": "job",
+}
+
+__all__ = [  # the keys of _WHERE; type checkers want them written out
+    "SelectionStream",
+    "TrainConfig",
+    "TrainResult",
+    "build_model",
+    "evaluate",
+    "load_model",
+    "predict",
+    "score_shard",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"tamis.training has no {name!r}; it has: {', '.join(__all__)}.")
+    return getattr(import_module(f"tamis.training.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
