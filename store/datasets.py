@@ -159,10 +159,7 @@ class Dataset:
         return [p for p in _in_threads(_problem, self.shards, progress) if p is not None]
 
     def _rows(self, columns: list[str]) -> pa.Table:
-        parts = self._tables.open("samples").to_pyarrow_dataset(
-            partitions=[("dataset", "=", self.name), ("attempt", "in", list(self._attempts))]
-        )
-        rows = parts.to_table(columns=["sample", *columns])
+        rows = self._tables.read("samples", None, ["sample", *columns], dataset=self.name, attempt=self._attempts)
         order = np.asarray(rows["sample"])
         if (np.diff(order) != 1).any():
             rows = rows.take(pa.array(np.argsort(order)))
@@ -264,10 +261,7 @@ class Datasets:
     def _load(self, heads: list[dict[str, object]]) -> Dataset:
         head = heads[-1]
         name, attempts = str(head["dataset"]), tuple(str(h["attempt"]) for h in heads)
-        parts = self._tables.open("shards").to_pyarrow_dataset(
-            partitions=[("dataset", "=", name), ("attempt", "in", list(attempts))]
-        )
-        rows = parts.to_table().sort_by("shard").to_pylist()
+        rows = self._tables.read("shards", dataset=name, attempt=attempts).sort_by("shard").to_pylist()
         shards = tuple(
             Shard(
                 self._absolute(r["uri"]),

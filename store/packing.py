@@ -104,7 +104,7 @@ def pack_pairs(
 def pack_digits(out: str | os.PathLike[str], *, test: bool = False, per_shard: int = 300) -> list[Path]:
     """Pack scikit-learn's digits: 1,797 real 8x8 grey images of 10 classes. No download.
 
-    Every sixth image is the test part (300 samples), the rest is for training (1,497).
+    Every sixth image is the test part (299 samples), the rest is for training (1,498).
     """
     try:
         from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]

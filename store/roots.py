@@ -15,9 +15,10 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from tamis.store.errors import StoreFull, TamisError, is_full
+from tamis.store.errors import InvalidName, StoreExists, StoreFull, TamisError, is_full
 
 SCHEMES = ("s3", "gs", "az")
+_UNSAFE = set("%*?[]")
 
 
 class Root:
@@ -37,6 +38,11 @@ class Root:
                 f"{scheme}:// is not one of them."
             )
         self.path = None if scheme else Path(text).expanduser().absolute()
+        if self.path is not None and (odd := sorted(_UNSAFE & set(str(self.path)))):
+            raise InvalidName(
+                f"{self.path} cannot hold a store: what reads the tables takes {' '.join(odd)} in a folder's name for a "
+                "pattern or an escape. Choose or make a folder without it."
+            )
         self.url = text.rstrip("/") if scheme else str(self.path)
         self.options = dict(options or {})
         self._options_given = options
@@ -51,8 +57,13 @@ class Root:
     def prepare(self) -> None:
         """Make the folder, where it is one."""
         if self.path is not None:
-            with reporting_full(self.url):
-                self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                with reporting_full(self.url):
+                    self.path.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise StoreExists(
+                    f"{self.url} cannot be made: {error.filename} is or lies below a file. Choose another place."
+                ) from error
 
     def put(self, name: str, data: bytes | Path) -> None:
         """Write a file, replacing what was there, all at once."""

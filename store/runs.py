@@ -7,7 +7,7 @@ epoch by epoch, each epoch whole.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.arrow import pc
-from tamis.store.errors import RunNotFound, SelectionError
-from tamis.store.keys import canonical
+from tamis.store.errors import RunNotFound, SelectionError, WriteConflict
+from tamis.store.keys import canonical, check_name
 from tamis.store.roots import Root
 from tamis.store.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
 
@@ -67,6 +67,7 @@ class Runs:
             config: plain JSON.
             selection: key of the selection it trains on.
         """
+        check_name(key, "run")
         run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
         self._event(run)
         return run
@@ -90,10 +91,10 @@ class Runs:
         begun = self.get(key)
         if begun.status == FINISHED:
             return begun
-        run = Run(
-            key, begun.kind, begun.dataset, begun.model, begun.config, begun.selection, FINISHED, dict(metrics or {}),
-            dict(seconds or {}), model,
-        )  # fmt: skip
+        key = begun.key
+        run = replace(
+            begun, status=FINISHED, metrics=dict(metrics or {}), seconds=dict(seconds or {}), blob=model, error=None
+        )
 
         def publish() -> Run | None:
             if self._tables.claimed("runs", f"finish:{key}"):
@@ -106,18 +107,7 @@ class Runs:
         """Record why a run ended without an answer; it may be begun again."""
         begun = self.get(key)
         if begun.status != FINISHED:
-            self._event(
-                Run(
-                    key,
-                    begun.kind,
-                    begun.dataset,
-                    begun.model,
-                    begun.config,
-                    begun.selection,
-                    FAILED,
-                    error=error,
-                )
-            )
+            self._event(replace(begun, status=FAILED, metrics={}, seconds={}, blob=None, error=error))
 
     def find(self, key: str) -> Run | None:
         """The finished run of this key, or None."""
@@ -153,23 +143,31 @@ class Runs:
         self.put_score_batches(run, iter([(values, samples)]))
 
     def put_score_batches(self, run: str, batches: Iterator[tuple[Mapping[str, npt.ArrayLike], npt.ArrayLike]]) -> None:
-        """As `put_scores`, from batches: memory stays that of one batch."""
-        if self._tables.claimed("scores", f"scores:{run}"):
+        """As `put_scores`, from batches: memory stays that of one batch. What they raise comes out as it is."""
+        check_name(run, "run")
+        claim = f"scores:{run}"
+        if self._tables.claimed("scores", claim):
             return
-        attempt = new_attempt()
+        attempt, raised = new_attempt(), list[BaseException]()
 
         def rows() -> Iterator[pa.RecordBatch]:
-            for values, samples in batches:
-                for metric, value in values.items():
-                    columns = {
-                        "run": run, "attempt": attempt, "metric": metric,
-                        "sample": np.asarray(samples, np.int64), "value": np.asarray(value, np.float64),
-                    }  # fmt: skip
-                    yield from rows_of("scores", columns, len(np.asarray(samples))).to_batches()
+            try:
+                for values, samples in batches:
+                    yield from _score_rows(run, attempt, values, samples)
+            except BaseException as error:
+                raised.append(error)
+                raise
 
         reader = pa.RecordBatchReader.from_batches(TABLES["scores"].schema, rows())
+        try:
+            written = self._tables.append("scores", reader, claims={claim: 1})
+        except Exception:
+            if raised:  # the writer knows it as text only
+                raise raised[0] from None
+            raise
         # Losing the claim means that another worker's whole pass is there: the same question, the same answer.
-        self._tables.append("scores", reader, claims={f"scores:{run}": 1})
+        if not written and not self._tables.claimed("scores", claim):
+            raise WriteConflict(f"Scores of run {run}: other writers were in the way of the commit. Score again.")
 
     def scores(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
         """[count] the run's scores by sample.
@@ -179,9 +177,7 @@ class Runs:
         """
         if self.find(run) is None:
             raise RunNotFound(f"Run {run} is not finished: its scores cannot be read yet. Score again to finish it.")
-        rows = self._tables.open("scores").to_pyarrow_dataset(partitions=[("run", "=", run)]).to_table(
-            columns=["metric", "sample", "value"]
-        )  # fmt: skip
+        rows = self._tables.read("scores", None, ["metric", "sample", "value"], run=run)
         metrics = sorted(set(rows["metric"].unique().to_pylist()))
         if metric not in metrics:
             raise RunNotFound(f"Run {run} has no metric {metric!r}; it has: {', '.join(metrics) or 'none'}.")
@@ -217,6 +213,7 @@ class Runs:
             probability: [n] of being chosen for the backward pass.
             selected: [n] whether it was.
         """
+        check_name(run, "run")
         samples = np.asarray(sample, np.int64)
         columns: dict[str, Any] = {
             "run": run,
@@ -224,7 +221,7 @@ class Runs:
             "sample": samples,
             "loss": np.asarray(loss, np.float32),
         }
-        columns["loss_epoch"] = loss_epoch if isinstance(loss_epoch, int) else np.asarray(loss_epoch, np.int32)
+        columns["loss_epoch"] = np.broadcast_to(np.asarray(loss_epoch, np.int32), samples.shape)
         columns["probability"] = None if probability is None else np.asarray(probability, np.float32)
         columns["selected"] = None if selected is None else np.asarray(selected, np.bool_)
         self._tables.replace("losses", f"run = '{run}' and epoch = {epoch}", rows_of("losses", columns, len(samples)))
@@ -247,6 +244,18 @@ class Runs:
             if there is None or there["status"] != FINISHED:
                 state[row["run"]] = row
         return [_run(row) for row in state.values()]
+
+
+def _score_rows(
+    run: str, attempt: str, values: Mapping[str, npt.ArrayLike], samples: npt.ArrayLike
+) -> Iterator[pa.RecordBatch]:
+    numbers = np.asarray(samples, np.int64)
+    for metric, value in values.items():
+        columns = {
+            "run": run, "attempt": attempt, "metric": metric, "sample": numbers,
+            "value": np.asarray(value, np.float64),
+        }  # fmt: skip
+        yield from rows_of("scores", columns, len(numbers)).to_batches()
 
 
 def _run(row: Mapping[str, Any]) -> Run:

@@ -90,9 +90,10 @@ class Selection:
 
     def read_round(self, number: int) -> tuple[Ints, Floats]:
         """Samples and weights of one round, in rank order."""
-        rows = self._tables.open("selection_samples").to_pyarrow_dataset(
-            partitions=[("selection", "=", self.key), ("attempt", "=", self._attempt)]
-        ).to_table(columns=["sample", "weight", "rank"], filter=pc.field("round") == number)  # fmt: skip
+        rows = self._tables.read(
+            "selection_samples", None, ["round", "sample", "weight", "rank"], selection=self.key, attempt=self._attempt
+        )
+        rows = rows.filter(pc.equal(rows["round"], number))
         order = np.argsort(np.asarray(rows["rank"]))
         return np.asarray(rows["sample"])[order], np.asarray(rows["weight"])[order]
 
@@ -275,18 +276,14 @@ class Selections:
         rows = self._tables.read("selections", **equal).sort_by("created").to_pylist()
         if not rows:
             return []
-        wanted = {row["attempt"] for row in rows}
-        parts = self._tables.open("selection_rounds").to_pyarrow_dataset(partitions=[("attempt", "in", list(wanted))])
+        parts = self._tables.read("selection_rounds", attempt={row["attempt"] for row in rows})
         rounds: dict[str, list[Round]] = {}
-        for r in parts.to_table().sort_by("round").to_pylist():
+        for r in parts.sort_by("round").to_pylist():
             rounds.setdefault(r["attempt"], []).append(Round(r["round"], r["first_epoch"], r["size"], r["objective"]))
         return [_selection(row, tuple(rounds[row["attempt"]]), self._tables) for row in rows]
 
     def _read(self, key: str, attempt: str, row: dict[str, Any]) -> Selection:
-        parts = self._tables.open("selection_rounds").to_pyarrow_dataset(
-            partitions=[("selection", "=", key), ("attempt", "=", attempt)]
-        )
-        rounds = parts.to_table().sort_by("round").to_pylist()
+        rounds = self._tables.read("selection_rounds", selection=key, attempt=attempt).sort_by("round").to_pylist()
         heads = tuple(Round(r["round"], r["first_epoch"], r["size"], r["objective"]) for r in rounds)
         return _selection(row, heads, self._tables)
 

@@ -1,30 +1,47 @@
 """Read-only SQL over a store, by DuckDB.
 
-A connection is made for each query: in memory, with one view a table over an explicit list of Parquet files. It reads
-nothing but the store's tables folder (`allowed_directories`), installs nothing, and its configuration is locked; only
-statements that select are taken. Because the views are lists of files, a query sees one state of the store from its
-beginning to its end, whatever is published meanwhile; `at` makes that an earlier state.
+A connection is made for each query: in memory, with one view a table it names over an explicit list of Parquet files.
+It reads nothing but the store's tables folder (`allowed_directories`), installs nothing, and its configuration is
+locked; only statements that read are taken. Because the views are lists of files, a query sees one state of the store
+from its beginning to its end, whatever is published meanwhile; `at` makes that an earlier state.
 
-Cost: reading the logs, about 5 ms a table, before DuckDB begins; then what DuckDB costs on the same files by hand.
+Cost: reading the logs of the tables that are named, about 5 ms each, before DuckDB begins; then what DuckDB costs on
+the same files by hand.
 """
 
 import datetime as dt
 import os
-import re
 import tempfile
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from tamis.store.arrow import pc
-from tamis.store.errors import QueryError, QueryRefused
+from tamis.store.errors import QueryError
 from tamis.store.roots import Root
 from tamis.store.runs import FINISHED
+from tamis.store.statements import tables_read, translated
 from tamis.store.tables import TABLES, At, Tables
 
-_EXPLAIN = re.compile(r"\A\s*explain\s+(analyze\s+)?(\([^)]*\)\s*)?", re.IGNORECASE)
+# The head that makes a payload visible, and the column by which it names it.
+_HEADS = {
+    "shards": ("datasets", "attempt"),
+    "samples": ("datasets", "attempt"),
+    "scores": ("runs", "run"),
+    "losses": ("runs", "run"),
+    "selection_rounds": ("selections", "attempt"),
+    "selection_samples": ("selections", "attempt"),
+}
+# The order in which tables are opened: what a row refers to is published before it, so it is opened after it.
+_ORDER = ("selections", "runs", "datasets", *_HEADS)
+_SQL_TYPES = {
+    pa.string(): "varchar", pa.int32(): "integer", pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double",
+    pa.bool_(): "boolean", pa.timestamp("us", tz="UTC"): "timestamptz",
+}  # fmt: skip
 
 # What a view shows, where that is not simply the table's columns without `attempt`.
 _VIEWS = {
@@ -40,43 +57,36 @@ _VIEWS = {
 }
 
 
-def connect(tables: Tables, root: Root, at: At = None) -> duckdb.DuckDBPyConnection:
-    """A locked, in-memory connection with the store's views.
+def relation(
+    tables: Tables,
+    root: Root,
+    query: str,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
+    at: At = None,
+) -> duckdb.DuckDBPyRelation:
+    """The answer to one reading statement.
 
     Args:
         tables: the store's tables.
         root: the store's root.
+        query: SQL.
+        params: values of its parameters.
         at: a time, or `{table: version}`; None for now.
-    """
-    _check_versions(at)
-    connection = duckdb.connect(":memory:", config={"temp_directory": os.path.join(tempfile.gettempdir(), "tamis-sql")})
-    for name in TABLES:
-        _create_view(connection, name, _visible(tables, name, at))
-    # From here on the connection can be asked, and nothing else.
-    connection.execute("set python_enable_replacements = false")
-    connection.execute("set autoinstall_known_extensions = false")
-    connection.execute("set autoload_known_extensions = false")
-    connection.execute(f"set allowed_directories = [{_quote(root.table_uri(''))}]")
-    connection.execute("set enable_external_access = false")
-    connection.execute("set lock_configuration = true")
-    return connection
-
-
-def relation(
-    connection: duckdb.DuckDBPyConnection, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
-) -> duckdb.DuckDBPyRelation:
-    """The answer to one selecting statement.
 
     Raises:
         QueryRefused: the statement would write, or reads files outside the store.
         QueryError: DuckDB cannot run it.
     """
-    _check_statement(connection, query)
+    _check_versions(at)
+    spill = os.path.join(tempfile.gettempdir(), f"tamis-sql-{uuid.uuid4().hex}")  # made by DuckDB where it is needed
+    connection = duckdb.connect(":memory:", config={"temp_directory": spill})
     try:
-        answer = connection.sql(query, params=params)
+        for name, paths in _visible(tables, tables_read(connection, query, TABLES), at).items():
+            _create_view(connection, name, paths)
+        _lock(connection, root)
+        return connection.sql(query, params=params)
     except duckdb.Error as error:
-        raise translated(error) from error
-    return answer
+        raise translated(error, TABLES) from error
 
 
 def fetch(answer: duckdb.DuckDBPyRelation) -> pa.Table:
@@ -84,15 +94,7 @@ def fetch(answer: duckdb.DuckDBPyRelation) -> pa.Table:
     try:
         return answer.to_arrow_table()
     except duckdb.Error as error:
-        raise translated(error) from error
-
-
-def translated(error: duckdb.Error) -> QueryError | QueryRefused:
-    """DuckDB's error as one of ours."""
-    text = str(error)
-    if isinstance(error, duckdb.PermissionException) or "disabled by configuration" in text:
-        return QueryRefused(f"{text} SQL sees the store's own tables and nothing else: {', '.join(TABLES)}.")
-    return QueryError(f"{text}\nTables: {', '.join(TABLES)}.")
+        raise translated(error, TABLES) from error
 
 
 def parse_at(text: str) -> At:
@@ -119,43 +121,33 @@ def _check_versions(at: At) -> None:
             raise QueryError(f"No table {name!r}; there are: {', '.join(TABLES)}.")
 
 
-def _check_statement(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    statements = _parsed(connection, query)
-    if len(statements) == 1 and statements[0].type == duckdb.StatementType.EXPLAIN:
-        # EXPLAIN ANALYZE runs what it explains: that must be a selection too.
-        statements = _parsed(connection, _EXPLAIN.sub("", statements[0].query, count=1))
-    if len(statements) != 1:
-        raise QueryRefused(f"{_short(query)!r} holds {len(statements)} statements; one that selects was expected.")
-    if statements[0].type != duckdb.StatementType.SELECT:
-        raise QueryRefused(
-            f"{_short(query)!r} is of the kind {statements[0].type.name}; SQL here is read-only: select, describe, "
-            "summarize and explain are taken."
-        )
+def _lock(connection: duckdb.DuckDBPyConnection, root: Root) -> None:
+    """From here on the connection can be asked, and nothing else."""
+    connection.execute("set python_enable_replacements = false")
+    connection.execute("set autoinstall_known_extensions = false")
+    connection.execute("set autoload_known_extensions = false")
+    connection.execute(f"set allowed_directories = [{_quote(root.table_uri(''))}]")
+    connection.execute("set enable_external_access = false")
+    connection.execute("set lock_configuration = true")
 
 
-def _parsed(connection: duckdb.DuckDBPyConnection, query: str) -> list[duckdb.Statement]:
-    try:
-        return connection.extract_statements(query)
-    except duckdb.Error as error:
-        raise translated(error) from error
+def _visible(tables: Tables, names: Collection[str], at: At) -> dict[str, list[str]]:
+    """Of each table, the files that belong to something published, all of one state of the store."""
+    heads = {_HEADS[name][0] for name in names if name in _HEADS}
+    # A head that is read first names nothing whose payload is not there yet when that is listed afterwards.
+    opened = {name: tables.open(name, at) for name in _ORDER if name in heads or name in names}
+    return {name: _files(tables, opened, name) for name in names}
 
 
-def _visible(tables: Tables, name: str, at: At) -> list[str]:
-    """The files of a table that belong to something published."""
-    files = tables.files(name, at)
-    if name in ("shards", "samples"):
-        return _named(files, "attempt", tables.read("datasets", at, ["attempt"])["attempt"])
-    if name in ("selection_rounds", "selection_samples"):
-        return _named(files, "attempt", tables.read("selections", at, ["attempt"])["attempt"])
-    if name in ("scores", "losses"):
-        runs = tables.read("runs", at, ["run", "status"])
-        finished = runs.filter(pc.equal(runs["status"], FINISHED)) if name == "scores" else runs
-        return _named(files, "run", finished["run"])
+def _files(tables: Tables, opened: Mapping[str, DeltaTable], name: str) -> list[str]:
+    files = tables.files(name, opened[name])
+    if name in _HEADS:
+        head, column = _HEADS[name]
+        rows = opened[head].to_pyarrow_dataset().to_table(columns=[column, "status"] if head == "runs" else [column])
+        if name == "scores":
+            rows = rows.filter(pc.equal(rows["status"], FINISHED))
+        files = files.filter(pc.is_in(files[column], value_set=rows[column].combine_chunks()))
     return files["path"].to_pylist()
-
-
-def _named(files: pa.Table, column: str, wanted: pa.ChunkedArray) -> list[str]:
-    return files.filter(pc.is_in(files[column], value_set=wanted.combine_chunks()))["path"].to_pylist()
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[str]) -> None:
@@ -167,17 +159,24 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[s
         hive = f", hive_partitioning = true, hive_types = {{{kinds}}}" if kinds else ""
         source = f"read_parquet(getvariable('files_{name}'){hive})"
     else:
-        connection.register(f"empty_{name}", spec.schema.empty_table())
-        source = f"empty_{name}"
+        columns = ", ".join(f'null::{_sql_type(c.type)} as "{c.name}"' for c in spec.schema)
+        source = f"(select {columns} where false)"
     hidden = "attempt" in spec.schema.names
     shown = _VIEWS.get(name, "select * exclude (attempt) from {source}" if hidden else "select * from {source}")
     connection.execute(f"create view {name} as {shown.format(source=source)}")
 
 
+def _sql_type(kind: pa.DataType) -> str:
+    if isinstance(kind, pa.ListType):
+        return f"{_sql_type(kind.value_type)}[]"
+    if isinstance(kind, pa.StructType):
+        return (
+            "struct("
+            + ", ".join(f'"{kind.field(i).name}" {_sql_type(kind.field(i).type)}' for i in range(kind.num_fields))
+            + ")"
+        )
+    return _SQL_TYPES[kind]
+
+
 def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _short(query: str) -> str:
-    query = " ".join(query.split())
-    return query if len(query) <= 60 else query[:57] + "..."

@@ -72,6 +72,8 @@ class Store:
         """
         root = Root(where, options)
         mark = root.get(_MARK)
+        if mark is None and root.path is not None and root.path.is_file():
+            raise StoreNotFound(f"{root.url} is a file: a store is a folder. Name the folder.")
         if mark is None:
             raise StoreNotFound(f"No store at {root.url}. Make one with: tamis --store {root.url} init")
         _check_format(mark, root.url)
@@ -87,15 +89,15 @@ class Store:
         try:
             return cls.create(where, options)
         except StoreExists:
-            return cls.open(where, options)  # somebody made it meanwhile; a plain file is refused here
+            return cls.open(where, options)  # somebody made it meanwhile; or it is a plain file, refused here
 
     def sql(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None
     ) -> "duckdb.DuckDBPyRelation":
         """A read-only query over the store's views; see `tamis.store.sql`."""
-        from tamis.store.sql import connect, relation
+        from tamis.store.sql import relation
 
-        return relation(connect(self.tables, self.root, at), query, params)
+        return relation(self.tables, self.root, query, params, at)
 
     def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None) -> pa.Table:
         """As `sql`, with the whole answer as an Arrow table."""

@@ -15,7 +15,7 @@ import datetime as dt
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,8 @@ TABLES: dict[str, Spec] = {
     ),
 }  # fmt: skip
 
+# Without this, Delta drops the log's entries, and with them every earlier state, after 30 days.
+_KEPT = {"delta.enableExpiredLogCleanup": "false"}
 _TRIES = 40
 _COMPACT_EVERY = 64
 _WRITER = WriterProperties(compression="ZSTD", compression_level=1)
@@ -107,6 +109,7 @@ class Tables:
                         spec.schema,
                         mode="ignore",
                         partition_by=list(spec.partition_by) or None,
+                        configuration=_KEPT,
                         storage_options=self._root.options or None,
                     )
             except DeltaError:
@@ -131,15 +134,20 @@ class Tables:
     def append(self, name: str, rows: pa.Table | pa.RecordBatchReader, claims: Mapping[str, int] | None = None) -> bool:
         """Append rows in one commit.
 
-        With claims ({what: version}), the commit happens only if nobody claimed any of them meanwhile; returns whether
-        it did. Without claims appends never conflict.
+        With claims ({what: version}), the commit happens only if nobody has claimed any of them; returns whether it
+        did. Without claims appends never conflict.
         """
-        transactions = [Transaction(what, version) for what, version in (claims or {}).items()]
+        claims = claims or {}
+        transactions = [Transaction(what, version) for what, version in claims.items()]
         for wait in _waits():
+            table = self.open(name)
+            # The log compares a commit with those after the state it was opened at; what is in that state we compare.
+            if any((table.transaction_version(what) or 0) >= version for what, version in claims.items()):
+                return False
             try:
                 with reporting_full(self._root.url):
                     write_deltalake(
-                        self.open(name),
+                        table,
                         rows,
                         mode="append",
                         writer_properties=_WRITER,
@@ -183,24 +191,29 @@ class Tables:
         """Forget the payload of an attempt that was beaten. Nobody saw it; failing to forget it costs disk, no more."""
         try:
             self.open(name).delete(f"attempt = '{attempt}'")
-        except (CommitFailedError, DeltaError):
+        except (CommitFailedError, DeltaError, OSError):
             return
 
     def claimed(self, name: str, what: str) -> int:
         """The last version claimed for something, 0 for none."""
         return self.open(name).transaction_version(what) or 0
 
-    def read(self, name: str, at: At = None, columns: list[str] | None = None, /, **equal: str) -> pa.Table:
-        """Rows whose text columns equal the given values, in no stated order. Partition columns prune files."""
+    def read(
+        self, name: str, at: At = None, columns: list[str] | None = None, /, **equal: str | Collection[str]
+    ) -> pa.Table:
+        """Rows whose text columns equal the given values (one, or any of several), in no stated order.
+
+        Partition columns prune files.
+        """
         condition = None
         for column, value in equal.items():
-            term = pc.field(column) == value
+            term = pc.field(column).isin([value] if isinstance(value, str) else list(value))
             condition = term if condition is None else condition & term
         return self.open(name, at).to_pyarrow_dataset().to_table(columns=columns, filter=condition)
 
-    def files(self, name: str, at: At = None) -> pa.Table:
-        """The table's data files: `path` (absolute) and one text column a partition column."""
-        actions = pa.table(self.open(name, at).get_add_actions(flatten=True))
+    def files(self, name: str, table: DeltaTable) -> pa.Table:
+        """The data files of an opened table: `path` (absolute) and one text column a partition column."""
+        actions = pa.table(table.get_add_actions(flatten=True))
         parts = {c: actions[f"partition.{c}"].cast(pa.string()) for c in TABLES[name].partition_by}
         base = self._root.table_uri(name) + "/"
         paths = pa.array([base + p for p in actions["path"].to_pylist()], pa.string())
@@ -217,7 +230,7 @@ class Tables:
             return
         try:
             table.optimize.compact()
-        except (CommitFailedError, DeltaError):
+        except (CommitFailedError, DeltaError, OSError):  # what was appended is there, with or without this
             return
 
 

@@ -9,7 +9,6 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.packing import pack_digits
 
-
 # How long a case takes on a busy machine says nothing about it.
 settings.register_profile("tamis", deadline=None)
 settings.load_profile("tamis")
@@ -17,7 +16,7 @@ settings.load_profile("tamis")
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """scikit-learn's digits as shards: {"train": 5 tars, 1,497 samples; "test": 1 tar, 300 samples}. Do not write."""
+    """scikit-learn's digits as shards: {"train": 5 tars, 1,498 samples; "test": 1 tar, 299 samples}. Do not write."""
     folder = tmp_path_factory.mktemp("digits")
     return {"train": pack_digits(folder / "train"), "test": pack_digits(folder / "test", test=True)}
 

@@ -1,0 +1,190 @@
+"""`tamis dataset`: index shards, pack images, look."""
+
+import glob
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tamis.flows.cli_common import App, common, run_light
+from tamis.flows.output import emit, facts, size, table
+
+
+@click.group()
+def dataset() -> None:
+    """Data sets: add, pack, list, show, verify."""
+
+
+@dataset.command()
+@click.argument("name")
+@click.argument("shards", nargs=-1, required=True)
+@click.option("--image", default="auto", show_default=True, help="The member that is the input (png, jpg, ...).")
+@click.option("--label", default="auto", show_default=True, help="The member with the class number, or none.")
+@click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name a line.")
+@click.option("--append", is_flag=True, help="Make the next version of a data set that is there.")
+@click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard, to notice changes.")
+@common
+def add(
+    app: App,
+    name: str,
+    shards: tuple[str, ...],
+    image: str,
+    label: str,
+    classes: str | None,
+    append: bool,
+    digests: bool,
+) -> None:
+    """Index WebDataset shards in place. Nothing is copied or rewritten.
+
+    SHARDS are tar files, or patterns in quotes; classes.txt beside the first shard is taken where there is one.
+
+    \b
+    Examples:
+      tamis dataset add cifar10 data/train-*.tar
+      tamis dataset add cifar10 data/more-000010.tar --append
+      tamis dataset add photos 'photos/*.tar' --image jpg --label none
+    """
+    from tamis.flows.configs import IndexConfig
+    from tamis.flows.work import index_shards
+
+    paths = _expand(shards)
+    names = _classes(classes, paths, append)
+    config = IndexConfig(
+        name=name,
+        shards=tuple(paths),
+        image=image,
+        label=None if label == "none" else label,
+        classes=tuple(names),
+        digests=digests,
+        append=append,
+    )
+    store = app.open()
+    ref = run_light("index", lambda: index_shards(store, config), store.root.url, config)
+    _show(app, store.datasets.get(ref))
+
+
+@dataset.command()
+@click.argument("name")
+@click.argument("source")
+@click.option("--out", type=click.Path(file_okay=False), help="Where the shards go; default: shards/NAME in the store.")
+@click.option("--per-shard", default=5000, show_default=True, type=click.IntRange(1), help="Samples a shard.")
+@common
+def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> None:
+    """Pack images into shards and index them.
+
+    SOURCE is a folder with one sub-folder of images a class, or digits (scikit-learn's, with test digits as
+    digits-test).
+
+    \b
+    Examples:
+      tamis dataset pack flowers pictures/
+      tamis dataset pack digits digits
+      tamis dataset pack digits-test digits-test
+    """
+    from tamis.store import packing
+
+    store = app.open()
+    target = Path(out) if out else _inside(store.root.path) / "shards" / name
+    classes: list[str] = []
+    if source in ("digits", "digits-test") and not Path(source).is_dir():
+        paths = packing.pack_digits(target / name, test=source == "digits-test", per_shard=min(per_shard, 300))
+    else:
+        paths, classes = packing.pack_folder(source, target / name, per_shard=per_shard)
+    _show(app, store.datasets.add(name, paths, classes=classes))
+
+
+@dataset.command()
+@common
+def ls(app: App) -> None:
+    """List every version of every data set.
+
+    \b
+    Examples:
+      tamis dataset ls
+      tamis dataset ls --json
+    """
+    rows = app.open().datasets.all()
+    shown = ("dataset", "version", "samples", "shards", "bytes", "image", "label", "created")
+    emit(rows, app.as_json, lambda: table([r | {"bytes": size(int(str(r["bytes"])))} for r in rows], shown))
+
+
+@dataset.command()
+@click.argument("ref")
+@common
+def show(app: App, ref: str) -> None:
+    """Show one data set: REF is a name or name@version.
+
+    \b
+    Examples:
+      tamis dataset show cifar10
+      tamis dataset show cifar10@1 --json
+    """
+    _show(app, app.open().datasets.get(ref))
+
+
+@dataset.command()
+@click.argument("ref")
+@common
+def verify(app: App, ref: str) -> None:
+    """Hash every shard again and name those that changed or are missing (exit code 1).
+
+    \b
+    Example:
+      tamis dataset verify cifar10
+    """
+    from tamis.flows.progress import display, steps
+
+    found = app.open().datasets.get(ref)
+    with display():
+        problems = found.verify(steps("verify"))
+    answer = {"dataset": found.ref, "shards": len(found.shards), "problems": problems}
+    emit(
+        answer,
+        app.as_json,
+        lambda: click.echo("\n".join(problems) or f"{found.ref}: {len(found.shards)} shards are as indexed"),
+    )
+    if problems:
+        raise SystemExit(1)
+
+
+def _show(app: App, found: Any) -> None:
+    import numpy as np
+
+    labels = found.labels()
+    classes = np.bincount(labels[labels >= 0]).tolist() if found.label else []
+    answer = {
+        "dataset": found.ref,
+        "key": found.key,
+        "samples": found.samples,
+        "shards": len(found.shards),
+        "bytes": found.bytes,
+        "image": found.image,
+        "label": found.label,
+        "samples_by_class": {
+            (found.classes[i] if i < len(found.classes) else str(i)): n for i, n in enumerate(classes)
+        },
+        "first_shard": found.shards[0].uri,
+    }
+    emit(answer, app.as_json, lambda: facts(answer | {"bytes": size(found.bytes)}))
+
+
+def _expand(patterns: tuple[str, ...]) -> list[str]:
+    paths: list[str] = []
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern)) if any(c in pattern for c in "*?[") else [pattern]
+        if not found:
+            raise click.UsageError(f"{pattern!r} matches no file.")
+        paths += found
+    return paths
+
+
+def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:
+    beside = Path(paths[0]).parent / "classes.txt"
+    file = Path(given) if given else beside if beside.is_file() and not append else None
+    return [line.strip() for line in file.read_text().splitlines() if line.strip()] if file else []
+
+
+def _inside(path: Path | None) -> Path:
+    if path is None:
+        raise click.UsageError("The store is no folder: say where the shards go (--out).")
+    return path

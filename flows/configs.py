@@ -1,0 +1,92 @@
+"""What flows take and give: frozen, validated before any work starts, plain JSON on the wire."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tamis.store.datasets import AUTO
+from tamis.store.runs import Run
+from tamis.training.job import TrainConfig
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Resources(_Frozen):
+    """What a flow may use. Never part of a key: the answer does not depend on it.
+
+    Attributes:
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", ...
+        workers: tasks at once, on threads. PyTorch uses all cores for each, so 1 is right on one machine.
+        batch_size: samples a forward pass when scoring.
+    """
+
+    device: str = "auto"
+    workers: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=512, ge=1)
+
+
+class IndexConfig(_Frozen):
+    """Shards to index; the fields are those of `tamis.store.datasets.Datasets.add`."""
+
+    name: str
+    shards: tuple[str, ...]
+    image: str = AUTO
+    label: str | None = AUTO
+    classes: tuple[str, ...] = ()
+    digests: bool = True
+    append: bool = False
+
+
+class ScoreConfig(_Frozen):
+    """Which models score a dataset.
+
+    Attributes:
+        dataset: "name" or "name@version".
+        proxies: models to train first (a run that is there already is taken as it is).
+        runs: keys of finished training runs.
+    """
+
+    dataset: str
+    proxies: tuple[TrainConfig, ...] = ()
+    runs: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _some_model(self) -> "ScoreConfig":
+        if not self.proxies and not self.runs:
+            raise ValueError("nothing to score with: give proxies to train, or the keys of training runs")
+        return self
+
+
+class ScoreResult(_Frozen):
+    """One model's scores of a dataset."""
+
+    run: str
+    dataset: str
+    model: str | None
+    model_run: str | None
+    cached: bool
+    parts_computed: int
+    parts: int
+    confirmed: bool | None
+    metrics: dict[str, Any]
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(
+        cls, run: Run, *, model_run: str | None, cached: bool, parts: Sequence[int], confirmed: bool | None = None
+    ) -> "ScoreResult":
+        return cls(
+            run=run.key,
+            dataset=run.dataset,
+            model=run.model,
+            model_run=model_run,
+            cached=cached,
+            parts_computed=parts[0],
+            parts=parts[1],
+            confirmed=confirmed,
+            metrics=run.metrics,
+            seconds=run.seconds,
+        )

@@ -1,0 +1,99 @@
+"""The main job from beginning to end, on scikit-learn's digits: 1,797 real images that need no download.
+
+Digits go into shards, a small proxy scores them, the 40 % it is least sure of are selected, and a larger target trains
+on all, on the selection, and on a random 40 %. Every step is the one that the command line runs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tamis.flows.output import emit, note, size, table
+from tamis.flows.prefect_settings import prepare
+from tamis.flows.progress import display
+from tamis.store import Store
+from tamis.store.packing import pack_digits
+
+PROXY, TARGET, BUDGET, EPOCHS = "preact8", "preact20", "40%", 12
+
+QUERIES = {
+    "Which selections are there, and what did choosing cost?": """
+        select name || '@' || version as selection, method, size, round(seconds, 2) as seconds
+        from selections order by name""",
+    "Which digits is the proxy least sure of?": """
+        select s.sample, p.key, p.label, round(s.value, 3) as entropy
+        from scores s join samples p using (sample)
+        where s.metric = 'entropy' and p.dataset = 'digits' order by s.value desc limit 5""",
+    "Which classes does each selection prefer?": """
+        select n.name, p.label, count(*) as chosen
+        from selection_samples c join selections n using (selection) join samples p using (sample)
+        where p.dataset = 'digits' group by all
+        qualify row_number() over (partition by n.name order by count(*) desc) <= 2
+        order by n.name, chosen desc""",
+}
+
+
+def run_demo(folder: str, *, epochs: int | None, as_json: bool) -> None:
+    """Run the demo in a folder of its own and print what came out. A second call finds everything in the store.
+
+    Args:
+        folder: where the store goes.
+        epochs: of each training.
+        as_json: print one JSON object.
+    """
+    prepare()
+    note("Starting a temporary Prefect server (some seconds) ...")
+    from tamis.flows.configs import IndexConfig, ScoreConfig
+    from tamis.flows.flows import index_flow, score_flow, select_flow, train_flow
+    from tamis.training.job import TrainConfig
+    from tamis.training.selecting import SelectConfig
+
+    store = Store.open_or_create(Path(folder) / "store")
+    where = store.root.url
+    shared: dict[str, Any] = {"epochs": epochs or EPOCHS, "batch_size": 64, "lr": 0.1, "augment": "none"}
+    with display():
+        for name, test in (("digits", False), ("digits-test", True)):
+            shards = [str(p) for p in pack_digits(Path(where) / "shards" / name / name, test=test)]
+            index_flow(where, IndexConfig(name=name, shards=tuple(shards)))
+        proxy = TrainConfig(dataset="digits", model=PROXY, **(shared | {"epochs": max(1, shared["epochs"] // 3)}))
+        scored = score_flow(where, ScoreConfig(dataset="digits", proxies=(proxy,)))
+        chosen = {
+            "entropy 40 %": SelectConfig(dataset="digits", budget=BUDGET, scores=(scored[0].run,)),
+            "random 40 %": SelectConfig(dataset="digits", budget=BUDGET, method="random"),
+        }
+        refs: dict[str, str | None] = {"all": None} | {
+            what: select_flow(where, config)["selection"] for what, config in chosen.items()
+        }
+        rows: list[dict[str, Any]] = []
+        for what, ref in refs.items():
+            config = TrainConfig(dataset="digits", selection=ref, model=TARGET, evaluate_on="digits-test", **shared)
+            rows.append(_row(store, what, ref, train_flow(where, config)["run"]))
+    answers = {question: store.query(query).to_pylist() for question, query in QUERIES.items()}
+    emit({"store": where, "results": rows, "queries": answers}, as_json, lambda: _print(where, rows, answers))
+
+
+def _row(store: Store, what: str, ref: str | None, key: str) -> dict[str, Any]:
+    run = store.runs.get(key)
+    selecting = store.selections.get(ref).seconds if ref else 0.0
+    training = run.seconds["total"]
+    return {
+        "trained on": what,
+        "accuracy": run.metrics["accuracy"],
+        "samples read": run.metrics["samples_read"],
+        "bytes read": run.metrics["bytes_read"],
+        "training s": round(training, 2),
+        "selecting s": round(selecting, 2),
+        "together s": round(training + selecting, 2),
+    }
+
+
+def _print(where: str, rows: list[dict[str, Any]], answers: dict[str, list[dict[str, Any]]]) -> None:
+    shown = [row | {"accuracy": f"{row['accuracy']:.1%}", "bytes read": size(row["bytes read"])} for row in rows]
+    table(shown, title=f"\n{TARGET} on scikit-learn's digits; {PROXY} chose the 40 %")
+    click.echo("Selecting is paid once: a second training on the same selection costs the training column alone.")
+    for question, answer in answers.items():
+        click.echo(f"\n{question}")
+        click.echo("  " + " ".join(QUERIES[question].split()))
+        table(answer)
+    click.echo(f'\nThe store stays at {where}; ask it more:  tamis sql --store {where} "describe scores"')

@@ -1,0 +1,65 @@
+"""A real Prefect server for the session, and the command line as a function."""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamis.flows.prefect_settings import prepare
+
+prepare()
+
+from prefect.testing.utilities import prefect_test_harness  # noqa: E402 - settings come first
+
+from tamis.flows.cli import main  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_server() -> Iterator[None]:
+    """One temporary server with a database of its own; the user's Prefect home is not touched."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
+
+
+Tamis = Callable[..., Said]
+
+
+@pytest.fixture
+def tamis(tmp_path: Path) -> Tamis:
+    """Run `tamis --store <a store of this test>` with arguments, in this process."""
+
+    def run(*arguments: object, store: Path | None = None) -> Said:
+        out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
+        code = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main(["--store", str(store or tmp_path / "store"), *map(str, arguments)])
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else 1
+        return Said(code, _text(out), _text(err))
+
+    return run

@@ -1,0 +1,90 @@
+"""Shards of tiny images whose pixels tell which sample they are, and selections of them."""
+
+import io
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.selections import RoundData, Selection
+
+Write = Callable[[Path, Sequence[tuple[str, Mapping[str, bytes]]]], Path]
+Select = Callable[..., Selection]
+
+SIDE = 4
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Two threads on a shared machine make small models slower, and sums depend on their number."""
+    torch.set_num_threads(1)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def numbered(sample: int) -> bytes:
+    """A 4 x 4 image whose first two pixels are the number's low and high byte."""
+    pixels = np.full((SIDE, SIDE), 7, np.uint8)
+    pixels[0, :2] = sample % 256, sample // 256
+    return png(pixels)
+
+
+def read_number(images: torch.Tensor) -> list[int]:
+    """The numbers that a batch of `numbered` images carries."""
+    return (images[:, 0, 0, 0].long() + 256 * images[:, 0, 0, 1].long()).tolist()
+
+
+@pytest.fixture
+def write() -> Write:
+    """Writes a shard of (key, {suffix: bytes}) samples."""
+
+    def write_shard(path: Path, samples: Sequence[tuple[str, Mapping[str, bytes]]]) -> Path:
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, members in samples:
+                for suffix, data in members.items():
+                    info = tarfile.TarInfo(f"{key}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        return path
+
+    return write_shard
+
+
+@pytest.fixture
+def sixty(store: Store, tmp_path: Path, write: Write) -> Dataset:
+    """60 numbered samples of 3 classes in 3 shards of 25, 25 and 10."""
+    shards: list[Path] = []
+    for first, last in ((0, 25), (25, 50), (50, 60)):
+        samples = [(f"s{i:03d}", {"png": numbered(i), "cls": b"%d" % (i % 3)}) for i in range(first, last)]
+        shards.append(write(tmp_path / f"sixty-{first}.tar", samples))
+    return store.datasets.add("sixty", shards)
+
+
+@pytest.fixture
+def select(store: Store) -> Select:
+    """Publishes a selection; weights default to the sample's number + 1."""
+
+    def publish(dataset: Dataset, *rounds: tuple[int, Sequence[int]], weights: Sequence[float] | None = None) -> Selection:
+        data = [
+            RoundData(
+                samples=np.asarray(samples),
+                weights=np.asarray(samples) + 1.0 if weights is None else np.asarray(weights),
+                first_epoch=first_epoch,
+            )
+            for first_epoch, samples in rounds
+        ]
+        return store.selections.publish(
+            name="chosen", dataset=dataset, method="by-hand", version=1, params={}, inputs=[], seed=0, rounds=data, seconds=0.0
+        ).selection  # fmt: skip
+
+    return publish

@@ -1,0 +1,35 @@
+"""What can go wrong while training, beside what the store already names (`tamis.store.errors`)."""
+
+from tamis.store.errors import TamisError
+
+
+class DecodeError(TamisError, ValueError):
+    """The bytes of a member are not what its suffix says, or do not fit the batch."""
+
+
+class DecoderRefused(TamisError, PermissionError):
+    """A member whose suffix is not on the list of decoders: nothing is guessed, unpickled or executed."""
+
+
+class SchemeRefused(TamisError, PermissionError):
+    """A shard at an address that this reader does not open."""
+
+
+class UnknownModelError(TamisError, KeyError):
+    """No model of this name."""
+
+
+class CheckpointError(TamisError, ValueError):
+    """A model or checkpoint file that is damaged, or belongs to something else."""
+
+
+class NonFiniteLoss(TamisError, ArithmeticError):
+    """The training loss is NaN or infinite: the run has diverged, or its data holds such numbers."""
+
+
+class LabelError(TamisError, ValueError):
+    """Labels that a model cannot be trained on or judged by: none at all, or more classes than the model has."""
+
+
+class StateMismatch(TamisError, ValueError):
+    """A stream's saved state that belongs to another selection or seed."""

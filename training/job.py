@@ -1,0 +1,96 @@
+"""A training as a question with a key: the same question is answered once.
+
+What: `train` trains a model on a data set or a selection of it, keeps the model and what it cost in the store, and
+answers at once when it did so before. Killed at any point and asked again, it goes on where it was.
+When: for every model that is to be kept: proxies, targets, baselines.
+Cost: see `tamis.training.loop`; a cached answer reads a few small tables and loads neither torch nor a model.
+What decides the key stands in `tamis.training.plans`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tamis.store import Store
+from tamis.store.errors import TamisError
+from tamis.store.runs import Run
+from tamis.training.plans import TrainConfig, plan
+
+__all__ = ["TrainConfig", "TrainResult", "find", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The answer to a training.
+
+    Attributes:
+        run: the finished run; `run.blob` is the model's digest.
+        cached: nothing was computed.
+        confirmed: with `force` and an answer already there, whether the weights came out bit for bit the same; else
+            None. (A GPU adds in no fixed order and will often say False.)
+    """
+
+    run: Run
+    cached: bool
+    confirmed: bool | None = None
+
+
+def find(store: Store, config: TrainConfig) -> Run | None:
+    """The finished run of this configuration, or None."""
+    return store.runs.find(plan(store, config).key)
+
+
+def train(
+    store: Store,
+    config: TrainConfig,
+    *,
+    device: str = "auto",
+    checkpoint_every: int | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> TrainResult:
+    """Train a model, or answer with the one that this configuration gave before.
+
+    Args:
+        store: where data sets and selections are found and the run is kept.
+        config: what to train.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", ...
+        checkpoint_every: steps between checkpoints, beside the one after each epoch; a killed run resumes the last.
+        force: train although the answer is there, leave it as it is, and say whether it is confirmed.
+        progress: called with (steps done, steps in all).
+        notify: called with a sentence when something is worth knowing (a checkpoint that had to be ignored, a precision
+            that the device lacks); by default it is logged as a warning.
+
+    Raises:
+        NonFiniteLoss: the training diverged; the run is marked failed.
+        UnknownModelError, LabelError, ShardChanged, DecodeError: naming what is wrong.
+    """
+    made = plan(store, config)
+    there = store.runs.find(made.key)
+    if there is not None and not force:
+        return TrainResult(there, cached=True)
+    from tamis.training.fitting import Fitting  # torch is loaded here and no earlier
+
+    fitting = Fitting(store, made, device=device, notify=notify, resumable=there is None, every=checkpoint_every)
+    if there is not None:
+        again = hashlib.sha256(fitting.fit(progress).model).hexdigest()
+        return TrainResult(there, cached=False, confirmed=again == there.blob)
+    selection = None if made.selection is None else made.selection.key
+    store.runs.begin(
+        kind="train",
+        key=made.key,
+        dataset=made.dataset.ref,
+        model=config.model,
+        config=config.model_dump(mode="json"),
+        selection=selection,
+    )
+    try:
+        fitted = fitting.fit(progress)
+        digest = store.blobs.put(fitted.model)
+        run = store.runs.finish(made.key, metrics=fitted.metrics, seconds=fitted.seconds, model=digest)
+    except (TamisError, ValueError, RuntimeError, OSError) as error:
+        store.runs.fail(made.key, f"{type(error).__name__}: {error}")
+        raise
+    fitting.forget()
+    return TrainResult(run, cached=False)

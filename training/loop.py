@@ -1,0 +1,268 @@
+"""The training step: stochastic gradient descent on a weighted loss.
+
+For a batch of B images x with labels y and weights w, and parameters theta:
+
+    x'     = augment(x; seed, epoch, position)
+    l_i    = cross_entropy(f(x'_i; theta), y_i)
+    L      = sum_i l_i w_i / sum_j w_j
+    g      = dL/dtheta + weight_decay theta
+    v      = momentum v + g
+    theta  = theta - lr(t) (g + momentum v)        (Nesterov; without it: theta - lr(t) v)
+
+with t = epoch + position / n, the epochs trained so far. Everything random is a function of (seed, epoch, position),
+so a run that stops at a position and goes on there takes the same steps as one that never stopped.
+
+When: through `tamis.training.job.train`; alone, to see or to change what training does.
+Cost: one forward and one backward pass a batch. On a GPU, autocast to bf16 or fp16 (with loss scaling) halves it.
+Source: the weighted loss is Grad-Match's, K. Killamsetty et al., ICML 2021; the schedules are K. He et al., ECCV 2016
+(step) and I. Loshchilov, F. Hutter, "SGDR", ICLR 2017 (cosine); random crop and flip, C.-Y. Lee et al., AISTATS 2015.
+
+Legend: B batch, C channels, H height, W width.
+"""
+
+import math
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tamis.training.batches import Batch
+from tamis.training.errors import NonFiniteLoss
+from tamis.training.models import derive_seed
+
+PADDING = 4
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the fields are those of `tamis.training.job.TrainConfig`."""
+
+    epochs: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    schedule: Literal["cosine", "step"]
+    step_size: int
+    gamma: float
+    seed: int
+    augment: Literal["none", "crop-flip"]
+    precision: Literal["fp32", "bf16", "fp16"]
+
+
+class Step(NamedTuple):
+    """What one step saw."""
+
+    samples_B: Tensor  # int64, on the CPU
+    losses_B: Tensor  # float32, on the device, before the step
+
+
+class At(NamedTuple):
+    """Where a training is."""
+
+    epoch: int
+    position: int  # samples of the epoch consumed
+    step: int  # steps done, over all epochs
+
+
+class Evaluation(NamedTuple):
+    """How good a model is on some samples."""
+
+    accuracy: float
+    loss: float
+    samples: int
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with the recipe's momentum, weight decay and Nesterov's correction."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+    )
+
+
+def make_scaler(recipe: Recipe, device: torch.device) -> torch.amp.GradScaler:
+    """Scales the loss where gradients are in fp16; does nothing elsewhere."""
+    return torch.amp.GradScaler("cuda", enabled=recipe.precision == "fp16" and device.type == "cuda")
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    recipe: Recipe,
+    *,
+    at: At,
+    size: int,
+    device: torch.device,
+) -> Generator[Step]:
+    """Train on what is left of an epoch, step by step: the caller draws the steps.
+
+    Seeds the global random state before each step (dropout draws from it): call it inside `torch.random.fork_rng`.
+
+    Args:
+        model: takes uint8 images and gives logits; it is put in training mode.
+        batches: of the epoch, from the position on.
+        optimizer: from `make_optimizer`.
+        scaler: from `make_scaler`.
+        recipe: how to train.
+        at: where the epoch stands.
+        size: how many samples the epoch has.
+        device: where the model is.
+
+    Yields:
+        Each step when it is done. Whether its losses were finite shows after the next one, or in `check_finite`.
+
+    Raises:
+        NonFiniteLoss: naming epoch, step and how many losses are not finite.
+    """
+    model.train()
+    step: Step | None = None
+    epoch, position, number = at
+    for batch in batches:
+        set_rate(optimizer, learning_rate(recipe, epoch + position / size))
+        torch.manual_seed(derive_seed(recipe.seed, "step", epoch, position))
+        generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "augment", epoch, position))
+        losses_B = train_step(model, batch, optimizer, scaler, recipe, generator, device)
+        # Looking at a loss waits for the GPU. The step before is done by now, and the GPU stays busy with this one.
+        if step is not None:
+            check_finite(step, At(epoch, position, number), recipe)
+        step, position, number = Step(batch.samples, losses_B), position + len(batch.samples), number + 1
+        yield step
+    if step is not None:
+        check_finite(step, At(epoch, position, number), recipe)
+
+
+def train_step(
+    model: nn.Module,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    recipe: Recipe,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Tensor:
+    """One step; the losses [B] before it, float32."""
+    images_BCHW = augment(batch.images.to(device, non_blocking=True), recipe.augment, generator)
+    labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
+    with autocast(recipe.precision, device):
+        logits_BK = model(images_BCHW)
+    losses_B = functional.cross_entropy(logits_BK.float(), labels_B, reduction="none")
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(weighted_mean(losses_B, weights_B)).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return losses_B.detach()
+
+
+def weighted_mean(losses_B: Tensor, weights_B: Tensor) -> Tensor:
+    """dot(losses, w / sum(w)) for weights of 0 or more; 0 where all weights are 0 (a rank's padding)."""
+    return torch.dot(losses_B, weights_B / weights_B.sum().clamp(min=torch.finfo(weights_B.dtype).tiny))
+
+
+def learning_rate(recipe: Recipe, t: float) -> float:
+    """The rate after t epochs: lr (1 + cos(pi t / epochs)) / 2, or lr gamma^floor(floor(t) / step_size)."""
+    if recipe.schedule == "cosine":
+        return recipe.lr * (1 + math.cos(math.pi * min(t / recipe.epochs, 1))) / 2
+    return recipe.lr * recipe.gamma ** (int(t) // recipe.step_size)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set every parameter group's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def augment(images_BCHW: Tensor, how: str, generator: torch.Generator) -> Tensor:
+    """Images shifted by up to 4 pixels over a black border and mirrored at random; "none" gives them back.
+
+    Args:
+        images_BCHW: uint8, on any device.
+        how: "none" or "crop-flip".
+        generator: of the CPU, so that every device gets the same shifts.
+    """
+    if how == "none":
+        return images_BCHW
+    count, _, height, width = images_BCHW.shape
+    shift_B2 = torch.randint(0, 2 * PADDING + 1, (count, 2), generator=generator)
+    flip_B = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.bool)
+    rows_BH = shift_B2[:, :1] + torch.arange(height)
+    columns_W = torch.arange(width)
+    columns_BW = shift_B2[:, 1:] + torch.where(flip_B, columns_W.flip(0), columns_W)
+    rows_BH, columns_BW = rows_BH.to(images_BCHW.device), columns_BW.to(images_BCHW.device)
+    padded = functional.pad(images_BCHW, (PADDING,) * 4)
+    which = torch.arange(count, device=images_BCHW.device)[:, None, None]
+    # Indices around a slice put the slice last: [B, H, W, C], which is the layout that convolutions want.
+    return padded[which, :, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision where there is a GPU; float32 elsewhere."""
+    mixed = precision in _DTYPES and device.type == "cuda"
+    return torch.autocast("cuda", dtype=_DTYPES.get(precision), enabled=mixed)
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, batches: Iterable[Batch], *, device: torch.device | None = None) -> Evaluation:
+    """Accuracy and mean cross-entropy; every sample counts alike.
+
+    Args:
+        model: takes uint8 images and gives logits; it is put in evaluation mode.
+        batches: what to judge it on.
+        device: where the model is; by default where its first parameter is.
+    """
+    model.eval()
+    device = device or next(model.parameters()).device
+    right, loss, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    for batch in batches:
+        labels_B = batch.labels.to(device, non_blocking=True)
+        logits_BK = model(batch.images.to(device, non_blocking=True)).float()
+        right += (logits_BK.argmax(dim=1) == labels_B).sum()
+        loss += functional.cross_entropy(logits_BK, labels_B, reduction="sum")
+        count += len(labels_B)
+    return Evaluation(float(right) / max(count, 1), float(loss) / max(count, 1), count)
+
+
+def check_finite(step: Step, at: At, recipe: Recipe) -> None:
+    """Refuse a step that had losses which are not finite.
+
+    Args:
+        step: the step.
+        at: where the training is after it.
+        recipe: for the advice.
+
+    Raises:
+        NonFiniteLoss: naming epoch, step and how many losses are not finite.
+    """
+    bad = int((~step.losses_B.isfinite()).sum())
+    if bad:
+        raise NonFiniteLoss(
+            f"{bad} of {len(step.losses_B)} losses are NaN or infinite in epoch {at.epoch}, step {at.step} of the run: "
+            f"the training has diverged. Lower the learning rate (it is {recipe.lr}), or train in fp32."
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is a GPU where there is one.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"{name!r} is no device: expected auto, cpu, cuda or cuda:0, cuda:1, ...") from error
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise ValueError(f"There is no {name} here ({torch.cuda.device_count()} GPUs): use auto or cpu.")
+    return device
