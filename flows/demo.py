@@ -56,15 +56,15 @@ def run_demo(folder: str, *, epochs: int | None, as_json: bool) -> None:
         for name, test in (("digits", False), ("digits-test", True)):
             shards = [str(p) for p in pack_digits(Path(where) / "shards" / name / name, test=test)]
             index_flow(where, IndexConfig(name=name, shards=tuple(shards)))
-        proxy = TrainConfig(dataset="digits", model=PROXY, **(shared | {"epochs": max(1, shared["epochs"] // 3)}))
+        brief: dict[str, Any] = shared | {"epochs": max(1, shared["epochs"] // 3)}
+        proxy = TrainConfig(dataset="digits", model=PROXY, **brief)
         scored = score_flow(where, ScoreConfig(dataset="digits", proxies=(proxy,)))
         chosen = {
             "entropy 40 %": SelectConfig(dataset="digits", budget=BUDGET, scores=(scored[0].run,)),
             "random 40 %": SelectConfig(dataset="digits", budget=BUDGET, method="random"),
         }
-        refs: dict[str, str | None] = {"all": None} | {
-            what: select_flow(where, config)["selection"] for what, config in chosen.items()
-        }
+        refs: dict[str, str | None] = {"all": None}
+        refs |= {what: select_flow(where, config)["selection"] for what, config in chosen.items()}
         rows: list[dict[str, Any]] = []
         for what, ref in refs.items():
             config = TrainConfig(dataset="digits", selection=ref, model=TARGET, evaluate_on="digits-test", **shared)

@@ -84,14 +84,11 @@ def score_flow(
         wanted = list(range(len(dataset.shards))) if force else missing
         cached = not missing and scoring.find_scores(opened, dataset, run.blob) is not None
         groups = _split(wanted)
-        many: dict[str, Any] = {
-            "store": store,
-            "dataset": dataset.ref,
-            "model": run.blob,
-            "resources": limits,
-            "force": force,
-        }
-        worst = max((future.result() for future in [_score.submit(shards=g, **many) for g in groups]), default=0.0)
+        shared: dict[str, Any] = {"model": run.blob, "resources": limits, "force": force}
+        worst = max(
+            (future.result() for future in [_score.submit(store, dataset.ref, g, **shared) for g in groups]),
+            default=0.0,
+        )
         scored = scoring.finish_scores(opened, dataset, run.blob, name=run.model, model_run=run.key)
         same = (worst <= 1e-5 and confirmed is not False) if force and cached else None
         results.append(

@@ -40,8 +40,8 @@ class Root:
         self.path = None if scheme else Path(text).expanduser().absolute()
         if self.path is not None and (odd := sorted(_UNSAFE & set(str(self.path)))):
             raise InvalidName(
-                f"{self.path} cannot hold a store: what reads the tables takes {' '.join(odd)} in a folder's name for a "
-                "pattern or an escape. Choose or make a folder without it."
+                f"{self.path} cannot hold a store: what reads tables takes {' '.join(odd)} in its name for a pattern "
+                "or an escape. Choose or make a folder without it."
             )
         self.url = text.rstrip("/") if scheme else str(self.path)
         self.options = dict(options or {})

@@ -137,7 +137,8 @@ class Runs:
 
         Args:
             run: the run's key.
-            values: {metric: [n] float}; NaN is kept as it is, and selections leave it out.
+            values: {metric: [n] float}; NaN and infinities are kept as null, so that no
+                ranking takes them; selections leave them out.
             samples: [n] int64.
         """
         self.put_score_batches(run, iter([(values, samples)]))
@@ -219,7 +220,7 @@ class Runs:
             "run": run,
             "epoch": epoch,
             "sample": samples,
-            "loss": np.asarray(loss, np.float32),
+            "loss": _finite(loss, np.float32),
         }
         columns["loss_epoch"] = np.broadcast_to(np.asarray(loss_epoch, np.int32), samples.shape)
         columns["probability"] = None if probability is None else np.asarray(probability, np.float32)
@@ -253,9 +254,19 @@ def _score_rows(
     for metric, value in values.items():
         columns = {
             "run": run, "attempt": attempt, "metric": metric, "sample": numbers,
-            "value": np.asarray(value, np.float64),
+            "value": _finite(value, np.float64),
         }  # fmt: skip
         yield from rows_of("scores", columns, len(numbers)).to_batches()
+
+
+def _finite(values: npt.ArrayLike, kind: type[np.floating[Any]]) -> pa.Array:
+    """Numbers, with null for NaN and infinities.
+
+    Null is what every engine keeps out of comparisons. NaN is not: it sorts first in some, and statistics of Parquet
+    files leave it out, from which DuckDB 2.0 concludes that there is none.
+    """
+    numbers = np.asarray(values, kind)
+    return pa.array(numbers, mask=~np.isfinite(numbers))
 
 
 def _run(row: Mapping[str, Any]) -> Run:

@@ -133,7 +133,7 @@ def test_samples_with_bad_logits_are_named_and_left_out(tamis: Any, indexed: Sto
     bad = said.json[0]["metrics"]["nonfinite"]
     assert 0 < bad < 1498
     assert f"{bad} samples are not finite" in said.err
-    query = "select sample from scores where metric = 'entropy' and isnan(value)"
+    query = "select sample from scores where metric = 'entropy' and value is null"
     nan = {row["sample"] for row in tamis("sql", query, "--json").json}
     assert len(nan) == bad
     fits = tamis("select", "uncertainty", "--dataset", "digits", "--budget", 1498 - bad, "--json")

@@ -74,7 +74,9 @@ def sixty(store: Store, tmp_path: Path, write: Write) -> Dataset:
 def select(store: Store) -> Select:
     """Publishes a selection; weights default to the sample's number + 1."""
 
-    def publish(dataset: Dataset, *rounds: tuple[int, Sequence[int]], weights: Sequence[float] | None = None) -> Selection:
+    def publish(
+        dataset: Dataset, *rounds: tuple[int, Sequence[int]], weights: Sequence[float] | None = None
+    ) -> Selection:
         data = [
             RoundData(
                 samples=np.asarray(samples),

@@ -1,0 +1,171 @@
+"""Decoders: what is on the list comes out right, everything else is refused, damage is an error."""
+
+import io
+import pickle
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tamis.training import decode
+from tamis.training.decode import IMAGES, decode_images, decode_member
+from tamis.training.errors import DecodeError, DecoderRefused
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "ppm": "PPM"}
+
+
+def encode(image: Image.Image, suffix: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, FORMATS[suffix], **({"lossless": True} if suffix == "webp" else {}))
+    return file.getvalue()
+
+
+def image_of(data: bytes, suffix: str = "png", channels: int = 3) -> np.ndarray:
+    found = decode_member(f"a.{suffix}", data, channels=channels)
+    assert isinstance(found, torch.Tensor)
+    assert found.dtype == torch.uint8
+    return found.permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "ppm"])
+def test_lossless_formats_come_out_exactly(suffix: str) -> None:
+    assert np.array_equal(image_of(encode(Image.fromarray(PIXELS), suffix), suffix), PIXELS)
+
+
+def test_jpeg_comes_out_closely() -> None:
+    smooth = np.tile(np.arange(0, 240, 8, dtype=np.uint8)[None, :, None], (20, 1, 3))
+    assert np.abs(image_of(encode(Image.fromarray(smooth), "jpg"), "jpg").astype(int) - smooth).max() < 8
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "I;16", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_kind_of_image_has_the_same_channels(mode: str, channels: int) -> None:
+    base = Image.fromarray(PIXELS)
+    image = Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 257) if mode == "I;16" else base.convert(mode)
+    suffix = "jpg" if mode == "CMYK" else "png"
+    found = image_of(encode(image, suffix), suffix, channels)
+    assert found.shape == (20, 30, channels)
+    if mode in ("L", "I;16"):
+        assert np.array_equal(
+            found, np.repeat(np.asarray(image).astype(int)[:, :, None] // (257 if mode == "I;16" else 1), channels, 2)
+        )
+
+
+@pytest.mark.parametrize("suffix", IMAGES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pillow_and_the_fast_operators_agree(suffix: str, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(PIXELS).convert("L"), suffix)
+    fast = image_of(data, suffix, channels)
+    monkeypatch.setattr(decode, "_operators", dict)
+    assert np.abs(image_of(data, suffix, channels).astype(int) - fast).max() <= 1
+
+
+def test_values() -> None:
+    assert decode_member("cls", b"7") == 7
+    assert decode_member("note.txt", "à".encode()) == "à"
+    assert decode_member("json", b'{"a": [1, 2]}') == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("member", "data"), [("cls", b"x"), ("txt", b"\xff"), ("json", b"{"), ("json", b"[" * 100_000)]
+)
+def test_damaged_values_are_named(member: str, data: bytes) -> None:
+    with pytest.raises(DecodeError, match=member):
+        decode_member(member, data)
+
+
+@pytest.mark.parametrize("member", ["pkl", "pyd", "a.pickle", "pth", "npz", "exe", "", "png.gz"])
+def test_unknown_suffixes_are_refused_by_name(member: str) -> None:
+    with pytest.raises(DecoderRefused, match="no decoder") as caught:
+        decode_member(member, b"")
+    assert repr(member) in str(caught.value)
+    assert "png, jpg, jpeg, webp, ppm, cls, txt, json" in str(caught.value)
+
+
+def test_a_pickle_under_an_image_name_is_not_unpickled(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (witness,)  # type: ignore[return-value]
+
+    for suffix in IMAGES:
+        with pytest.raises(DecodeError):
+            decode_member(f"a.{suffix}", pickle.dumps(Evil()))
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("suffix", IMAGES)
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.1, 0.5, 0.9])
+def test_truncated_images_are_errors(suffix: str, part: float) -> None:
+    data = encode(Image.fromarray(PIXELS), suffix)
+    with pytest.raises(DecodeError, match=rf"a\.{suffix}.*no readable {suffix}"):
+        decode_member(f"a.{suffix}", data[: int(len(data) * part)])
+
+
+@given(data=st.binary(max_size=200), suffix=st.sampled_from(IMAGES))
+def test_rubbish_is_never_more_than_an_error(data: bytes, suffix: str) -> None:
+    with pytest.raises(DecodeError):
+        decode_member(suffix, data)
+
+
+@given(at=st.integers(0, 1800), value=st.integers(0, 255), suffix=st.sampled_from(["png", "jpg", "webp"]))
+def test_a_damaged_byte_gives_an_image_or_an_error(at: int, value: int, suffix: str) -> None:
+    data = bytearray(encode(Image.fromarray(PIXELS), suffix))
+    data[at % len(data)] = value
+    try:
+        image_of(bytes(data), suffix)
+    except DecodeError:
+        return
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_bomb_is_refused_from_its_header(suffix: str) -> None:
+    data = bytearray(encode(Image.fromarray(PIXELS), suffix))
+    if suffix == "png":
+        struct.pack_into(">II", data, 16, 100_000, 100_000)
+    else:
+        struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, 60_000, 60_000)
+    with pytest.raises(DecodeError, match="pixels, more than"):
+        decode_member(suffix, bytes(data))
+
+
+def test_a_batch() -> None:
+    images = [PIXELS, PIXELS[::-1]]
+    encoded = [np.frombuffer(bytearray(encode(Image.fromarray(i), "png")), np.uint8) for i in images]
+    found = decode_images(encoded, "png")
+    assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), np.stack(images))
+    assert decode_images([], "png").shape == (0, 3, 0, 0)
+
+
+def test_images_of_different_sizes_need_an_image_size() -> None:
+    images = [Image.fromarray(PIXELS), Image.fromarray(PIXELS[:10, :12])]
+    encoded = [np.frombuffer(bytearray(encode(i, "png")), np.uint8) for i in images]
+    with pytest.raises(DecodeError, match=r"B is 10 x 12 where A is 20 x 30.*image_size"):
+        decode_images(encoded, "png", name="AB".__getitem__)
+    assert decode_images(encoded, "png", size=16).shape == (2, 3, 16, 16)
+
+
+def test_scaling_cuts_the_centre_out() -> None:
+    pixels = np.zeros((8, 24, 3), np.uint8)
+    pixels[:, 8:16] = 200
+    [found] = decode_images([np.frombuffer(bytearray(encode(Image.fromarray(pixels), "png")), np.uint8)], "png", size=8)
+    assert (found == 200).all()
+
+
+def test_without_the_fast_operators_pillow_decodes() -> None:
+    code = (
+        "import sys; sys.modules['torchvision'] = None; from tamis.training.decode import _operators, decode_member;"
+        "assert _operators() == {}; print(tuple(decode_member('png', sys.stdin.buffer.read()).shape))"
+    )
+    data = encode(Image.fromarray(PIXELS), "png")
+    found = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    assert found.stdout == b"(3, 20, 30)\n"

@@ -1,0 +1,129 @@
+"""Reading byte ranges: the bytes of what was asked for, few calls, and clear words when a shard is not what it was."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamis.store.datasets import Dataset, Locations
+from tamis.store.errors import ShardChanged
+from tamis.training.errors import SchemeRefused
+from tamis.training.reading import LocalReader, merge, open_reader
+
+ranges = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5000), st.integers(0, 300)), max_size=40)
+
+
+def reader_of(dataset: Dataset, **options: int) -> LocalReader:
+    return LocalReader(dataset.shards, lambda s: dataset.keys([s])[0], **options)
+
+
+def locations(found: list[tuple[int, int, int]]) -> Locations:
+    table = np.array(found, np.int64).reshape(-1, 3)
+    return Locations(table[:, 0].astype(np.int32), table[:, 1], table[:, 2])
+
+
+@given(found=ranges, gap=st.integers(0, 500))
+def test_merged_ranges_hold_every_member_once(found: list[tuple[int, int, int]], gap: int) -> None:
+    where = locations(found)
+    plan = merge(where, gap)
+    laid = np.concatenate(
+        [np.stack([np.full(n, s), np.arange(o, o + n)], 1) for s, o, n in zip(plan.shards, plan.offsets, plan.lengths)]
+        or [np.zeros((0, 2), int)]
+    )
+    for (shard, offset, size), start in zip(found, plan.starts.tolist(), strict=True):
+        assert laid[start : start + size, 0].tolist() == [shard] * size
+        assert laid[start : start + size, 1].tolist() == list(range(offset, offset + size))
+    assert len(np.unique(laid, axis=0)) == len(laid)  # no byte is read twice
+    places = list(zip(plan.shards.tolist(), plan.offsets.tolist(), (plan.offsets + plan.lengths).tolist(), strict=True))
+    assert places == sorted(places)
+    assert all(a[0] != b[0] or b[1] - a[2] > gap for a, b in zip(places, places[1:], strict=False))
+
+
+def test_reads_members_in_any_order_and_repeatedly(sixty: Dataset) -> None:
+    samples = np.array([59, 3, 3, 30, 0, 4])
+    where = sixty.locations()
+    with reader_of(sixty) as reader:
+        found = reader.read(samples, Locations(where.shard[samples], where.offset[samples], where.size[samples]))
+    for sample, view in zip(samples, found.views(), strict=True):
+        data = Path(sixty.shards[where.shard[sample]].uri).read_bytes()
+        assert view.tobytes() == data[where.offset[sample] : where.offset[sample] + where.size[sample]]
+
+
+def test_keeps_few_files_open(sixty: Dataset) -> None:
+    where = sixty.locations()
+    before = len(os.listdir("/proc/self/fd"))
+    with reader_of(sixty, open_files=2) as reader:
+        for sample in [0, 30, 55, 1, 31, 56]:
+            one = np.array([sample])
+            reader.read(one, Locations(where.shard[one], where.offset[one], where.size[one]))
+            assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def read_all(dataset: Dataset) -> None:
+    with reader_of(dataset) as reader:
+        reader.read(np.arange(dataset.samples), dataset.locations())
+
+
+def test_a_missing_shard_is_named(sixty: Dataset) -> None:
+    Path(sixty.shards[1].uri).unlink()
+    with pytest.raises(ShardChanged, match=r"sixty-25\.tar is missing"):
+        read_all(sixty)
+
+
+def test_a_replaced_shard_is_named(sixty: Dataset) -> None:
+    path = Path(sixty.shards[1].uri)
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ShardChanged, match=r"sixty-25\.tar changed"):
+        read_all(sixty)
+
+
+def test_a_shard_that_was_only_touched_is_read(sixty: Dataset) -> None:
+    os.utime(sixty.shards[1].uri, ns=(1, 1))
+    read_all(sixty)
+
+
+def test_a_shard_of_another_size_is_named(sixty: Dataset) -> None:
+    os.truncate(sixty.shards[2].uri, 5000)
+    with pytest.raises(ShardChanged, match=r"sixty-50\.tar.*has 5000"):
+        read_all(sixty)
+
+
+def test_a_shard_cut_short_while_it_is_open_names_shard_and_sample(sixty: Dataset) -> None:
+    where = sixty.locations()
+    first = np.array([0])
+    with reader_of(sixty) as reader:
+        reader.read(first, Locations(where.shard[first], where.offset[first], where.size[first]))
+        os.truncate(sixty.shards[0].uri, int(where.offset[20]) + 10)
+        with pytest.raises(ShardChanged, match=r"sixty-0\.tar ends at byte \d+, and sample s020 \(number 20\)"):
+            reader.read(np.arange(60), where)
+
+
+def test_an_unreadable_shard_is_named(sixty: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(sixty.shards[0].uri)
+    stat = path.stat()
+    path.rename(path.with_suffix(".kept"))
+    path.mkdir()
+    folder = replace(sixty.shards[0], bytes=path.stat().st_size, stamp=path.stat().st_mtime_ns)
+    assert stat.st_size != folder.bytes
+    with (
+        reader_of(replace(sixty, shards=(folder, *sixty.shards[1:]))) as reader,
+        pytest.raises((ShardChanged, OSError)),
+    ):
+        reader.read(np.arange(60), sixty.locations())
+
+
+@pytest.mark.parametrize(
+    "uri", ["pipe:touch witness", "http://host/a.tar", "s3://bucket/a.tar", "file:///a.tar", "relative.tar", ""]
+)
+def test_other_addresses_are_refused(sixty: Dataset, uri: str) -> None:
+    shards = (*sixty.shards[:2], replace(sixty.shards[2], uri=uri))
+    with pytest.raises(SchemeRefused, match="not opened"):
+        open_reader(shards, str)
