@@ -22,6 +22,7 @@ from tamis.flows.cli_serve import serve
 from tamis.flows.cli_sql import sql
 from tamis.flows.cli_train import train
 from tamis.flows.output import emit, facts
+from tamis.flows.settings import prepare
 from tamis.store.errors import TamisError
 
 
@@ -101,6 +102,7 @@ for _command in (dataset, score, select, selection, train, run, sql, serve):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that tamis raises on purpose become one clear message."""
     given = sys.argv[1:] if arguments is None else arguments
+    prepare(verbose="--verbose" in given or "serve" in given)
     try:
         cli.main(args=given, prog_name="tamis", standalone_mode=False)
     except click.exceptions.Exit as stop:

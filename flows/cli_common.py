@@ -54,7 +54,7 @@ def resource_options(command: F) -> F:
         click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Tasks at once."),
         click.option("--score-batch", default=512, show_default=True, type=click.IntRange(1), help="Samples a pass."),
         click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed."),
-        click.option("--verbose", is_flag=True, help="Show Prefect's log."),
+        click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log."),  # read by main
     )
     for option in reversed(options):
         command = option(command)
@@ -67,12 +67,11 @@ def resources(device: str, workers: int, score_batch: int) -> "Resources":
     return Resources(device=device, workers=workers, batch_size=score_batch)
 
 
-def run_flow(name: str, limits: "Resources", verbose: bool, /, *args: Any, **kwargs: Any) -> Any:
+def run_flow(name: str, limits: "Resources", /, *args: Any, **kwargs: Any) -> Any:
     """Run a flow on the configured Prefect server, or on a temporary one, with bars on a terminal."""
-    from tamis.flows.prefect_settings import has_server, prepare
     from tamis.flows.progress import display
+    from tamis.flows.settings import has_server
 
-    prepare(verbose)
     if not has_server():
         click.echo("Starting a temporary Prefect server (some seconds) ...", err=True)
     from tamis.flows.flows import with_workers
@@ -86,15 +85,15 @@ def run_light(name: str, direct: Callable[[], Any], /, *args: Any, **kwargs: Any
 
     Indexing and selecting take less time than a temporary server needs to start, and nobody would see it.
     """
-    from tamis.flows.prefect_settings import has_server
     from tamis.flows.progress import display
+    from tamis.flows.settings import has_server
 
     if not has_server():
         with display():
             return direct()
     from tamis.flows.configs import Resources
 
-    return run_flow(name, Resources(), False, *args, **kwargs)
+    return run_flow(name, Resources(), *args, **kwargs)
 
 
 def said(created: bool, confirmed: bool | None) -> str:

@@ -44,7 +44,6 @@ def uncertainty(
     workers: int,
     score_batch: int,
     force: bool,
-    verbose: bool,
 ) -> None:
     """Confidence, margin and entropy of every sample under a small proxy model (Selection via Proxy).
 
@@ -76,9 +75,7 @@ def uncertainty(
     config = ScoreConfig(dataset=dataset, proxies=proxies, runs=tuple(store.runs.get(key).key for key in runs))
     results = None if force else cached_scores(store, config)
     if results is None:
-        results = run_flow(
-            "score", resources(device, workers, score_batch), verbose, store.root.url, config, force=force
-        )
+        results = run_flow("score", resources(device, workers, score_batch), store.root.url, config, force=force)
     rows = [r.model_dump() for r in results]
     shown = [_row(r.model_dump()) for r in results]
     emit(rows, app.as_json, lambda: table(shown))

@@ -28,9 +28,8 @@ def serve(app: App, flow: str, cron: str, config: str, name: str | None, timezon
       tamis serve score --cron '0 3 * * *' --config nightly.json
       tamis serve select --cron '0 5 * * 1' --config weekly.json --timezone Europe/Paris
     """
-    from tamis.flows.prefect_settings import has_server, prepare
+    from tamis.flows.settings import has_server
 
-    prepare(verbose=True)
     if not has_server():
         raise click.UsageError(
             "Schedules live on a Prefect server, and none is configured. Start one with `prefect server start`, then "

@@ -26,7 +26,7 @@ from tamis.flows.output import emit, facts
 @click.option("--record-losses", is_flag=True, help="Keep every sample's loss of every epoch (table losses).")
 @resource_options
 @common
-def train(app: App, device: str, workers: int, score_batch: int, force: bool, verbose: bool, **fields: Any) -> None:
+def train(app: App, device: str, workers: int, score_batch: int, force: bool, **fields: Any) -> None:
     """Train a model on the chosen samples alone: nothing else is read from the shards.
 
     A run that is there already is the answer; one that was killed goes on from its last checkpoint.
@@ -44,9 +44,7 @@ def train(app: App, device: str, workers: int, score_batch: int, force: bool, ve
     there = None if force else find(store, config)
     answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}
     if not answer:
-        answer = run_flow(
-            "train", resources(device, workers, score_batch), verbose, store.root.url, config, force=force
-        )
+        answer = run_flow("train", resources(device, workers, score_batch), store.root.url, config, force=force)
     run = store.runs.get(answer["run"])
     shown = answer | {
         "dataset": run.dataset,

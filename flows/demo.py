@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from tamis.flows.output import emit, note, size, table
-from tamis.flows.prefect_settings import prepare
 from tamis.flows.progress import display
 from tamis.store import Store
 from tamis.store.packing import pack_digits
@@ -28,7 +27,7 @@ QUERIES = {
     "Which classes does each selection prefer?": """
         select n.name, p.label, count(*) as chosen
         from selection_samples c join selections n using (selection) join samples p using (sample)
-        where p.dataset = 'digits' group by all
+        where p.dataset = 'digits' group by n.name, p.label
         qualify row_number() over (partition by n.name order by count(*) desc) <= 2
         order by n.name, chosen desc""",
 }
@@ -42,7 +41,6 @@ def run_demo(folder: str, *, epochs: int | None, as_json: bool) -> None:
         epochs: of each training.
         as_json: print one JSON object.
     """
-    prepare()
     note("Starting a temporary Prefect server (some seconds) ...")
     from tamis.flows.configs import IndexConfig, ScoreConfig
     from tamis.flows.flows import index_flow, score_flow, select_flow, train_flow

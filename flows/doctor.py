@@ -6,7 +6,7 @@ import shutil
 from importlib import metadata
 from typing import Any
 
-from tamis.flows.prefect_settings import has_server
+from tamis.flows.settings import has_server
 from tamis.store import Store
 from tamis.store.errors import TamisError
 

@@ -373,21 +373,17 @@ def _index_all(
     for one in found:
         if one.image != found[0].image:  # found by itself, and another kind than in the first shard
             index = one.index
-            members_named(Path(one.shard.uri), index.keys, index.member_start, index.member_name, found[0].image)
+            members_named(
+                Path(one.shard.uri), index.keys, index.member_start, index.member_name, found[0].image, "image"
+            )
     return found
 
 
 def _index_one(path: Path, image: str, label: str | None, digests: bool) -> _Found:
     before = _stat(path)
-    index = index_shard(path, None if label == AUTO else label)
+    label = "cls" if label == AUTO else label
+    index = index_shard(path, label)
     names = set(index.member_name.unique().to_pylist())
-    if label == AUTO:
-        if "cls" not in names:
-            raise ShardError(
-                f"Shard {path} has no member .cls with the class number; its members are: {', '.join(sorted(names))}. "
-                "Say which member holds it (--label), or that the data has no labels (--label none)."
-            )
-        index, label = index_shard(path, "cls"), "cls"
     if image == AUTO:
         image = next((suffix for suffix in IMAGES if suffix in names), "")
         if not image:
@@ -395,7 +391,7 @@ def _index_one(path: Path, image: str, label: str | None, digests: bool) -> _Fou
                 f"Shard {path} has no image member ({', '.join(IMAGES)}); its members are: {', '.join(sorted(names))}. "
                 "Say which member is the input (--image)."
             )
-    members_named(path, index.keys, index.member_start, index.member_name, image)
+    members_named(path, index.keys, index.member_start, index.member_name, image, "image")
     digest = _file_digest(path) if digests else None
     after = _stat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):

@@ -18,7 +18,7 @@ from obstore.store import LocalStore, from_url
 from tamis.store.errors import InvalidName, StoreExists, StoreFull, TamisError, is_full
 
 SCHEMES = ("s3", "gs", "az")
-_UNSAFE = set("%*?[]")
+_UNSAFE = set("%*?[]\\")
 
 
 class Root:

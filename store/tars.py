@@ -1,10 +1,11 @@
 """Where every sample and every member lies in a WebDataset shard, found from the tar headers alone.
 
-A Python loop hops from header to header (that is the bare scan: one size field each); names, checksums, grouping into
-samples and labels are then computed for all members at once with numpy. Plain ustar headers take this path; a shard
-with long names or extended headers is read through `tarfile`, which is slower and knows every dialect.
+Headers are found by hopping from one to the next, or, where they lie close together, by looking at every block at once;
+names, checksums, grouping into samples and labels are then computed for all members at once with numpy. Plain ustar
+headers take this path; a shard with long names or extended headers is read through `tarfile`, which is slower and knows
+every dialect.
 
-Cost: about 2 µs a member and the pages that hold the headers; memory about 600 bytes a member while a shard is scanned.
+Cost: about 1 µs a member and the pages that hold the headers; memory about 200 bytes a member while a shard is scanned.
 Legend: M members, K samples of the shard, W bytes of the longest name.
 """
 
@@ -28,6 +29,14 @@ Bools = npt.NDArray[np.bool_]
 BLOCK = 512
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}
 _LABEL_WIDTH = 20
+_CLOSE = 16 << 10  # bytes from header to header: a few pages
+_PROBED = 1 << 18  # bytes that tell how close headers lie
+_REMEDIES = {
+    "member": "which of them is meant",
+    "image": "which of them is the input (--image)",
+    "label": "which of them holds the class number (--label), or that the data has no labels (--label none)",
+}
+_AT_ONCE = 512  # headers: 256 KiB, which stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -99,54 +108,100 @@ def index_shard(path: Path, label: str | None) -> ShardIndex:
             raise ShardError(f"Shard {path} is empty (0 bytes): a tar file was expected.")
         # Not closed by hand: errors on their way out may still hold views of it.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    headers = _fast_headers(path, mapped) or _slow_headers(path)
+    headers = _fast_headers(path, mapped) or _slow_headers(path, mapped)
     return _group(path, np.frombuffer(mapped, np.uint8), headers, label)
 
 
-def hop(mapped: mmap.mmap) -> tuple[list[int], int, str | None]:
+def hop(mapped: mmap.mmap, end: int | None = None) -> tuple[list[int], int, str | None]:
     """Header offsets, where the walk stopped, and why it stopped early (None: at the end-of-archive marker)."""
     starts: list[int] = []
-    at, end = 0, len(mapped)
+    at, end = 0, len(mapped) if end is None else min(end, len(mapped))
     while at + BLOCK <= end:
-        field = mapped[at + 124 : at + 135]
         try:
-            size = int(field, 8)
+            size = int(mapped[at + 124 : at + 135], 8)
         except ValueError:
             if not any(mapped[at : at + BLOCK]):
                 return starts, at, None
+            return starts, at, "dialect"
+        if size < 0:
             return starts, at, "dialect"
         starts.append(at)
         at += BLOCK + (size + 511 & -512)
     return starts, at, "truncated"
 
 
+def _look(mapped: mmap.mmap, blocks: Bytes) -> Ints | None:
+    """Blocks with tar's magic, where headers lie so close together that looking at every block reads no page more.
+
+    None where they lie farther apart, and where what was found is not the whole chain from header to header: a member
+    may hold the magic by chance, or a tar. Five times as fast as `hop`.
+    """
+    if len(hop(mapped, _PROBED)[0]) < _PROBED // _CLOSE:
+        return None
+    magic = np.uint64(int.from_bytes(b"ustar", "little"))
+    found = (blocks.view(np.uint64)[:, 32] >> np.uint64(8)) & np.uint64(2**40 - 1)  # bytes 257 to 261
+    rows = np.flatnonzero(found == magic)
+    size = _octal(blocks[:, 124:135][rows]) if len(rows) and rows[0] == 0 else None
+    if size is None:
+        return None
+    following = rows + 1 + (size + 511) // BLOCK
+    whole = np.array_equal(following[:-1], rows[1:]) and following[-1] < len(blocks)
+    return rows if whole and not blocks[following[-1]].any() else None
+
+
 def _fast_headers(path: Path, mapped: mmap.mmap) -> _Headers | None:
     """The members of a plain ustar archive, or None where only `tarfile` can tell."""
-    starts, at, why = hop(mapped)
-    if why == "dialect":
-        return None
-    if why == "truncated":
-        raise ShardError(_truncated(path, mapped, starts, at))
-    header = np.asarray(starts, np.int64)
-    if not len(header):
+    blocks = np.frombuffer(mapped, np.uint8, len(mapped) // BLOCK * BLOCK).reshape(-1, BLOCK)
+    rows = _look(mapped, blocks)
+    if rows is None:
+        starts, at, why = hop(mapped)
+        if why == "dialect":
+            return None
+        if why == "truncated":
+            raise ShardError(_truncated(path, mapped, starts, at))
+        rows = np.asarray(starts, np.int64) // BLOCK
+    if not len(rows):
         raise ShardError(f"Shard {path} has no members: a tar with samples was expected.")
-    blocks = _gather(np.frombuffer(mapped, np.uint8), header, BLOCK)
-    kind = blocks[:, 156]
-    if ((kind != 0) & (kind != 48) & (kind != 53)).any() or blocks[:, 345].any():
+    read = _read(blocks, rows)
+    kind, size, stated = read.kind, _octal(read.size), _octal(read.stated)
+    if ((kind != 0) & (kind != 48) & (kind != 53)).any() or read.prefix.any() or size is None or stated is None:
         return None  # links, long names, extended headers, names with a prefix
-    stated, sizes = _octal(blocks[:, 148:154]), _octal(blocks[:, 124:135])
-    if stated is None or sizes is None:
-        return None
-    bad = np.flatnonzero(stated != _checksums(blocks))
+    bad = np.flatnonzero(stated != read.checksum)
     if len(bad):
         raise ShardError(
-            f"Shard {path} is corrupt at byte {header[bad[0]]}: the header's checksum does not match "
-            f"({len(bad)} of {len(header)} headers). Restore the shard from its source."
+            f"Shard {path} is corrupt at byte {rows[bad[0]] * BLOCK}: the header's checksum does not match "
+            f"({len(bad)} of {len(rows)} headers). Restore the shard from its source."
         )
-    used = np.flatnonzero(np.bitwise_or.reduce(blocks[:, :100], axis=0))
+    used = np.flatnonzero(np.bitwise_or.reduce(read.name, axis=0))
     width = int(used[-1]) + 1 if len(used) else 1
     files = kind != 53
-    return _Headers(blocks[files, :width], header[files], header[files] + BLOCK, sizes[files])
+    header = rows[files] * BLOCK
+    return _Headers(np.ascontiguousarray(read.name[files, :width]), header, header + BLOCK, size[files])
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The fields of M headers, and the checksum that each should state."""
+
+    name: Bytes  # [M, 100]
+    size: Bytes  # [M, 11]
+    stated: Bytes  # [M, 6]
+    kind: Bytes  # [M]
+    prefix: Bytes  # [M] first byte
+    checksum: Ints  # [M]
+
+
+def _read(blocks: Bytes, rows: Ints) -> _Read:
+    """A few hundred headers at a time, so that each is read from memory once."""
+    count = len(rows)
+    name, size, stated = (np.empty((count, width), np.uint8) for width in (100, 11, 6))
+    kind, prefix, checksum = np.empty(count, np.uint8), np.empty(count, np.uint8), np.empty(count, np.int64)
+    for first in range(0, count, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        some = blocks[rows[part]]
+        name[part], size[part], stated[part] = some[:, :100], some[:, 124:135], some[:, 148:154]
+        kind[part], prefix[part], checksum[part] = some[:, 156], some[:, 345], _checksums(some)
+    return _Read(name, size, stated, kind, prefix, checksum)
 
 
 def _truncated(path: Path, mapped: mmap.mmap, starts: list[int], at: int) -> str:
@@ -157,20 +212,26 @@ def _truncated(path: Path, mapped: mmap.mmap, starts: list[int], at: int) -> str
     )
 
 
-def _slow_headers(path: Path) -> _Headers:
+def _slow_headers(path: Path, mapped: mmap.mmap) -> _Headers:
     try:
         with tarfile.open(path, "r:") as tar:
-            members = [(m.name.encode(), m.offset, m.offset_data, m.size) for m in tar if m.isreg()]
+            files = [m for m in tar if m.isreg()]
             end = tar.offset
+        members = [(m.name.encode(errors="surrogateescape"), m.offset, m.offset_data, m.size) for m in files]
     except (tarfile.TarError, OSError, ValueError, UnicodeError) as error:
         raise ShardError(f"Shard {path} is corrupt: {error}. Restore it from its source.") from error
-    length = path.stat().st_size
     if not members:
-        raise ShardError(f"Shard {path} is corrupt: no tar member can be read from its {length} bytes.")
-    if end >= length or members[-1][2] + members[-1][3] > length:
+        raise ShardError(f"Shard {path} is corrupt: no tar member can be read from its {len(mapped)} bytes.")
+    # tarfile takes a header that it cannot read for the end: the end has a marker.
+    if mapped[end : end + BLOCK] != bytes(BLOCK):
         raise ShardError(
-            f"Shard {path} is truncated or corrupt: it has {length} bytes and stops being a tar at byte {end}. "
-            "Copy it again from its source."
+            f"Shard {path} is truncated or corrupt: it has {len(mapped)} bytes and stops being a tar at byte {end}, "
+            "where another header or the end-of-archive marker was expected. Copy it again from its source."
+        )
+    if sparse := [m.name for m in files if m.issparse()]:
+        raise ShardError(
+            f"Shard {path}: member {sparse[0]} is a sparse file, whose bytes do not lie in one piece. "
+            "Pack it again without --sparse."
         )
     names = np.zeros((len(members), max(len(m[0]) for m in members)), np.uint8)
     for row, member in zip(names, members, strict=True):
@@ -187,7 +248,7 @@ def _group(path: Path, data: Bytes, headers: _Headers, label: str | None) -> Sha
         raise ShardError(f"Shard {path} holds no samples: members are named KEY.EXTENSION, such as 000001.png.")
     header, offset, size = headers.header[kept], headers.offset[kept], headers.size[kept]
     names, base, extension = names[kept], base[kept], extension[kept]
-    stems = np.where(np.arange(names.shape[1]) < base[:, None], names, 0).astype(np.uint8)
+    stems = names * (np.arange(names.shape[1]) < base[:, None])
     first = np.ones(len(names), np.bool_)
     first[1:] = (stems[1:] != stems[:-1]).any(axis=1)
     starts = np.append(np.flatnonzero(first), len(names)).astype(np.int64)
@@ -209,22 +270,25 @@ def _split(names: Bytes) -> tuple[Ints, Ints, Bools]:
 
     The stem ends at the first dot after the last slash. Names like `__meta__.json` are WebDataset's own and skipped.
     """
-    column = np.arange(names.shape[1])
-    length = np.where((names == 0).any(axis=1), (names == 0).argmax(axis=1), names.shape[1])
-    slash = np.where(names == ord("/"), column, -1).max(axis=1)
-    dots = (names == ord(".")) & (column > slash[:, None])
-    dot = dots.argmax(axis=1)
-    kept = dots.any(axis=1) & (dot > slash + 1) & (length > dot + 1)
-    if names.shape[1] > 1:
-        start = np.minimum(slash + 1, names.shape[1] - 2)
-        rows = np.arange(len(names))
-        kept &= (names[rows, start] != ord("_")) | (names[rows, start + 1] != ord("_"))
-    return dot.astype(np.int64), length.astype(np.int64), kept
+    count, width = names.shape
+    ends = names == 0
+    length = np.where(ends.any(axis=1), ends.argmax(axis=1), width)
+    base = np.zeros(count, np.int64)  # where the part after the last slash begins
+    row, column = np.divmod(np.flatnonzero(names == ord("/")), width)
+    base[row] = column + 1  # of several in a row the last one is written last
+    row, column = np.divmod(np.flatnonzero(names == ord(".")), width)
+    row, column = row[column >= base[row]], column[column >= base[row]]
+    dot = np.full(count, width)
+    dot[row[::-1]] = column[::-1]  # here the first one is
+    kept = (dot > base) & (length > dot + 1)
+    own = names[np.arange(count), np.minimum(base, width - 1)] == ord("_")
+    own &= names[np.arange(count), np.minimum(base + 1, width - 1)] == ord("_")
+    return dot, length, kept & ~own
 
 
 def _texts(path: Path, names: Bytes, start: Ints, end: Ints) -> pa.Array:
     """Bytes start..end of every row as one array of text."""
-    column = np.arange(names.shape[1])
+    column = np.arange(names.shape[1], dtype=np.int32)
     chosen = (column >= start[:, None]) & (column < end[:, None])
     offsets = np.zeros(len(names) + 1, np.int32)
     np.cumsum(end - start, out=offsets[1:])
@@ -247,13 +311,11 @@ def _labels(
     label: str,
 ) -> Ints:
     """The class number of every sample, parsed for all at once."""
-    place = members_named(path, keys, starts, name, label)
+    place = members_named(path, keys, starts, name, label, "label")
     length = size[place]
-    digits = _gather(data, np.minimum(offset[place], max(len(data) - _LABEL_WIDTH, 0)), _LABEL_WIDTH)
-    shift = offset[place] - np.minimum(offset[place], max(len(data) - _LABEL_WIDTH, 0))
-    if shift.any():  # the last bytes of a file: cannot happen before the end-of-archive marker
-        raise ShardError(f"Shard {path} ends inside a label.")
-    inside = np.arange(_LABEL_WIDTH) < length[:, None]
+    width = int(min(max(length.max(), 1), _LABEL_WIDTH))
+    digits = _gather(data, offset[place], width)  # the end-of-archive marker lies behind the last one
+    inside = np.arange(width) < length[:, None]
     digits = np.where(inside, digits, ord(" "))
     number = (digits >= ord("0")) & (digits <= ord("9"))
     blank = (digits == ord(" ")) | (digits == ord("\n")) | (digits == ord("\r")) | (digits == ord("\t"))
@@ -273,8 +335,8 @@ def _labels(
     return values
 
 
-def members_named(path: Path, keys: pa.Array, starts: Ints, name: pa.Array, wanted: str) -> Ints:
-    """[K] which member of each sample has the wanted name.
+def members_named(path: Path, keys: pa.Array, starts: Ints, name: pa.Array, wanted: str, role: str = "member") -> Ints:
+    """[K] which member of each sample has the wanted name; `role` is what it is wanted for.
 
     Raises:
         ShardError: names the samples that have none, or more than one.
@@ -288,7 +350,7 @@ def members_named(path: Path, keys: pa.Array, starts: Ints, name: pa.Array, want
             there = ", ".join(sorted(set(name.unique().to_pylist())))
             raise ShardError(
                 f"Shard {path}: {int(wrong.sum())} of {len(keys)} samples {what} member .{wanted} (first: {some}). "
-                f"Members there are: {there}. Repair the shard, or name the member that holds it."
+                f"Members there are: {there}. Repair the shard, or say {_REMEDIES[role]}."
             )
     return at.astype(np.int64)
 
@@ -302,11 +364,13 @@ def _gather(data: Bytes, start: Ints, width: int) -> Bytes:
 
 def _octal(fields: Bytes) -> Ints | None:
     """The octal numbers of all rows, leading blanks allowed; None where a row does not fill its field to the end."""
-    last = fields[:, -1]
-    if ((last < ord("0")) | (last > ord("7"))).any():
+    digit = fields - np.uint8(ord("0"))  # below '0' wraps around
+    if (digit[:, -1] > 7).any() or ((digit > 7) & (fields != ord(" "))).any():
         return None
-    # Digits carry their value in the low three bits, blanks and zeros carry 0. Exact: 11 digits are 33 bits.
-    return ((fields & 7) @ 8.0 ** np.arange(fields.shape[1] - 1, -1, -1)).astype(np.int64)
+    value = np.zeros(len(fields), np.int64)
+    for column in range(fields.shape[1]):  # blanks carry 0 in the low three bits, as '0' does
+        value = value << 3 | fields[:, column] & 7
+    return value
 
 
 def _checksums(blocks: Bytes) -> Ints:
@@ -315,5 +379,5 @@ def _checksums(blocks: Bytes) -> Ints:
     low = np.uint64(0x00FF00FF00FF00FF)
     # Four 16-bit lanes a word: 64 words of two bytes a lane stay below 2^16.
     lanes = ((words & low) + ((words >> np.uint64(8)) & low)).sum(axis=1).view(np.uint16).reshape(-1, 4)
-    field = blocks[:, 148:156].sum(axis=1, dtype=np.uint32).astype(np.int64)
-    return lanes.sum(axis=1, dtype=np.uint32).astype(np.int64) - field + 8 * ord(" ")
+    field = blocks[:, 148:156].sum(axis=1, dtype=np.int64)
+    return lanes.sum(axis=1, dtype=np.int64) - field + 8 * ord(" ")

@@ -1,5 +1,6 @@
 """Shared by all tests: real digits in real shards, and stores in folders of their own."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import settings
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.packing import pack_digits
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads crawl on a busy machine
 
 # How long a case takes on a busy machine says nothing about it.
 settings.register_profile("tamis", deadline=None)

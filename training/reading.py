@@ -39,7 +39,7 @@ class Ranges:
     """The bytes of N members.
 
     Attributes:
-        data: uint8 [bytes read], writable.
+        data: uint8 [bytes read].
         starts: int64 [N], where member i begins in `data`.
         sizes: int64 [N], its bytes.
     """

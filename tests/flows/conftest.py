@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tamis.flows.prefect_settings import prepare
+from tamis.flows.settings import prepare
 
 prepare()
 

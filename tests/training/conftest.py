@@ -77,16 +77,18 @@ def select(store: Store) -> Select:
     def publish(
         dataset: Dataset, *rounds: tuple[int, Sequence[int]], weights: Sequence[float] | None = None
     ) -> Selection:
-        data = [
-            RoundData(
-                samples=np.asarray(samples),
-                weights=np.asarray(samples) + 1.0 if weights is None else np.asarray(weights),
-                first_epoch=first_epoch,
-            )
-            for first_epoch, samples in rounds
-        ]
-        return store.selections.publish(
-            name="chosen", dataset=dataset, method="by-hand", version=1, params={}, inputs=[], seed=0, rounds=data, seconds=0.0
-        ).selection  # fmt: skip
+        data: list[RoundData] = []
+        for first_epoch, samples in rounds:
+            chosen = np.asarray(samples)
+            given = chosen + 1.0 if weights is None else np.asarray(weights)
+            data.append(RoundData(samples=chosen, weights=given, first_epoch=first_epoch))
+        what = {
+            "name": "chosen",
+            "dataset": dataset,
+            "method": "by-hand",
+            "version": 1,
+            "params": {"rounds": repr(rounds)},
+        }
+        return store.selections.publish(**what, inputs=[], seed=0, rounds=data, seconds=0.0).selection
 
     return publish

@@ -3,8 +3,6 @@
 import io
 import pickle
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,19 +51,23 @@ def test_every_kind_of_image_has_the_same_channels(mode: str, channels: int) -> 
     suffix = "jpg" if mode == "CMYK" else "png"
     found = image_of(encode(image, suffix), suffix, channels)
     assert found.shape == (20, 30, channels)
-    if mode in ("L", "I;16"):
-        assert np.array_equal(
-            found, np.repeat(np.asarray(image).astype(int)[:, :, None] // (257 if mode == "I;16" else 1), channels, 2)
-        )
+    if mode == "L":
+        assert np.array_equal(found, np.repeat(np.asarray(image)[:, :, None], channels, 2))
+    if mode == "I;16":
+        assert np.array_equal(found, np.repeat(PIXELS[:, :, :1], channels, 2))
 
 
-@pytest.mark.parametrize("suffix", IMAGES)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pillow_and_the_fast_operators_agree(suffix: str, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encode(Image.fromarray(PIXELS).convert("L"), suffix)
-    fast = image_of(data, suffix, channels)
-    monkeypatch.setattr(decode, "_operators", dict)
-    assert np.abs(image_of(data, suffix, channels).astype(int) - fast).max() <= 1
+def test_the_short_way_gives_the_same_pixels(
+    mode: str, suffix: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(Image.fromarray(PIXELS).convert(mode), suffix)
+    assert decode._SHORT_WAY[suffix](data) is not None
+    short = image_of(data, suffix, channels)
+    monkeypatch.setattr(decode, "_SHORT_WAY", {})
+    assert np.array_equal(image_of(data, suffix, channels), short)
 
 
 def test_values() -> None:
@@ -119,6 +121,7 @@ def test_rubbish_is_never_more_than_an_error(data: bytes, suffix: str) -> None:
 
 @given(at=st.integers(0, 1800), value=st.integers(0, 255), suffix=st.sampled_from(["png", "jpg", "webp"]))
 def test_a_damaged_byte_gives_an_image_or_an_error(at: int, value: int, suffix: str) -> None:
+    # torchvision's PNG operator ends the process on a third of these.
     data = bytearray(encode(Image.fromarray(PIXELS), suffix))
     data[at % len(data)] = value
     try:
@@ -159,13 +162,3 @@ def test_scaling_cuts_the_centre_out() -> None:
     pixels[:, 8:16] = 200
     [found] = decode_images([np.frombuffer(bytearray(encode(Image.fromarray(pixels), "png")), np.uint8)], "png", size=8)
     assert (found == 200).all()
-
-
-def test_without_the_fast_operators_pillow_decodes() -> None:
-    code = (
-        "import sys; sys.modules['torchvision'] = None; from tamis.training.decode import _operators, decode_member;"
-        "assert _operators() == {}; print(tuple(decode_member('png', sys.stdin.buffer.read()).shape))"
-    )
-    data = encode(Image.fromarray(PIXELS), "png")
-    found = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
-    assert found.stdout == b"(3, 20, 30)\n"

@@ -1,4 +1,4 @@
-"""Prefect's settings for tamis, given before Prefect is imported. What the user has set stays as it is.
+"""Settings of Prefect and of PyTorch's threads, given before either is imported. What the user has set stays as it is.
 
 Without a configured server Prefect starts a temporary one for the life of the process; it is given time to start on a
 busy machine, and it reports nothing to anybody.
@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 
 _DEFAULTS = {
+    # PyTorch's threads: sleep at a barrier rather than spin. On a machine that is shared, spinning costs 10 times the work.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -1,0 +1,13 @@
+"""Every benchmark runs, at a tiny size. How fast is for `make bench` to say."""
+
+import pytest
+from benchlib import table
+from run import NAMES, measure
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_benchmark_runs(name: str) -> None:
+    results = measure(name, quick=True, data=None)
+    assert results
+    assert all(r.ours >= 0 for r in results)
+    assert len(table(results).splitlines()) == len(results) + 1

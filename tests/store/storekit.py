@@ -1,0 +1,62 @@
+"""What the store's tests share: tars written byte by byte, publications in one line, and all that is visible."""
+
+import io
+import tarfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.selections import Published, RoundData
+from tamis.store.tables import TABLES
+
+Members = Iterable[tuple[str, bytes]]
+
+
+def write_tar(path: Path, members: Members, kind: int = tarfile.USTAR_FORMAT) -> Path:
+    """A tar with these (name, content) members, in order."""
+    with tarfile.open(path, "w", format=kind) as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def samples(keys: Iterable[str], label: int = 1) -> list[tuple[str, bytes]]:
+    """Members of small samples: KEY.png (any bytes: the store reads none) and KEY.cls."""
+    return [m for key in keys for m in ((f"{key}.png", f"image {key}".encode()), (f"{key}.cls", b"%d" % label))]
+
+
+def shard(path: Path, keys: Iterable[str]) -> Path:
+    """A good shard with these keys."""
+    return write_tar(path, samples(keys))
+
+
+def publish(
+    store: Store, dataset: Dataset, name: str = "some", *, seed: int = 0, chosen: Sequence[int] = (2, 0, 1), **more: Any
+) -> Published:
+    """Publish a selection whose key depends on the dataset and the seed."""
+    return store.selections.publish(
+        name=name, dataset=dataset, method="random", version=1, params={"k": 3}, inputs=[], seed=seed,
+        rounds=more.pop("rounds", [RoundData(chosen)]), seconds=0.5, **more,
+    )  # fmt: skip
+
+
+def visible(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Every row of every view, sorted."""
+    rows = {name: store.query(f"select * from {name}").to_pylist() for name in TABLES}
+    return {name: sorted(found, key=repr) for name, found in rows.items()}
+
+
+def counts(store: Store) -> dict[str, int]:
+    """How many rows each view shows."""
+    each = ", ".join(f"(select count(*) from {name}) as {name}" for name in TABLES)
+    return store.query(f"select {each}").to_pylist()[0]
+
+
+def losses(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(count).astype(np.float32)
