@@ -1,7 +1,7 @@
 """The generated pages: the command line from its own help, the methods from their cards.
 
-    python docs/generate.py            write the pages
-    python docs/generate.py --check    say which are out of date (exit code 1)
+python docs/generate.py            write the pages
+python docs/generate.py --check    say which are out of date (exit code 1)
 """
 
 import inspect
@@ -34,7 +34,8 @@ def command_pages() -> str:
     sections = [HEAD + "# Command line\n"]
     for path, command in _walk(("tamis",), cli):
         context = click.Context(command, info_name=" ".join(path), max_content_width=100, terminal_width=100)
-        sections.append(f"{'#' * min(len(path) + 1, 4)} {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")
+        title = f"{'#' * min(len(path) + 1, 4)} {' '.join(path)}"
+        sections.append(f"{title}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(sections)
 
 
@@ -47,7 +48,8 @@ def method_pages() -> str:
 def _card(method: Method) -> str:
     module = inspect.getmodule(method.function)
     card = inspect.cleandoc((module.__doc__ if module else None) or "")
-    lines = [f"## {method.name}\n", f"Version {method.version}. Needs: {', '.join(sorted(method.needs)) or 'nothing'}.\n"]
+    needs = ", ".join(sorted(method.needs)) or "nothing"
+    lines = [f"## {method.name}\n", f"Version {method.version}. Needs: {needs}.\n"]
     lines += [f"Parameters: `{name}` (default `{default}`).\n" for name, default in parameters(method).items()]
     return "\n".join([*lines, "```text", card, "```", ""])
 

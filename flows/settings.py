@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 _DEFAULTS = {
-    # PyTorch's threads: sleep at a barrier rather than spin. On a machine that is shared, spinning costs 10 times the work.
+    # PyTorch's threads: sleep at a barrier rather than spin, which crawls on a shared machine.
     "OMP_WAIT_POLICY": "PASSIVE",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",

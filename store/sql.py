@@ -161,8 +161,8 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[s
     else:
         columns = ", ".join(f'null::{_sql_type(c.type)} as "{c.name}"' for c in spec.schema)
         source = f"(select {columns} where false)"
-    hidden = "attempt" in spec.schema.names
-    shown = _VIEWS.get(name, "select * exclude (attempt) from {source}" if hidden else "select * from {source}")
+    columns = ", ".join(f'"{column}"' for column in spec.schema.names if column != "attempt")
+    shown = _VIEWS.get(name, f"select {columns} from {{source}}")
     connection.execute(f"create view {name} as {shown.format(source=source)}")
 
 

@@ -123,7 +123,7 @@ class Tables:
             table = DeltaTable(uri, version=version, storage_options=self._root.options or None)
             if isinstance(at, dt.datetime):
                 table.load_as_version(at if at.tzinfo else at.astimezone())
-        except (TableNotFoundError, DeltaError, OSError) as error:
+        except (TableNotFoundError, DeltaError, OSError, OverflowError) as error:
             if at is not None:
                 raise QueryError(
                     f"Table {name} has no state at {version if version is not None else at}: {error}"

@@ -24,6 +24,7 @@ from torch import Tensor
 from tamis.training.errors import DecodeError, DecoderRefused
 
 MAX_PIXELS = 2**28  # the largest WebP; more is taken for a decompression bomb
+_PIXELS_A_BYTE = 1_100  # deflate packs at most 1,032 bytes into one, JPEG fewer than 400 pixels
 Pixels = NDArray[np.uint8]
 
 _PILLOW = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "ppm": "PPM"}
@@ -148,7 +149,7 @@ def _png(data: bytes) -> Image.Image | None:
                 raise ValueError(f"the checksum at byte {end} does not match")
             parts.append(data[at + 8 : end])
         at = end + 4
-    _refuse_bomb(width, height)
+    _refuse_bomb(width, height, len(data))
     return Image.frombytes(mode, (width, height), b"".join(parts), "zip", mode, False)
 
 
@@ -164,7 +165,7 @@ def _jpeg(data: bytes) -> Image.Image | None:
     mode = {1: "L", 3: "RGB"}.get(components)
     if mode is None or bits != 8 or not data.startswith(b"\xff\xd8"):
         return None
-    _refuse_bomb(width, height)
+    _refuse_bomb(width, height, len(data))
     return Image.frombytes(mode, (width, height), data, "jpeg", mode, "")
 
 
@@ -178,10 +179,11 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SHORT_WAY: dict[str, Callable[[bytes], Image.Image | None]] = {"png": _png, "jpg": _jpeg, "jpeg": _jpeg}
 
 
-def _refuse_bomb(width: int, height: int) -> None:
-    """Before any memory is taken for it."""
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"it claims {width} x {height} pixels, more than {MAX_PIXELS}")
+def _refuse_bomb(width: int, height: int, size: int | None = None) -> None:
+    """Before any memory is taken for it. `size` is the file's, for formats that cannot hold many pixels a byte."""
+    most = MAX_PIXELS if size is None else min(MAX_PIXELS, _PIXELS_A_BYTE * size)
+    if width * height > most:
+        raise ValueError(f"it claims {width} x {height} pixels, more than {most}")
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:

@@ -1,0 +1,125 @@
+"""Flows that are killed, again and again, finish what is left; nothing half-done is ever visible."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import get_current_settings
+
+from tamis.store import Store
+
+# Runs `tamis` and kills itself (SIGKILL) right after its n-th write to the store.
+DYING = """
+import os, signal, sys
+from tamis.store.roots import Root
+from tamis.store.tables import Tables
+
+left = int(sys.argv[1])
+
+def dying(write):
+    def wrapped(*args, **kwargs):
+        global left
+        answer = write(*args, **kwargs)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+    return wrapped
+
+for owner, names in ((Root, ("put", "put_new")), (Tables, ("append", "replace"))):
+    for name in names:
+        setattr(owner, name, dying(getattr(owner, name)))
+
+from tamis.flows.cli import main
+main(sys.argv[2:])
+"""
+
+
+def command(*arguments: object) -> dict[str, Any]:
+    """How to start a process that talks to the session's Prefect server."""
+    environment = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url), "OMP_NUM_THREADS": "1"}
+    return {"args": [sys.executable, *map(str, arguments)], "env": environment, "text": True}
+
+
+def die_after(writes: int, store: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        **command("-c", DYING, writes, "--store", store, *arguments), capture_output=True, timeout=240, check=False
+    )
+
+
+def everything(store: Store) -> list[dict[str, Any]]:
+    return store.query("select metric, sample, value from scores order by metric, sample").to_pylist()
+
+
+def test_scoring_killed_at_its_writes(digits: dict[str, list[Path]], tmp_path: Path) -> None:
+    """Each try dies after two or three writes; the scores are in the end those of a flow that was never killed."""
+    score = ("score", "uncertainty", "--dataset", "digits", "--proxy", "preact8", "--epochs", 2, "--batch-size", 64,
+             "--augment", "none", "--json")  # fmt: skip
+    for name in ("whole", "killed"):
+        Store.create(tmp_path / name).datasets.add("digits", digits["train"])
+    killed = Store.open(tmp_path / "killed")
+    for tried in range(30):
+        done = die_after(2 + tried % 2, tmp_path / "killed", *score)
+        assert len(everything(killed)) in (0, 6 * 1498), "scores show whole or not at all"
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    else:
+        pytest.fail("30 tries made no end of it")
+    assert tried > 2
+    assert die_after(10**9, tmp_path / "whole", *score).returncode == 0
+    assert everything(killed) == everything(Store.open(tmp_path / "whole"))
+    assert [r.status for r in killed.runs.all()] == ["finished", "finished"]
+
+
+def test_indexing_and_selecting_killed_at_every_write(digits: dict[str, list[Path]], tmp_path: Path) -> None:
+    where = tmp_path / "store"
+    store = Store.create(where)
+    commands = (
+        ("dataset", "add", "digits", *digits["train"]),
+        ("select", "random", "--dataset", "digits", "--budget", "40%"),
+    )
+    for arguments, view in zip(commands, ("samples", "selection_samples"), strict=True):
+        for writes in range(1, 9):
+            done = die_after(writes, where, *arguments)
+            visible = store.query(f"select count(*) as n from {view}").to_pylist()[0]["n"]
+            if done.returncode == 0:
+                break
+            assert visible in (0, {"samples": 1498, "selection_samples": 599}[view])
+            assert done.returncode == -signal.SIGKILL, done.stderr
+        assert done.returncode == 0, done.stderr
+        assert writes > 1
+    assert store.datasets.get("digits").samples == 1498
+    assert len(store.selections.all()) == 1
+
+
+def test_interrupt_is_clean_and_the_same_command_goes_on(digits: dict[str, list[Path]], tmp_path: Path) -> None:
+    where = tmp_path / "store"
+    store = Store.create(where)
+    store.datasets.add("digits", digits["train"])
+    train = ("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
+             "--epochs", 12, "--batch-size", 16, "--augment", "none")  # fmt: skip
+    running = subprocess.Popen(**command(*train), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _until(lambda: bool(store.root.list("checkpoints")), running)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert store.query("select count(*) as n from runs where status = 'finished'").to_pylist() == [{"n": 0}]
+    finished = subprocess.run(**command(*train), capture_output=True, timeout=240, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert [r.status for r in store.runs.all()] == ["finished"]
+
+
+def _until(reached: Any, running: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,409 @@
+"""The stream: the same global order for any world, exact coverage, resume anywhere, and nothing read but what was
+chosen."""
+
+import contextlib
+import os
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import webdataset as wds
+from conftest import SIDE, Select, Write, numbered, read_number
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.errors import SelectionError, ShardChanged
+from tamis.store.selections import Selection
+from tamis.training.batches import Chosen
+from tamis.training.errors import DecodeError, DecoderRefused, StateMismatch
+from tamis.training.stream import SelectionStream
+
+CHOSEN = [5, 59, 0, 17, 18, 19, 33, 41, 2, 58, 24, 25, 44]
+
+
+@pytest.fixture
+def thirteen(sixty: Dataset, select: Select) -> Selection:
+    return select(sixty, (0, CHOSEN))
+
+
+def global_order(streams: list[SelectionStream], epoch: int, start: int | None = None) -> list[tuple[int, float]]:
+    """(sample, weight) by global position, as `streams` (one a rank) give them; all must give equally many batches."""
+    ranks = [list(s.epoch(epoch, start)) for s in streams]
+    assert len({tuple(len(b.samples) for b in batches) for batches in ranks}) == 1
+    shares = [
+        [(int(s), float(w)) for b in batches for s, w in zip(b.samples, b.weights, strict=True)] for batches in ranks
+    ]
+    return [share[i] for i in range(len(shares[0])) for share in shares]
+
+
+def streams_of(store: Store, chosen: Selection | Dataset, world: int, **options: int) -> list[SelectionStream]:
+    return [SelectionStream(store, chosen, rank=r, world=world, **options) for r in range(world)]
+
+
+def test_a_batch_holds_images_labels_weights_and_samples(store: Store, thirteen: Selection) -> None:
+    stream = SelectionStream(store, thirteen, seed=3, batch_size=5)
+    batches = list(stream.epoch(0))
+    assert [len(b.samples) for b in batches] == [5, 5, 3]
+    assert stream.batches(0) == 3
+    for batch in batches:
+        assert batch.images.shape[1:] == (3, SIDE, SIDE)
+        assert (batch.images.dtype, batch.labels.dtype) == (torch.uint8, torch.int64)
+        assert (batch.weights.dtype, batch.samples.dtype) == (torch.float32, torch.int64)
+        assert read_number(batch.images) == batch.samples.tolist()
+        assert batch.labels.tolist() == [s % 3 for s in batch.samples.tolist()]
+        assert batch.weights.tolist() == [s + 1 for s in batch.samples.tolist()]
+    assert sorted(torch.cat([b.samples for b in batches]).tolist()) == sorted(CHOSEN)
+
+
+def test_epochs_and_seeds_give_other_orders_and_repeat_exactly(store: Store, sixty: Dataset) -> None:
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        [stream] = streams_of(store, sixty, 1, seed=seed)
+        return tuple(s for s, _ in global_order([stream], epoch))
+
+    orders = {(seed, epoch): order(seed, epoch) for seed in range(3) for epoch in range(3)}
+    assert len(set(orders.values())) == 9
+    assert all(sorted(o) == list(range(60)) for o in orders.values())
+    assert order(1, 2) == orders[1, 2]
+
+
+def test_without_shuffling_the_order_is_the_selections(store: Store, sixty: Dataset, thirteen: Selection) -> None:
+    for chosen, expected in ((thirteen, CHOSEN), (sixty, list(range(60)))):
+        stream = SelectionStream(store, chosen, shuffle=False, batch_size=7)
+        assert [s for b in stream.epoch(1) for s in b.samples.tolist()] == expected
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4, 7, 20])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_every_world_has_the_same_global_order(store: Store, thirteen: Selection, world: int, batch_size: int) -> None:
+    whole = global_order(streams_of(store, thirteen, 1, seed=1, batch_size=batch_size), 2)
+    found = global_order(streams_of(store, thirteen, world, seed=1, batch_size=batch_size), 2)
+    assert found[:13] == whole
+    # What fills up the last batch stands at the beginning too, and weighs nothing.
+    padding = found[13:]
+    assert len(padding) < world
+    assert padding == [(whole[i % 13][0], 0.0) for i in range(len(padding))]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_dropping_the_last_batch_leaves_whole_batches(store: Store, thirteen: Selection, world: int) -> None:
+    whole = global_order(streams_of(store, thirteen, 1), 0)
+    streams = [
+        SelectionStream(store, thirteen, rank=r, world=world, batch_size=3, drop_last=True) for r in range(world)
+    ]
+    found = global_order(streams, 0)
+    assert found == whole[: 13 // (3 * world) * 3 * world]
+    assert {s.batches() for s in streams} == {13 // (3 * world)}
+
+
+class Plain(SelectionStream):
+    """The order alone, without shards: what `epoch` would read."""
+
+    def __init__(self, n: int, **options: int) -> None:  # no store
+        self.key, self.seed, self.shuffle, self.drop_last = "k", 0, True, False
+        self.n = n
+        self.batch_size, self.rank, self.world = options["batch_size"], options["rank"], options["world"]
+
+    def size(self, epoch: int = 0) -> int:
+        return self.n
+
+    def _round(self, epoch: int):  # type: ignore[no-untyped-def]
+        from tamis.training.stream import _Round
+
+        return _Round(0, self.n, None, None)
+
+
+@given(
+    n=st.integers(1, 200),
+    first=st.integers(1, 8),
+    then=st.integers(1, 8),
+    batch=st.integers(1, 20),
+    steps=st.integers(0, 9),
+)
+def test_what_is_left_is_what_was_not_consumed(n: int, first: int, then: int, batch: int, steps: int) -> None:
+    def shares(world: int, start: int) -> list[list[Chosen]]:
+        found = [list(Plain(n, batch_size=batch, rank=r, world=world)._chosen(0, start)) for r in range(world)]
+        assert len({len(f) for f in found}) == 1
+        return found
+
+    def real(parts: list[list[Chosen]], upto: int | None = None) -> list[int]:
+        return [int(s) for share in parts for c in share[:upto] for s, w in zip(c.samples, c.weights, strict=True) if w]
+
+    before = shares(first, 0)
+    steps = min(steps, len(before[0]))
+    consumed = min(n, steps * batch * first)
+    seen = real(before, steps)
+    left = real(shares(then, consumed)) if consumed < n else []
+    assert len(seen) == consumed
+    assert sorted(seen + left) == list(range(n))
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 3), (2, 1), (2, 3), (4, 2), (3, 3)])
+def test_resumes_in_mid_epoch_at_another_world_size(store: Store, sixty: Dataset, first: int, then: int) -> None:
+    whole = global_order(streams_of(store, sixty, 1, seed=5), 1)
+    streams = streams_of(store, sixty, first, seed=5, batch_size=4)
+    states: list[dict[str, str | int]] = []
+    for stream in streams:
+        batches = stream.epoch(1)
+        next(batches), next(batches), next(batches)
+        states.append(stream.state_dict())
+        batches.close()
+    consumed = 3 * 4 * first
+    assert states == [{"selection": sixty.key, "seed": 5, "epoch": 1, "samples_consumed": consumed}] * first
+    later = streams_of(store, sixty, then, seed=5, batch_size=7)
+    for stream in later:
+        stream.load_state_dict(states[0])
+        assert stream.state_dict() == states[0]
+    assert global_order(later, 1)[: 60 - consumed] == whole[consumed:]
+    assert global_order(later, 2)[:60] == global_order(streams_of(store, sixty, 1, seed=5), 2)
+
+
+def test_a_state_of_something_else_is_refused(store: Store, sixty: Dataset, thirteen: Selection) -> None:
+    state = SelectionStream(store, sixty, seed=1).state_dict()
+    for other in (SelectionStream(store, thirteen, seed=1), SelectionStream(store, sixty, seed=2)):
+        with pytest.raises(StateMismatch, match="same selection with the same seed"):
+            other.load_state_dict(state)
+    with pytest.raises(StateMismatch):
+        SelectionStream(store, sixty, seed=1).load_state_dict({"selection": sixty.key, "seed": 1})
+
+
+def test_reads_only_what_was_chosen(store: Store, sixty: Dataset, select: Select) -> None:
+    apart = list(range(0, 60, 3))  # no two of them are neighbours, so no gap between neighbours is read
+    stream = SelectionStream(store, select(sixty, (0, apart)), batch_size=6)
+    for _ in stream.epoch(0):
+        pass
+    assert stream.samples_read == 20
+    assert stream.bytes_read == int(sixty.locations().size[apart].sum())
+    everything = SelectionStream(store, sixty)
+    for _ in everything.epoch(0):
+        pass
+    extents = sixty.extents()
+    assert everything.bytes_read <= int(extents.size.sum())
+
+
+def test_only_the_shards_that_are_needed_are_opened(store: Store, sixty: Dataset, select: Select) -> None:
+    Path(sixty.shards[1].uri).unlink()
+    stream = SelectionStream(store, select(sixty, (0, [0, 24, 50])))
+    assert sum(len(b.samples) for b in stream.epoch(0)) == 3
+
+
+def test_rounds_take_turns_by_epoch(store: Store, sixty: Dataset, select: Select) -> None:
+    stream = SelectionStream(store, select(sixty, (1, [1, 2, 3]), (4, [10, 11])), batch_size=2)
+    for epoch, expected in ((1, [1, 2, 3]), (3, [1, 2, 3]), (4, [10, 11]), (9, [10, 11])):
+        assert sorted(s for b in stream.epoch(epoch) for s in b.samples.tolist()) == expected
+        assert stream.size(epoch) == len(expected)
+    with pytest.raises(SelectionError, match="begins at epoch 1"):
+        next(stream.epoch(0))
+
+
+def threads() -> int:
+    return sum(t.name.startswith("tamis") for t in threading.enumerate())
+
+
+@pytest.mark.parametrize("leave", ["break", "raise", "throw away"])
+def test_leaving_early_leaves_no_thread_and_no_open_file(store: Store, sixty: Dataset, leave: str) -> None:
+    stream = SelectionStream(store, sixty, batch_size=2)
+    files = len(os.listdir("/proc/self/fd"))
+
+    def use(batches):  # type: ignore[no-untyped-def]
+        for _ in batches:
+            assert threads() == 1
+            if leave == "break":
+                break
+            if leave == "raise":
+                raise KeyError("mine")
+            return
+
+    with contextlib.suppress(KeyError):
+        use(stream.epoch(0))
+    assert threads() == 0
+    assert len(os.listdir("/proc/self/fd")) == files
+    assert stream.samples_read == 2  # what was read ahead and not used is not counted
+
+
+def test_a_replaced_shard_stops_the_stream_by_name(store: Store, sixty: Dataset) -> None:
+    os.truncate(sixty.shards[1].uri, 4096)
+    with pytest.raises(ShardChanged, match=r"sixty-25\.tar"):
+        list(SelectionStream(store, sixty, batch_size=4).epoch(0))
+    assert threads() == 0
+
+
+def test_a_damaged_image_is_named(store: Store, tmp_path: Path, write: Write) -> None:
+    shard = write(tmp_path / "bad.tar", [("good", {"png": numbered(0)}), ("bad", {"png": b"\x89PNG rubbish" * 9})])
+    dataset = store.datasets.add("bad", [shard], label=None)
+    with pytest.raises(DecodeError, match=r"Sample bad \(number 1\)"):
+        list(SelectionStream(store, dataset, batch_size=1).epoch(0))
+
+
+def test_images_of_several_sizes_are_scaled_on_request(store: Store, tmp_path: Path, write: Write) -> None:
+    from conftest import png
+
+    sizes = [(4, 9), (30, 12), (7, 7)]
+    samples = [(f"s{i}", {"png": png(np.full(size, 9 * i, np.uint8))}) for i, size in enumerate(sizes)]
+    dataset = store.datasets.add("mixed", [write(tmp_path / "mixed.tar", samples)], label=None)
+    with pytest.raises(DecodeError, match="image_size"):
+        list(SelectionStream(store, dataset).epoch(0))
+    [batch] = SelectionStream(store, dataset, image_size=6, channels=1, shuffle=False).epoch(0)
+    assert batch.images.shape == (3, 1, 6, 6)
+    assert batch.images[:, 0, 3, 3].tolist() == [0, 9, 18]
+    assert batch.labels.tolist() == [-1, -1, -1]
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Path:
+    return tmp_path / "witness"
+
+
+@pytest.fixture
+def poisoned(store: Store, tmp_path: Path, write: Write, witness: Path) -> Dataset:
+    """Shards in which every sample has a pickle that would leave a file behind if it were loaded."""
+
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+            return os.mkdir, (str(witness),)
+
+    def sample(i: int) -> tuple[str, dict[str, bytes]]:
+        return f"s{i}", {"png": numbered(i), "cls": b"1", "pkl": pickle.dumps(Evil()), "pyd": pickle.dumps(Evil())}
+
+    return store.datasets.add("poisoned", [write(tmp_path / "poisoned.tar", [sample(i) for i in range(4)])])
+
+
+def test_pickles_are_never_read(store: Store, poisoned: Dataset, witness: Path) -> None:
+    stream = SelectionStream(store, poisoned, batch_size=2)
+    assert sum(len(b.samples) for b in stream.epoch(0)) == 4
+    decoded = list(wds.DataPipeline(stream, wds.decode("pil")))
+    assert all(set(d) == {"__key__", "__url__", "png", "cls", "__sample__", "__weight__"} for d in decoded)
+    for member in ("pkl", "pyd", "x.PICKLE", "pth"):
+        with pytest.raises(DecoderRefused, match="pickles run code"):
+            SelectionStream(store, poisoned, members=["png", member])
+    assert not witness.exists()
+    pickle.loads(poisoned_pickle(poisoned))  # noqa: S301  # it would have worked
+    assert witness.exists()
+
+
+def poisoned_pickle(dataset: Dataset) -> bytes:
+    where = dataset.locations("pkl")
+    data = Path(dataset.shards[0].uri).read_bytes()
+    return data[where.offset[0] : where.offset[0] + where.size[0]]
+
+
+def test_samples_are_webdataset_dicts(store: Store, sixty: Dataset, thirteen: Selection) -> None:
+    stream = SelectionStream(store, thirteen, seed=2, batch_size=5)
+    found = list(stream)
+    order = [s for b in SelectionStream(store, thirteen, seed=2).epoch(0) for s in b.samples.tolist()]
+    assert [d["__sample__"] for d in found] == order
+    for made in found:
+        sample = made["__sample__"]
+        assert isinstance(sample, int)
+        assert made == {
+            "__key__": f"s{sample:03d}",
+            "__url__": sixty.shards[min(sample // 25, 2)].uri,
+            "png": numbered(sample),
+            "cls": b"%d" % (sample % 3),
+            "__sample__": sample,
+            "__weight__": float(sample + 1),
+        }
+
+
+def test_stock_webdataset_stages_work_behind_it(store: Store, thirteen: Selection) -> None:
+    stream = SelectionStream(store, thirteen, seed=2)
+    pipeline = wds.DataPipeline(
+        stream,
+        wds.shuffle(4, initial=2),
+        wds.decode("pil"),
+        wds.rename(image="png", label="cls", weight="__weight__", sample="__sample__"),
+        wds.to_tuple("image", "label", "weight", "sample"),
+        wds.map_tuple(np.asarray),
+        wds.batched(5, partial=True),
+    )
+    batches = list(pipeline)
+    assert [len(b[0]) for b in batches] == [5, 5, 3]
+    for images, labels, weights, samples in batches:
+        assert images.shape[1:] == (SIDE, SIDE, 3)
+        assert images[:, 0, 0, 0].tolist() == samples.tolist()
+        assert labels.tolist() == [s % 3 for s in samples]
+        assert weights.tolist() == [s + 1 for s in samples]
+    assert sorted(s for b in batches for s in b[3]) == sorted(CHOSEN)
+
+
+def test_iterating_goes_on_with_the_next_epoch(store: Store, thirteen: Selection) -> None:
+    stream = SelectionStream(store, thirteen)
+    twice = [[d["__sample__"] for d in stream], [d["__sample__"] for d in stream]]
+    orders = [[s for b in stream.epoch(e) for s in b.samples.tolist()] for e in (0, 1)]
+    assert twice == orders
+    stream.set_epoch(0)
+    assert [d["__sample__"] for d in stream] == orders[0]
+
+
+def test_iterating_resumes_at_a_sample(store: Store, thirteen: Selection) -> None:
+    streams = streams_of(store, thirteen, 2, batch_size=3)
+    whole = [s for s, _ in global_order(streams_of(store, thirteen, 1), 0)]
+    for stream in streams:
+        samples = iter(stream)
+        for _ in range(4):
+            next(samples)
+    assert streams[0].state_dict()["samples_consumed"] == 8
+    [alone] = streams_of(store, thirteen, 1)
+    alone.load_state_dict(streams[1].state_dict())
+    assert [d["__sample__"] for d in alone] == whole[8:]
+
+
+def test_members_can_be_named(store: Store, thirteen: Selection) -> None:
+    assert {tuple(d) for d in SelectionStream(store, thirteen, members=["cls"])} == {
+        ("__key__", "__url__", "cls", "__sample__", "__weight__")
+    }
+    with pytest.raises(ValueError, match=r"members=\(\)"):
+        next(iter(SelectionStream(store, thirteen, members=())))
+
+
+def as_they_are(samples: list[dict[str, object]]) -> list[dict[str, object]]:
+    return samples
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("world", [1, 2])
+def test_workers_keep_the_order(store: Store, thirteen: Selection, workers: int, world: int) -> None:
+    found: list[list[object]] = []
+    for stream in streams_of(store, thirteen, world, batch_size=2):
+        loader = DataLoader(stream, batch_size=2, num_workers=workers, collate_fn=as_they_are)
+        found.append([d["__sample__"] for batch in loader for d in batch])
+    whole = [s for s, _ in global_order(streams_of(store, thirteen, 1), 0)]
+    assert [share[i] for i in range(len(found[0])) for share in found][:13] == whole
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"rank": 2, "world": 2}, "rank is 2 of 2"),
+        ({"rank": 0}, "give both or neither"),
+        ({"channels": 2}, "channels is 2"),
+        ({"image_size": 0}, "image size is 0"),
+    ],
+)
+def test_bad_options_are_refused(store: Store, sixty: Dataset, options: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SelectionStream(store, sixty, **options)
+
+
+@pytest.mark.parametrize("start", [-1, 61])
+def test_a_start_outside_the_epoch_is_refused(store: Store, sixty: Dataset, start: int) -> None:
+    with pytest.raises(ValueError, match="positions 0 to 60"):
+        next(SelectionStream(store, sixty).epoch(0, start))
+
+
+def test_torch_distributed_gives_rank_and_world(store: Store, sixty: Dataset, tmp_path: Path) -> None:
+    early = SelectionStream(store, sixty)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        stream = SelectionStream(store, sixty)
+        assert (stream.rank, stream.world) == (0, 1)
+        assert sum(len(b.samples) for b in early.epoch(0)) == 60  # 0 of 1 it was, 0 of 1 it is
+    finally:
+        torch.distributed.destroy_process_group()
