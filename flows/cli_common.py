@@ -52,7 +52,7 @@ def resource_options(command: F) -> F:
     options = (
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
         click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Tasks at once."),
-        click.option("--score-batch", default=512, show_default=True, type=click.IntRange(1), help="Samples a pass."),
+        click.option("--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Samples a pass."),
         click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed."),
         click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log."),  # read by main
     )

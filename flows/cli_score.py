@@ -87,6 +87,33 @@ def uncertainty(
             )
 
 
+@score.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--measure", default="entropy", show_default=True, type=click.Choice(["entropy", "margin", "confidence", "loss"])
+)
+@common
+def compare(app: App, runs: tuple[str, ...], measure: str) -> None:
+    """Correlation of the rankings that scoring runs give (Selection via Proxy, figure 3).
+
+    1 means that two models rank the samples alike: then a small one may choose for a large one.
+
+    \b
+    Examples:
+      tamis score compare 1f0c9a 77ab02
+      tamis score compare 1f0c9a 77ab02 5e81d0 --measure margin --json
+    """
+    from tamis.training.selecting import compare_scores
+
+    store = app.open()
+    found = [store.runs.get(key) for key in runs]
+    matrix = compare_scores(store, [run.key for run in found], measure).tolist()
+    names = [f"{run.model} {run.key[:8]}" for run in found]
+    rows = [{"run": name, **dict(zip(names, line, strict=True))} for name, line in zip(names, matrix, strict=True)]
+    answer = {"measure": measure, "runs": [run.key for run in found], "correlation": matrix}
+    emit(answer, app.as_json, lambda: table(rows))
+
+
 def _row(result: dict[str, object]) -> dict[str, object]:
     metrics, seconds = result["metrics"], result["seconds"]
     assert isinstance(metrics, dict)

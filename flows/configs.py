@@ -25,7 +25,7 @@ class Resources(_Frozen):
 
     device: str = "auto"
     workers: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=512, ge=1)
+    batch_size: int = Field(default=256, ge=1)
 
 
 class IndexConfig(_Frozen):

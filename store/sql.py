@@ -78,12 +78,10 @@ def relation(
         QueryError: DuckDB cannot run it.
     """
     _check_versions(at)
-    spill = os.path.join(tempfile.gettempdir(), f"tamis-sql-{uuid.uuid4().hex}")  # made by DuckDB where it is needed
-    connection = duckdb.connect(":memory:", config={"temp_directory": spill})
+    connection = _locked(root)
     try:
         for name, paths in _visible(tables, tables_read(connection, query, TABLES), at).items():
             _create_view(connection, name, paths)
-        _lock(connection, root)
         return connection.sql(query, params=params)
     except duckdb.Error as error:
         raise translated(error, TABLES) from error
@@ -121,14 +119,23 @@ def _check_versions(at: At) -> None:
             raise QueryError(f"No table {name!r}; there are: {', '.join(TABLES)}.")
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, root: Root) -> None:
-    """From here on the connection can be asked, and nothing else."""
-    connection.execute("set python_enable_replacements = false")
-    connection.execute("set autoinstall_known_extensions = false")
-    connection.execute("set autoload_known_extensions = false")
-    connection.execute(f"set allowed_directories = [{_quote(root.table_uri(''))}]")
-    connection.execute("set enable_external_access = false")
-    connection.execute("set lock_configuration = true")
+def _locked(root: Root) -> duckdb.DuckDBPyConnection:
+    """A connection that can be asked about the tables folder, and nothing else."""
+    spill = os.path.join(tempfile.gettempdir(), f"tamis-sql-{uuid.uuid4().hex}")  # made by DuckDB where it is needed
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "temp_directory": spill,
+            "python_enable_replacements": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        },
+    )
+    connection.execute(
+        f"set allowed_directories = [{_quote(root.table_uri(''))}]; set enable_external_access = false; "
+        "set lock_configuration = true"
+    )
+    return connection
 
 
 def _visible(tables: Tables, names: Collection[str], at: At) -> dict[str, list[str]]:
@@ -153,8 +160,9 @@ def _files(tables: Tables, opened: Mapping[str, DeltaTable], name: str) -> list[
 def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[str]) -> None:
     spec = TABLES[name]
     if paths:
-        # A variable keeps the view's text short however many files there are.
-        connection.execute(f"set variable files_{name} = ?", [paths])
+        # A variable keeps the view's text short however many files there are, and the view is made on one of them:
+        # all have the table's columns, and only the query that is asked needs to look at every file.
+        connection.execute(f"set variable files_{name} = ?", [paths[:1]])
         kinds = ", ".join(f"'{c}': varchar" for c in spec.partition_by)
         hive = f", hive_partitioning = true, hive_types = {{{kinds}}}" if kinds else ""
         source = f"read_parquet(getvariable('files_{name}'){hive})"
@@ -164,6 +172,8 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[s
     columns = ", ".join(f'"{column}"' for column in spec.schema.names if column != "attempt")
     shown = _VIEWS.get(name, f"select {columns} from {{source}}")
     connection.execute(f"create view {name} as {shown.format(source=source)}")
+    if len(paths) > 1:
+        connection.execute(f"set variable files_{name} = ?", [paths])
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -155,12 +155,14 @@ def _png(data: bytes) -> Image.Image | None:
 
 def _jpeg(data: bytes) -> Image.Image | None:
     """A JPEG of 8 bits, grey or in colour; None for others (CMYK)."""
-    at, kind, length = 2, 0, 0
-    while kind not in _JPEG_FRAMES:
-        at += 2 + length if kind else 0
+    at = 2
+    while True:
         mark, kind, length = struct.unpack_from(">BBH", data, at)
-        if mark != 0xFF or kind == 0xFF:
+        if mark != 0xFF or kind in (0x00, 0xFF):
             return None
+        if kind in _JPEG_FRAMES:
+            break
+        at += 2 + length
     bits, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
     mode = {1: "L", 3: "RGB"}.get(components)
     if mode is None or bits != 8 or not data.startswith(b"\xff\xd8"):

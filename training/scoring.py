@@ -72,7 +72,7 @@ def score_parts(
     model: str,
     *,
     device: str = "auto",
-    batch_size: int = 512,
+    batch_size: int = 256,
     force: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> float:

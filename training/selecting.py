@@ -4,17 +4,19 @@ The key says what would be computed (dataset, method, its parameters, the runs w
 selection is there already nothing is read but its head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis.curation.budget import resolve_budget
 from tamis.curation.choice import Inputs
 from tamis.curation.errors import CurationError
 from tamis.curation.methods import Method, get_method, parameters
+from tamis.curation.ranking import rank_correlation
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound
@@ -97,6 +99,34 @@ def newest_scores(store: Store, dataset: Dataset) -> Run:
             f"Nothing has scored {dataset.ref} yet. Score it first: tamis score uncertainty --dataset {dataset.ref}"
         )
     return found[-1]
+
+
+def compare_scores(store: Store, runs: Sequence[str], measure: str) -> NDArray[np.float64]:
+    """How alike scoring runs rank the samples that all of them gave a finite score.
+
+    Args:
+        store: the store.
+        runs: keys of finished scoring runs of one dataset version, M of them.
+        measure: "entropy", "margin", "confidence" or "loss".
+
+    Returns:
+        [M, M] Pearson correlation of the ranks.
+
+    Raises:
+        CurationError: fewer than two runs, or of different datasets.
+
+    Source: Selection via Proxy, figure 3.
+    """
+    found = [store.runs.get(key) for key in runs]
+    datasets = sorted({run.dataset for run in found})
+    if len(found) < 2 or len(datasets) > 1:
+        raise CurationError(
+            f"{len(found)} runs of {', '.join(datasets)} cannot be compared: name two or more scorings of one dataset "
+            "version."
+        )
+    count = store.datasets.get(datasets[0]).samples
+    scores_MN = np.stack([store.runs.scores(run.key, measure, count) for run in found])
+    return rank_correlation(scores_MN[:, np.isfinite(scores_MN).all(axis=0)])
 
 
 def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:

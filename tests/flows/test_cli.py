@@ -48,6 +48,11 @@ def test_the_whole_job(tamis: Any, indexed: Store, tmp_path: Path) -> None:
     assert chosen.tolist() == [row["sample"] for row in rows]
     assert (weights == 1).all()
 
+    compared = tamis("score", "compare", first["run"], second["run"], "--json").json["correlation"]
+    assert compared[0][0] == pytest.approx(1)
+    assert compared[0][1] == compared[1][0]
+    assert 0 < compared[0][1] < 1  # two proxies of one kind agree, and not wholly
+
     arguments = ("train", "--dataset", "digits", "--selection", "digits-entropy", "--model", "preact8", "--epochs", 2,
                  "--batch-size", 64, "--augment", "none", "--evaluate-on", "digits-test", "--json")  # fmt: skip
     trained = tamis(*arguments)
