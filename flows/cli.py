@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (TamisError, CurationError) as error:
+    except (TamisError, CurationError, OSError) as error:  # OSError: a folder that cannot be made, a disk that is gone
         _fail(error, "--json" in given)
     except ValueError as error:
         if type(error).__name__ != "ValidationError":

@@ -75,6 +75,10 @@ def uncertainty(
     config = ScoreConfig(dataset=dataset, proxies=proxies, runs=tuple(store.runs.get(key).key for key in runs))
     results = None if force else cached_scores(store, config)
     if results is None:
+        from tamis.training.models import check_model  # loads torch
+
+        for asked in config.proxies[:1]:
+            check_model(asked.model)
         results = run_flow("score", resources(device, workers, score_batch), store.root.url, config, force=force)
     rows = [r.model_dump() for r in results]
     shown = [_row(r.model_dump()) for r in results]

@@ -44,6 +44,9 @@ def train(app: App, device: str, workers: int, score_batch: int, force: bool, **
     there = None if force else find(store, config)
     answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}
     if not answer:
+        from tamis.training.models import check_model  # loads torch
+
+        check_model(config.model)
         answer = run_flow("train", resources(device, workers, score_batch), store.root.url, config, force=force)
     run = store.runs.get(answer["run"])
     shown = answer | {

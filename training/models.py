@@ -58,6 +58,15 @@ def build_model(name: str, *, num_classes: int, in_channels: int = 3, seed: int 
         return make(num_classes, in_channels)
 
 
+def check_model(name: str) -> None:
+    """Refuse a name that `build_model` would refuse, without building anything.
+
+    Raises:
+        UnknownModelError: no such model; names close ones.
+    """
+    _maker(name)
+
+
 def model_names() -> list[str]:
     """Names that `build_model` takes, beside other depths of preact and a user's own functions."""
     return [*_SHOWN, *_torchvision_names()]
@@ -240,7 +249,12 @@ def _own(name: str) -> _Maker:
     def make(classes: int, channels: int) -> nn.Module:
         offered = {"num_classes": classes, "in_channels": channels}
         every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
-        model = function(**{k: v for k, v in offered.items() if every or k in takes})
+        try:
+            model = function(**{k: v for k, v in offered.items() if every or k in takes})
+        except TypeError as error:
+            raise UnknownModelError(
+                f"{name!r} cannot be called with num_classes and in_channels, or those of them that it takes: {error}."
+            ) from error
         if not isinstance(model, nn.Module):
             raise UnknownModelError(f"{name!r} returned a {type(model).__name__}: a torch.nn.Module was expected.")
         return model

@@ -1,47 +1,24 @@
-"""Shards of tiny images whose pixels tell which sample they are, and selections of them."""
+"""Shards of numbered images, and selections of them."""
 
 import io
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from numbered import Select, Write, numbered
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.selections import RoundData, Selection
-
-Write = Callable[[Path, Sequence[tuple[str, Mapping[str, bytes]]]], Path]
-Select = Callable[..., Selection]
-
-SIDE = 4
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Two threads on a shared machine make small models slower, and sums depend on their number."""
     torch.set_num_threads(1)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def numbered(sample: int) -> bytes:
-    """A 4 x 4 image whose first two pixels are the number's low and high byte."""
-    pixels = np.full((SIDE, SIDE), 7, np.uint8)
-    pixels[0, :2] = sample % 256, sample // 256
-    return png(pixels)
-
-
-def read_number(images: torch.Tensor) -> list[int]:
-    """The numbers that a batch of `numbered` images carries."""
-    return (images[:, 0, 0, 0].long() + 256 * images[:, 0, 0, 1].long()).tolist()
 
 
 @pytest.fixture

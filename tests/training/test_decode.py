@@ -119,6 +119,11 @@ def test_rubbish_is_never_more_than_an_error(data: bytes, suffix: str) -> None:
         decode_member(suffix, data)
 
 
+def test_a_broken_marker_ends_the_search_for_the_size() -> None:
+    with pytest.raises(DecodeError):
+        decode_member("jpg", b"\xff\xd8\xff\x00" + bytes(100))
+
+
 @given(at=st.integers(0, 1800), value=st.integers(0, 255), suffix=st.sampled_from(["png", "jpg", "webp"]))
 def test_a_damaged_byte_gives_an_image_or_an_error(at: int, value: int, suffix: str) -> None:
     # torchvision's PNG operator ends the process on a third of these.

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import webdataset as wds
-from conftest import SIDE, Select, Write, numbered, read_number
 from hypothesis import given
 from hypothesis import strategies as st
+from numbered import SIDE, Select, Write, numbered, png, read_number
 from torch.utils.data import DataLoader
 
 from tamis.store import Store
@@ -242,8 +242,6 @@ def test_a_damaged_image_is_named(store: Store, tmp_path: Path, write: Write) ->
 
 
 def test_images_of_several_sizes_are_scaled_on_request(store: Store, tmp_path: Path, write: Write) -> None:
-    from conftest import png
-
     sizes = [(4, 9), (30, 12), (7, 7)]
     samples = [(f"s{i}", {"png": png(np.full(size, 9 * i, np.uint8))}) for i, size in enumerate(sizes)]
     dataset = store.datasets.add("mixed", [write(tmp_path / "mixed.tar", samples)], label=None)
