@@ -125,7 +125,6 @@ def train_epoch(
     Raises:
         NonFiniteLoss: naming epoch, step and how many losses are not finite.
     """
-    model.train()
     step: Step | None = None
     epoch, position, number = at
     for batch in batches:
@@ -152,6 +151,7 @@ def train_step(
     device: torch.device,
 ) -> Tensor:
     """One step; the losses [B] before it, float32."""
+    set_training(model, len(batch.samples))
     images_BCHW = augment(batch.images.to(device, non_blocking=True), recipe.augment, generator)
     labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
     with autocast(recipe.precision, device):
@@ -162,6 +162,15 @@ def train_step(
     scaler.step(optimizer)
     scaler.update()
     return losses_B.detach()
+
+
+def set_training(model: nn.Module, count: int) -> None:
+    """Training mode, for a batch of `count`. One sample alone has no variance: for it, BatchNorm uses what it knows."""
+    model.train()
+    if count == 1:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]  # has no other name
+                module.eval()
 
 
 def weighted_mean(losses_B: Tensor, weights_B: Tensor) -> Tensor:

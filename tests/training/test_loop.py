@@ -188,6 +188,15 @@ def test_a_bad_loss_in_the_last_step_is_found_too() -> None:
         run(ImageClassifier(network, [0.3], [0.4]), [batch_of(images, labels)])
 
 
+def test_a_batch_of_one_trains_where_nothing_is_left_to_normalise() -> None:
+    model = ImageClassifier(build_model("resnet18", num_classes=3), [0.5] * 3, [0.5] * 3)
+    images, labels = torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 2])
+    run(model, [batch_of(images[:2], labels[:2]), batch_of(images[2:], labels[2:])])  # 1 x 1 pixel in the last stage
+    assert not any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    run(model, [batch_of(images[:2], labels[:2])])
+    assert all(m.training for m in model.modules())
+
+
 def test_learns_digits() -> None:
     images, labels = digits(1797)
     model = ImageClassifier(build_model("preact8", num_classes=10, in_channels=1), [0.3], [0.37])

@@ -124,7 +124,8 @@ def test_unknown_names_say_what_there_is(name: str, words: str) -> None:
 OWN = """
 from torch import nn
 def takes_both(num_classes, in_channels, width=3):
-    return nn.Sequential(nn.Conv2d(in_channels, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(nn.Conv2d(in_channels, width, 3), pool, nn.Flatten(), nn.Linear(width, num_classes))
 def takes_one(num_classes): return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
 def takes_none(): return nn.Flatten()
 def takes_all(**options): return takes_both(**options)
@@ -165,10 +166,7 @@ def test_a_classifier_normalises_bytes() -> None:
 
 
 def test_seeds_of_different_purposes_differ() -> None:
-    seeds = [
-        derive_seed(s, *p)
-        for s in (0, 1, 11)
-        for p in (("init",), ("step", 0, 1), ("step", 1, 0), ("step", 0, 11), ("step", 1, 1))
-    ]
+    purposes = (("init",), ("step", 0, 1), ("step", 1, 0), ("step", 0, 11), ("step", 1, 1))
+    seeds = [derive_seed(seed, *purpose) for seed in (0, 1, 11) for purpose in purposes]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= s < 2**63 for s in seeds)
