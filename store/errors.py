@@ -96,4 +96,6 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     text = str(error)
-    return any(mark in text for mark in ("No space left", "os error 28", "os error 27", "os error 122", "quota"))
+    return any(
+        mark in text for mark in ("No space left", "os error 28", "os error 27", "os error 122", "quota exceeded")
+    )

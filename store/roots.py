@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import obstore
+from deltalake.exceptions import DeltaError
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
@@ -123,7 +124,7 @@ def reporting_full(where: str) -> Generator[None]:
         yield
     except StoreFull:
         raise
-    except (OSError, BaseError, RuntimeError, ValueError) as error:
+    except (OSError, BaseError, DeltaError, RuntimeError, ValueError) as error:
         if not is_full(error):
             raise
         raise StoreFull(

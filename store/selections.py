@@ -254,13 +254,21 @@ class Selections:
         tables = [_sample_rows(key, attempt, i, *arrays) for i, arrays in enumerate(checked)]
         self._tables.append("selection_samples", pa.concat_tables(tables))
         self._tables.append("selection_rounds", _round_rows(key, attempt, checked, rounds))
-        version = self._tables.claimed("selections", f"name:{head['name']}") + 1
+        made = until_claimed(lambda: self._show(head, attempt), f"Publishing selection {head['name']}")
+        if not made:
+            for table in ("selection_samples", "selection_rounds"):
+                self._tables.drop_attempt(table, attempt)
+        return made or None
+
+    def _show(self, head: dict[str, Any], attempt: str) -> Published | bool | None:
+        """Make a payload visible under the next version of its name. False where the key was published meanwhile."""
+        key, name = head["selection"], head["name"]
+        if self._tables.claimed("selections", f"selection:{key}"):
+            return False
+        version = self._tables.claimed("selections", f"name:{name}") + 1
         row = rows_of("selections", {**head, "version": version, "created": now(), "attempt": attempt}, 1)
-        claims = {f"name:{head['name']}": version, f"selection:{key}": 1}
-        if self._tables.append("selections", row, claims):
+        if self._tables.append("selections", row, _claims(key, name, version) | {f"selection:{key}": 1}):
             return Published(self._read(key, attempt, row.to_pylist()[0]), created=True)
-        for table in ("selection_samples", "selection_rounds"):
-            self._tables.drop_attempt(table, attempt)
         return None
 
     def _alias(self, there: Selection, name: str, same: bool) -> Published | None:
@@ -268,7 +276,7 @@ class Selections:
         version = self._tables.claimed("selections", f"name:{name}") + 1
         row = self._tables.read("selections", selection=there.key).slice(0, 1).to_pylist()[0]
         row |= {"name": name, "version": version, "created": now()}
-        if self._tables.append("selections", rows_of("selections", row, 1), {f"name:{name}": version}):
+        if self._tables.append("selections", rows_of("selections", row, 1), _claims(there.key, name, version)):
             return Published(self._read(there.key, row["attempt"], row), created=True, confirmed=same)
         return None
 
@@ -286,6 +294,11 @@ class Selections:
         rounds = self._tables.read("selection_rounds", selection=key, attempt=attempt).sort_by("round").to_pylist()
         heads = tuple(Round(r["round"], r["first_epoch"], r["size"], r["objective"]) for r in rounds)
         return _selection(row, heads, self._tables)
+
+
+def _claims(key: str, name: str, version: int) -> dict[str, int]:
+    """What a head claims: the version, and that the name has the key, so that it gets it once."""
+    return {f"name:{name}": version, f"named:{name}:{key}": 1}
 
 
 def _selection(row: Mapping[str, Any], rounds: tuple[Round, ...], tables: Tables) -> Selection:

@@ -150,7 +150,7 @@ def _files(tables: Tables, opened: Mapping[str, DeltaTable], name: str) -> list[
     files = tables.files(name, opened[name])
     if name in _HEADS:
         head, column = _HEADS[name]
-        rows = opened[head].to_pyarrow_dataset().to_table(columns=[column, "status"] if head == "runs" else [column])
+        rows = tables.rows(head, opened[head], [column, "status"] if head == "runs" else [column])
         if name == "scores":
             rows = rows.filter(pc.equal(rows["status"], FINISHED))
         files = files.filter(pc.is_in(files[column], value_set=rows[column].combine_chunks()))

@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from tamis.store.arrow import pc
 from tamis.store.errors import QueryError, StoreFormatError, WriteConflict
@@ -209,7 +210,16 @@ class Tables:
         for column, value in equal.items():
             term = pc.field(column).isin([value] if isinstance(value, str) else list(value))
             condition = term if condition is None else condition & term
-        return self.open(name, at).to_pyarrow_dataset().to_table(columns=columns, filter=condition)
+        return self.rows(name, self.open(name, at), columns, condition)
+
+    def rows(self, name: str, table: DeltaTable, columns: list[str] | None = None, condition: Any = None) -> pa.Table:
+        """Rows of an opened table that meet a condition (a pyarrow expression)."""
+        files = None
+        if self._root.path is not None:
+            # Arrow's own files: threads that read through Python's may want the interpreter when it is gone already,
+            # and the process then aborts at its end.
+            files = SubTreeFileSystem(self._root.table_uri(name), LocalFileSystem())
+        return table.to_pyarrow_dataset(filesystem=files).to_table(columns=columns, filter=condition)
 
     def files(self, name: str, table: DeltaTable) -> pa.Table:
         """The data files of an opened table: `path` (absolute) and one text column a partition column."""

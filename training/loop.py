@@ -125,6 +125,7 @@ def train_epoch(
     Raises:
         NonFiniteLoss: naming epoch, step and how many losses are not finite.
     """
+    model.train()
     step: Step | None = None
     epoch, position, number = at
     for batch in batches:
@@ -151,7 +152,11 @@ def train_step(
     device: torch.device,
 ) -> Tensor:
     """One step; the losses [B] before it, float32."""
-    set_training(model, len(batch.samples))
+    count = len(batch.samples)
+    if count == 1:
+        # BatchNorm needs two values a channel, and late layers may leave one pixel of an image. Twins have the mean and
+        # the loss of the one.
+        batch = Batch(*(torch.cat([part, part]) for part in batch))
     images_BCHW = augment(batch.images.to(device, non_blocking=True), recipe.augment, generator)
     labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
     with autocast(recipe.precision, device):
@@ -161,16 +166,7 @@ def train_step(
     scaler.scale(weighted_mean(losses_B, weights_B)).backward()
     scaler.step(optimizer)
     scaler.update()
-    return losses_B.detach()
-
-
-def set_training(model: nn.Module, count: int) -> None:
-    """Training mode, for a batch of `count`. One sample alone has no variance: for it, BatchNorm uses what it knows."""
-    model.train()
-    if count == 1:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]  # has no other name
-                module.eval()
+    return losses_B.detach()[:count]
 
 
 def weighted_mean(losses_B: Tensor, weights_B: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 """Many processes at once: nothing lost, nothing doubled, one copy of what was said by several."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -90,11 +89,6 @@ def base(store: Store, tmp_path: Path) -> Dataset:
     for i in range(3):
         shard(tmp_path / f"more{i}.tar", [f"more{i}-{j}" for j in range(4)])
     return store.datasets.add("base", [shard(tmp_path / "base.tar", "abcde")])
-
-
-@contextmanager
-def timed_out() -> Iterator[None]:
-    yield
 
 
 def attempts(store: Store, table: str) -> set[str]:

@@ -31,7 +31,7 @@ MOMENTS = [(work, calls) for work, (writes, _) in WRITES.items() for calls in ra
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store that holds a dataset, a selection and a run under way, and a shard of three more samples."""
+    """A folder with a store that holds a dataset, a selection and a run under way, and a shard beside it."""
     folder = tmp_path_factory.mktemp("ready")
     store = Store.create(folder / "store")
     base = store.datasets.add("base", [shard(folder / "base.tar", "abcde")])
@@ -108,7 +108,7 @@ def test_killed_at_any_moment(ready: Path, place: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from store_child import WORK, publish, Store\n"
         "store = Store.open(sys.argv[1]); base = store.datasets.get('base'); print('ready', flush=True)\n"
-        "[publish(store, base, 'many', seed=seed) for seed in range(100)]"
+        "[publish(store, base, 'many', seed=seed) for seed in range(1, 100)]"
     )
     for _ in range(6):
         command = [sys.executable, "-c", program, str(place)]
@@ -121,11 +121,11 @@ def test_killed_at_any_moment(ready: Path, place: Path) -> None:
         there = store.selections.all()
         many = [s for s in there if s.name == "many"]
         assert [s.version for s in many] == list(range(1, len(many) + 1))
-        assert [s.seed for s in many] == list(range(len(many)))
+        assert [s.seed for s in many] == list(range(1, len(many) + 1))
         assert all(s.round_at(0)[0].tolist() == [2, 0, 1] for s in many)
         assert counts(store)["selection_samples"] == 3 * len(there)
         assert counts(store)["selection_rounds"] == len(there)
     base = store.datasets.get("base")
-    for seed in range(len(many) + 2):
+    for seed in range(1, len(many) + 3):
         publish(store, base, "many", seed=seed)
-    assert [s.seed for s in store.selections.all() if s.name == "many"] == list(range(len(many) + 2))
+    assert [s.seed for s in store.selections.all() if s.name == "many"] == list(range(1, len(many) + 3))

@@ -190,11 +190,19 @@ def test_a_bad_loss_in_the_last_step_is_found_too() -> None:
 
 def test_a_batch_of_one_trains_where_nothing_is_left_to_normalise() -> None:
     model = ImageClassifier(build_model("resnet18", num_classes=3), [0.5] * 3, [0.5] * 3)
-    images, labels = torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 2])
-    run(model, [batch_of(images[:2], labels[:2]), batch_of(images[2:], labels[2:])])  # 1 x 1 pixel in the last stage
-    assert not any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d))
-    run(model, [batch_of(images[:2], labels[:2])])
-    assert all(m.training for m in model.modules())
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)  # 1 x 1 pixel in the last stage
+    labels = torch.tensor([0, 1, 2])
+    losses = run(model, [batch_of(images[:2], labels[:2]), batch_of(images[2:], labels[2:])], replace(RECIPE, lr=0.01))
+    assert [len(part) for part in losses] == [2, 1]
+
+
+def test_a_batch_of_one_is_the_step_of_its_sample() -> None:
+    images, labels = digits(1)
+    models = [ImageClassifier(build_model("preact8", num_classes=10, in_channels=1), [0.3], [0.4]) for _ in range(2)]
+    run(models[0], [batch_of(images, labels)])
+    run(models[1], [batch_of(images.repeat(2, 1, 1, 1), labels.repeat(2))])
+    for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(one, two)
 
 
 def test_learns_digits() -> None:

@@ -39,7 +39,7 @@ def test_scores_are_those_of_the_logits(
 ) -> None:
     with torch.inference_mode():
         logits = model(whole(store, dataset))
-    labels = torch.from_numpy(dataset.labels())
+    labels = torch.tensor(dataset.labels())
     shard = dataset.shards[2]
     part = slice(shard.first_sample, shard.first_sample + shard.count)
     found = score_shard(store, dataset, 2, model, META, device="cpu", batch_size=batch_size)

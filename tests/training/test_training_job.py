@@ -265,7 +265,7 @@ def test_a_bad_checkpoint_is_ignored_with_a_notice(
         "rubbish": os.urandom(5000),
         "another run's": pack_checkpoint({"run": "0" * 32}),
         "another shape": pack_checkpoint({"run": expected.key, "stream": {}}),
-        "pickle": signed(pickle.dumps(Evil(tmp_path / "witness"))),
+        "pickle": signed(pickle.dumps(Evil(tmp_path / "witness"), protocol=2)),
     }
     other.root.put(name, bad[damage])
     run = train(other, config, notify=spoken.append).run

@@ -1,0 +1,36 @@
+"""What importing and using the store brings in: nothing of torch, Prefect or DuckDB until it is asked."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "prefect", "webdataset", "PIL", "sklearn")
+
+
+def loaded(program: str) -> list[str]:
+    code = f"{program}\nimport sys; print(' '.join(m for m in {(*HEAVY, 'duckdb')!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_import_is_light() -> None:
+    assert loaded("import tamis.store") == []
+
+
+def test_only_sql_needs_duckdb(tmp_path: Path, digits: dict[str, list[Path]]) -> None:
+    program = (
+        "from tamis.store import Store; from tamis.store.selections import RoundData\n"
+        f"store = Store.create({str(tmp_path / 'store')!r})\n"
+        f"ds = store.datasets.add('d', [{str(digits['test'][0])!r}])\n"
+        "store.selections.publish(name='s', dataset=ds, method='m', version=1, params={}, inputs=[], seed=0,"
+        " rounds=[RoundData([1])], seconds=0.0)\n"
+    )
+    assert loaded(program) == []
+    assert loaded(f"{program.replace('create', 'open')}store.query('from selections')") == ["duckdb"]
+
+
+@pytest.mark.parametrize("module", ["datasets", "packing", "selections", "runs", "sql", "blobs", "errors", "keys"])
+def test_every_module_can_come_first(module: str) -> None:
+    assert not set(loaded(f"import tamis.store.{module}")) & set(HEAVY)
