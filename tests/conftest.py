@@ -1,6 +1,7 @@
 """Shared by all tests: real digits in real shards, and stores in folders of their own."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,23 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     return {"train": pack_digits(folder / "train"), "test": pack_digits(folder / "test", test=True)}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """An empty store."""
-    return Store.create(tmp_path / "store")
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, digits: dict[str, list[Path]]) -> Path:
+    """A folder with two stores to copy: `empty`, and `full` with the training digits as digits@1. Do not write."""
+    folder = tmp_path_factory.mktemp("stores")
+    Store.create(folder / "empty")
+    Store.create(folder / "full").datasets.add("digits", digits["train"])
+    return folder
 
 
 @pytest.fixture
-def dataset(store: Store, digits: dict[str, list[Path]]) -> Dataset:
+def store(tmp_path: Path, made: Path, request: pytest.FixtureRequest) -> Store:
+    """A store of the test's own: empty, or with digits@1 where the test asks for `dataset` too."""
+    which = "full" if "dataset" in request.fixturenames else "empty"
+    return Store.open(shutil.copytree(made / which, tmp_path / "store"))
+
+
+@pytest.fixture
+def dataset(store: Store) -> Dataset:
     """The training digits as digits@1 of `store`."""
-    return store.datasets.add("digits", digits["train"])
+    return store.datasets.get("digits")

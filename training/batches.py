@@ -3,7 +3,7 @@
 What: `load_batches` turns lists of sample numbers into tensors: byte ranges from the index, one read a batch, decoded
 while the model works on the batch before.
 When: behind `SelectionStream.epoch` and `score_shard`.
-Cost: the decoder's (`tamis.training.decode`), on a second core; about 3 µs a sample on top. At most `AHEAD` + 1 batches
+Cost: the decoder's (`tamis.training.decode`), on a second core; about 5 µs a sample on top. At most `AHEAD` + 1 batches
 are in memory. The thread ends when the iterator does, however it does.
 """
 

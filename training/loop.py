@@ -227,7 +227,8 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], *, device: torch.device
     """
     model.eval()
     device = device or next(model.parameters()).device
-    right, loss, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    loss, count = torch.zeros((), dtype=torch.float64, device=device), 0
     for batch in batches:
         labels_B = batch.labels.to(device, non_blocking=True)
         logits_BK = model(batch.images.to(device, non_blocking=True)).float()

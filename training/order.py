@@ -7,8 +7,8 @@ When: always, through `EpochOrder`.
 How: a Feistel network over b = ceil(log2 n) bits, its halves as equal as b allows and never above 32 bits, with
 a multiply-xorshift round function keyed by sha256; an output outside 0..n-1 is sent through again until it
 falls inside ("cycle walking"), which keeps it a bijection and takes less than two passes a position on average.
-Cost: 20 to 60 ns a position in blocks of 65,536 or more (worst where n is just above a power of two), memory
-O(1) in n; about 100 µs for any smaller block.
+Cost: 10 to 45 ns a position in blocks of 65,536 or more (worst where n is just above a power of two), memory
+O(1) in n; about 150 µs for a block of any smaller size.
 Source: Luby and Rackoff, "How to construct pseudorandom permutations", 1988 (four rounds make a permutation
 hard to tell from a random one; six are used here because the halves of a small n have few bits); Black and
 Rogaway, "Ciphers with arbitrary finite domains", 2002 (cycle walking).

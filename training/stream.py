@@ -8,7 +8,7 @@ same order whatever their number, every rank has the same number of batches, and
 positions is the same for any number of ranks that go on from there.
 The tail: `drop_last` drops what does not fill a batch on every rank; otherwise the last batch is shorter, and ranks
 that would lack a sample in it get one from the epoch's beginning with weight 0, so a weighted loss is not biased.
-Cost: bytes of the chosen samples only; 20 to 60 ns a sample for the order; see `tamis.training.batches`.
+Cost: bytes of the chosen samples only; 10 to 45 ns a sample for the order; see `tamis.training.batches`.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence

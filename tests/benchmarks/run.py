@@ -17,6 +17,9 @@ from pathlib import Path
 
 from benchlib import Result, table
 
+# Before torch is loaded: threads that spin at barriers measure the machine's other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
 

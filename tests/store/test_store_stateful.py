@@ -117,11 +117,6 @@ class StoreMachine(RuleBasedStateMachine):
             heads.append((name, nth[name], key))
         assert [(s.name, s.version, s.key) for s in self.store.selections.all()] == sorted(heads)
         assert {r.key: r.status for r in self.store.runs.all()} == self.runs
-        shown = counts(self.store)
-        assert shown["samples"] == sum(self.size(versions[-1]) for versions in self.datasets.values())
-        assert shown["selection_samples"] == sum(len(s) for rounds in self.chosen.values() for _, s in rounds)
-        assert shown["losses"] == sum(len(v) for (run, _), v in self.losses.items() if run in self.runs)
-        assert shown["scores"] == sum(2 for run in self.scores if self.runs.get(run) == "finished")
 
     def teardown(self) -> None:
         if not hasattr(self, "store"):
@@ -137,6 +132,11 @@ class StoreMachine(RuleBasedStateMachine):
         for run, values in self.scores.items():
             if self.runs.get(run) == "finished":
                 assert self.store.runs.scores(run, "entropy", 2).tolist() == values
+        shown = counts(self.store)
+        assert shown["samples"] == sum(self.size(versions[-1]) for versions in self.datasets.values())
+        assert shown["selection_samples"] == sum(len(s) for rounds in self.chosen.values() for _, s in rounds)
+        assert shown["losses"] == sum(len(v) for (run, _), v in self.losses.items() if run in self.runs)
+        assert shown["scores"] == sum(2 for run in self.scores if self.runs.get(run) == "finished")
         rows = self.store.query("select run, epoch, loss from losses order by run, epoch, sample").to_pylist()
         model = [(r, e, v) for (r, e), values in sorted(self.losses.items()) for v in values if r in self.runs]
         assert [tuple(row.values()) for row in rows] == model

@@ -1,6 +1,8 @@
 """Tiny images whose pixels tell which sample they are."""
 
+import contextlib
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,3 +34,12 @@ def numbered(sample: int) -> bytes:
 def read_number(images: torch.Tensor) -> list[int]:
     """The numbers that a batch of `numbered` images carries."""
     return (images[:, 0, 0, 0].long() + 256 * images[:, 0, 0, 1].long()).tolist()
+
+
+def open_shards() -> int:
+    """How many descriptors of this process are shards."""
+    found = 0
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # it may be closed by now: libraries have descriptors of their own
+            found += os.readlink(f"/proc/self/fd/{number}").endswith(".tar")
+    return found
