@@ -254,13 +254,17 @@ class Selections:
         tables = [_sample_rows(key, attempt, i, *arrays) for i, arrays in enumerate(checked)]
         self._tables.append("selection_samples", pa.concat_tables(tables))
         self._tables.append("selection_rounds", _round_rows(key, attempt, checked, rounds))
-        made = until_claimed(lambda: self._show(head, attempt), f"Publishing selection {head['name']}")
+        heads = tuple(
+            Round(i, r.first_epoch, len(samples), r.objective)
+            for i, (r, (samples, _)) in enumerate(zip(rounds, checked, strict=True))
+        )
+        made = until_claimed(lambda: self._show(head, attempt, heads), f"Publishing selection {head['name']}")
         if not made:
             for table in ("selection_samples", "selection_rounds"):
                 self._tables.drop_attempt(table, attempt)
         return made or None
 
-    def _show(self, head: dict[str, Any], attempt: str) -> Published | bool | None:
+    def _show(self, head: dict[str, Any], attempt: str, rounds: tuple[Round, ...]) -> Published | bool | None:
         """Make a payload visible under the next version of its name. False where the key was published meanwhile."""
         key, name = head["selection"], head["name"]
         if self._tables.claimed("selections", f"selection:{key}"):
@@ -268,7 +272,7 @@ class Selections:
         version = self._tables.claimed("selections", f"name:{name}") + 1
         row = rows_of("selections", {**head, "version": version, "created": now(), "attempt": attempt}, 1)
         if self._tables.append("selections", row, _claims(key, name, version) | {f"selection:{key}": 1}):
-            return Published(self._read(key, attempt, row.to_pylist()[0]), created=True)
+            return Published(_selection(row.to_pylist()[0], rounds, self._tables), created=True)
         return None
 
     def _alias(self, there: Selection, name: str, same: bool) -> Published | None:

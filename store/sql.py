@@ -14,6 +14,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
@@ -78,9 +79,13 @@ def relation(
         QueryError: DuckDB cannot run it.
     """
     _check_versions(at)
-    connection = _locked(root)
     try:
-        for name, paths in _visible(tables, tables_read(connection, query, TABLES), at).items():
+        names = tables_read(query, TABLES)
+        with ThreadPoolExecutor(1) as pool:  # making a connection takes as long as reading the logs
+            making = pool.submit(_locked, root)
+            visible = _visible(tables, names, at)
+            connection = making.result()
+        for name, paths in visible.items():
             _create_view(connection, name, paths)
         return connection.sql(query, params=params)
     except duckdb.Error as error:

@@ -4,6 +4,7 @@ The kind of a statement is not enough. Since DuckDB 2.0 a `select` may carry `wi
 the kind SELECT and writes a file; the tree of the statement tells.
 """
 
+import functools
 import json
 import re
 from collections.abc import Collection, Iterator
@@ -18,14 +19,14 @@ _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE
 _TAKEN = "SQL here is read-only: select, describe, summarize and explain are taken."
 
 
-def tables_read(connection: duckdb.DuckDBPyConnection, query: str, known: Collection[str]) -> set[str]:
+def tables_read(query: str, known: Collection[str]) -> set[str]:
     """Which of the known tables one reading statement may name.
 
     Raises:
         QueryRefused: it is not one statement, or it would write.
         QueryError: it cannot be parsed.
     """
-    nodes = list(_nodes(_tree(connection, query)))
+    nodes = list(_nodes(_tree(_parser().cursor(), query)))
     kinds = {str(node["type"]) for node in nodes}
     if writing := sorted(kind for kind in kinds if kind.endswith("_NODE") and kind not in _READING):
         what = ", ".join(kind.removesuffix("_QUERY_NODE") for kind in writing)
@@ -41,6 +42,12 @@ def translated(error: duckdb.Error, known: Collection[str]) -> QueryError | Quer
     if isinstance(error, duckdb.PermissionException) or "disabled by configuration" in text:
         return QueryRefused(f"{text} SQL sees the store's own tables and nothing else: {', '.join(known)}.")
     return QueryError(f"{text}\nTables: {', '.join(known)}.")
+
+
+@functools.cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """Holds nothing and is asked about texts alone."""
+    return duckdb.connect(":memory:")
 
 
 def _tree(connection: duckdb.DuckDBPyConnection, query: str) -> Any:

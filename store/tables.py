@@ -12,6 +12,8 @@ costs nothing over reading the files.
 """
 
 import datetime as dt
+import functools
+import operator
 import random
 import time
 import uuid
@@ -20,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from tamis.store.arrow import pc
 from tamis.store.errors import QueryError, StoreFormatError, WriteConflict
@@ -161,7 +163,7 @@ class Tables:
                     return False
                 time.sleep(wait)
             else:
-                self._keep_compact(name)
+                self._keep_compact(name, table)
                 return True
         raise WriteConflict(
             f"Table {name} of {self._root.url}: {_TRIES} tries to append were all beaten by other writers."
@@ -202,24 +204,35 @@ class Tables:
     def read(
         self, name: str, at: At = None, columns: list[str] | None = None, /, **equal: str | Collection[str]
     ) -> pa.Table:
-        """Rows whose text columns equal the given values (one, or any of several), in no stated order.
+        """Rows whose text columns equal the given values (one, or any of several), in no stated order."""
+        return self.rows(name, self.open(name, at), columns, **equal)
 
-        Partition columns prune files.
-        """
-        condition = None
-        for column, value in equal.items():
-            term = pc.field(column).isin([value] if isinstance(value, str) else list(value))
-            condition = term if condition is None else condition & term
-        return self.rows(name, self.open(name, at), columns, condition)
-
-    def rows(self, name: str, table: DeltaTable, columns: list[str] | None = None, condition: Any = None) -> pa.Table:
-        """Rows of an opened table that meet a condition (a pyarrow expression)."""
-        files = None
-        if self._root.path is not None:
-            # Arrow's own files: threads that read through Python's may want the interpreter when it is gone already,
-            # and the process then aborts at its end.
-            files = SubTreeFileSystem(self._root.table_uri(name), LocalFileSystem())
-        return table.to_pyarrow_dataset(filesystem=files).to_table(columns=columns, filter=condition)
+    def rows(
+        self, name: str, table: DeltaTable, columns: list[str] | None = None, /, **equal: str | Collection[str]
+    ) -> pa.Table:
+        """As `read`, of a table that is open. Partition columns choose files before any is looked at."""
+        spec = TABLES[name]
+        wanted = {c: pa.array([value] if isinstance(value, str) else list(value)) for c, value in equal.items()}
+        terms = [pc.field(column).isin(values) for column, values in wanted.items()]
+        condition = functools.reduce(operator.and_, terms) if terms else None
+        if self._root.path is None:
+            return table.to_pyarrow_dataset().to_table(columns=columns, filter=condition)
+        # Arrow reads local files itself. Through Python's, as above, its threads may want the interpreter when that is
+        # gone already, and a process that has done its work is aborted at its end.
+        files = self.files(name, table)
+        for column in wanted.keys() & set(spec.partition_by):
+            files = files.filter(pc.is_in(files[column], value_set=wanted[column]))
+        if not len(files):
+            return spec.schema.empty_table().select(columns or spec.schema.names)
+        parts = pads.partitioning(pa.schema([spec.schema.field(c) for c in spec.partition_by]), flavor="hive")
+        found = pads.dataset(
+            files["path"].to_pylist(),
+            spec.schema,
+            format="parquet",
+            partitioning=parts if spec.partition_by else None,
+            partition_base_dir=self._root.table_uri(name),
+        )
+        return found.to_table(columns=columns, filter=condition)
 
     def files(self, name: str, table: DeltaTable) -> pa.Table:
         """The data files of an opened table: `path` (absolute) and one text column a partition column."""
@@ -233,9 +246,8 @@ class Tables:
         """The version each table is at now."""
         return {name: self.open(name).version() for name in TABLES}
 
-    def _keep_compact(self, name: str) -> None:
+    def _keep_compact(self, name: str, table: DeltaTable) -> None:
         """Heads grow by one small file a commit: fold them together now and then, and yield to anybody in the way."""
-        table = self.open(name)
         if TABLES[name].partition_by or table.version() % _COMPACT_EVERY:
             return
         try:

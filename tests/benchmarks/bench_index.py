@@ -3,14 +3,16 @@
 import itertools
 import mmap
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from benchlib import Result, folder, medians
 
 from tamis.store import Store
 from tamis.store.blobs import digest_of
-from tamis.store.packing import pack_digits
+from tamis.store.packing import Sample, pack_digits, pack_samples
 from tamis.store.tars import hop, index_shard
 
 THREADS = min(8, (os.cpu_count() or 1) + 1)  # as datasets.add has it
@@ -22,7 +24,14 @@ def run(quick: bool, data: Path | None) -> list[Result]:
         shards = shards or pack_digits(path / "digits")
         note = f"{len(shards)} shards, {sum(s.stat().st_size for s in shards) / 1e6:.0f} MB"
         repeats = 1 if quick else 7
-        return [*_plain(path, shards, repeats, note), *_hashed(path, shards, repeats, note)]
+        results = [*_plain(path, shards, repeats, note), *_hashed(path, shards, repeats, note)]
+        large = pack_samples(_made(20 if quick else 5000), path / "large", per_shard=1000)
+        return [*results, *_hashed(path, large, repeats, f"{len(large)} shards, members of 20 kB")[:2]]
+
+
+def _made(count: int) -> Iterator[Sample]:
+    draw = np.random.default_rng(0)
+    return ((f"{i:06d}", {"jpg": draw.bytes(20_000), "cls": b"1"}) for i in range(count))
 
 
 def _plain(path: Path, shards: list[Path], repeats: int, note: str) -> list[Result]:
@@ -53,8 +62,8 @@ def _hashed(path: Path, shards: list[Path], repeats: int, note: str) -> list[Res
     same = f"hashing, {THREADS} threads"
     return [
         Result("index with digests", index, "s", "hashing, one thread", single, 1.3, note),
-        Result("index with digests", index, "s", same, threads, 1.3, note),
-        Result("datasets.add with digests", whole, "s", "hashing, one thread", single, 1.3, note),
+        Result("index with digests", index, "s", same, threads, note=note),
+        Result("datasets.add with digests", whole, "s", "hashing, one thread", single, note=note),
         Result("datasets.add with digests", whole, "s", same, threads, note=note),
     ]
 
@@ -75,11 +84,11 @@ def _tight(shard: Path) -> object:
         return hop(mapped)
 
 
-def _adder(path: Path, shards: list[Path], digests: bool):
-    store, number = Store.create(path), itertools.count()
-    return lambda: store.datasets.add(f"data{next(number)}", shards, digests=digests)
+def _adder(path: Path, shards: list[Path], digests: bool) -> Callable[[], object]:
+    store, number = Store.open_or_create(path), itertools.count()
+    return lambda: store.datasets.add(f"data{len(shards)}-{shards[0].stem}-{next(number)}", shards, digests=digests)
 
 
-def _in_threads(work, shards: list[Path]) -> list[object]:
+def _in_threads(work: Callable[[Path], object], shards: list[Path]) -> list[object]:
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, shards))

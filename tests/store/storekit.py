@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.selections import Published, RoundData
@@ -46,17 +44,14 @@ def publish(
     )  # fmt: skip
 
 
-def visible(store: Store) -> dict[str, list[dict[str, Any]]]:
+def visible(store: Store) -> list[tuple[str, str]]:
     """Every row of every view, sorted."""
-    rows = {name: store.query(f"select * from {name}").to_pylist() for name in TABLES}
-    return {name: sorted(found, key=repr) for name, found in rows.items()}
+    each = (f"select '{name}' as view, to_json(x)::varchar as row from {name} as x" for name in TABLES)
+    rows = store.query(" union all ".join(each))
+    return sorted(zip(rows["view"].to_pylist(), rows["row"].to_pylist(), strict=True))
 
 
 def counts(store: Store) -> dict[str, int]:
     """How many rows each view shows."""
     each = ", ".join(f"(select count(*) from {name}) as {name}" for name in TABLES)
     return store.query(f"select {each}").to_pylist()[0]
-
-
-def losses(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).random(count).astype(np.float32)

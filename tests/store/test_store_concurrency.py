@@ -14,6 +14,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.tables import TABLES
 
 RUN = "f00d" + "0" * 28
+NAMES = [f"alias{i}" for i in range(5)]
 Work = Callable[[Path, int], None]
 
 
@@ -48,7 +49,9 @@ def publish_one(path: Path, number: int) -> None:
 
 def name_one(path: Path, number: int) -> None:
     store = Store.open(path)
-    publish(store, store.datasets.get("base"), "alias", chosen=[4, 2])
+    dataset = store.datasets.get("base")
+    for name in NAMES:
+        publish(store, dataset, name, chosen=[4, 2])
 
 
 def append_own(path: Path, number: int) -> None:
@@ -118,10 +121,10 @@ def test_six_processes_publish_the_same(store: Store, base: Dataset, tmp_path: P
     assert attempts(store, "selection_samples") == attempts(store, "selection_rounds") == set(head)
 
 
-def test_six_processes_give_the_same_second_name(store: Store, base: Dataset, tmp_path: Path) -> None:
+def test_six_processes_give_the_same_further_names(store: Store, base: Dataset, tmp_path: Path) -> None:
     publish(store, base, "race", chosen=[4, 2])
     together(name_one, tmp_path / "store", 6)
-    assert [s.ref for s in store.selections.all()] == ["alias@1", "race@1"]
+    assert [s.ref for s in store.selections.all()] == [*(f"{name}@1" for name in NAMES), "race@1"]
     assert counts(store)["selection_samples"] == 2
 
 

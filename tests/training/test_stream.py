@@ -375,7 +375,11 @@ def as_they_are(samples: list[dict[str, object]]) -> list[dict[str, object]]:
 def test_workers_keep_the_order(store: Store, thirteen: Selection, workers: int, world: int) -> None:
     found: list[list[object]] = []
     for stream in streams_of(store, thirteen, world, batch_size=2):
-        loader = DataLoader(stream, batch_size=2, num_workers=workers, collate_fn=as_they_are)
+        # Spawned: where a Prefect flow has run, as in tests beside this one, there are threads that no fork survives.
+        context = "spawn" if workers else None
+        loader = DataLoader(
+            stream, batch_size=2, num_workers=workers, collate_fn=as_they_are, multiprocessing_context=context
+        )
         found.append([d["__sample__"] for batch in loader for d in batch])
     whole = [s for s, _ in global_order(streams_of(store, thirteen, 1), 0)]
     assert [share[i] for i in range(len(found[0])) for share in found][:13] == whole
