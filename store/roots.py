@@ -20,6 +20,7 @@ from tamis.store.errors import InvalidName, StoreExists, StoreFull, TamisError, 
 
 SCHEMES = ("s3", "gs", "az")
 _UNSAFE = set("%*?[]\\")
+_PARTITIONS = ("dataset=", "run=", "selection=", "attempt=")
 
 
 class Root:
@@ -39,11 +40,8 @@ class Root:
                 f"{scheme}:// is not one of them."
             )
         self.path = None if scheme else Path(text).expanduser().absolute()
-        if self.path is not None and (odd := sorted(_UNSAFE & set(str(self.path)))):
-            raise InvalidName(
-                f"{self.path} cannot hold a store: what reads tables takes {' '.join(odd)} in its name for a pattern "
-                "or an escape. Choose or make a folder without it."
-            )
+        if self.path is not None:
+            _refuse_odd(self.path)
         self.url = text.rstrip("/") if scheme else str(self.path)
         self.options = dict(options or {})
         self._options_given = options
@@ -115,6 +113,16 @@ class Root:
 
     def __repr__(self) -> str:
         return f"Root({self.url!r})"
+
+
+def _refuse_odd(path: Path) -> None:
+    """What reads tables takes some characters for patterns or escapes, and `run=5` for the partition of a table."""
+    odd = sorted(_UNSAFE & set(str(path))) + [part for part in path.parts if part.startswith(_PARTITIONS)]
+    if odd:
+        raise InvalidName(
+            f"{path} cannot hold a store: what reads tables would take {' '.join(odd)} in its name for a pattern, an "
+            "escape or a partition. Choose or make a folder without it."
+        )
 
 
 @contextlib.contextmanager

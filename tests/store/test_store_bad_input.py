@@ -234,14 +234,16 @@ def test_store_at_an_unknown_scheme() -> None:
         Store.open("ftp://x/y")
 
 
-@pytest.mark.parametrize("name", ["100%25", "what?", "st*r", "[a]", "a\\b"])
+@pytest.mark.parametrize("name", ["100%25", "what?", "st*r", "[a]", "a\\b", "run=5", "dataset=x"])
 def test_store_in_a_folder_that_table_readers_take_for_a_pattern(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidName, match=r"cannot hold a store.*Choose or make a folder without it"):
         Store.create(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["with space", "ünïcode", "it's", 'say "x"', "a#b", "a&b=c;d", "{a,b}", "~x"])
+@pytest.mark.parametrize(
+    "name", ["with space", "ünïcode", "it's", 'say "x"', "a#b", "a&b=c;d", "{a,b}", "~x", "lr=0.1"]
+)
 def test_store_in_a_folder_with_an_odd_name(tmp_path: Path, name: str) -> None:
     store = Store.create(tmp_path / name / "store")
     dataset = store.datasets.add("d", [shard(tmp_path / name / "a.tar", "abc")])
