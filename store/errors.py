@@ -31,6 +31,14 @@ class StoreFull(TamisError, OSError):
     """The medium took no more bytes. What was published before is untouched; what was being written is invisible."""
 
 
+class StoreUnreachable(TamisError, ConnectionError):
+    """The server of an object store does not answer, or answers with errors, after every retry."""
+
+
+class StoreDenied(TamisError, PermissionError):
+    """The server of an object store does not let us in."""
+
+
 class WriteConflict(TamisError, RuntimeError):
     """Other writers won every retry."""
 

@@ -2,25 +2,46 @@
 
 Every write is atomic (a name shows its whole content or nothing) and nothing is locked. `put_new` is the
 put-if-absent that content-addressed blobs and finished parts of a flow rest on. Tables live beside these files and are
-written by `tamis.store.tables`.
+written by `tamis.store.tables`. How an object store is reached stands in `tamis.store.objects`.
 """
 
 import contextlib
 import os
 from collections.abc import Generator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import obstore
 from deltalake.exceptions import DeltaError
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore, ObjectStore
 
-from tamis.store.errors import InvalidName, StoreExists, StoreFull, TamisError, is_full
+from tamis.store.errors import InvalidName, StoreExists, StoreFull, StoreNotFound, TamisError, is_full
+from tamis.store.objects import SCHEMES, Options, client, delta_options, is_remote, mark_used, reaching, split_url
 
-SCHEMES = ("s3", "gs", "az")
 _UNSAFE = set("%*?[]\\")
 _PARTITIONS = ("dataset=", "run=", "selection=", "attempt=")
+
+
+def open_objects(url: str | os.PathLike[str], options: Options | None = None) -> tuple[ObjectStore, str]:
+    """The object store that holds a file, for `obstore.get_ranges` and its like, and the file's path in it.
+
+    Opening the same bucket again costs nothing: clients and their connections are shared by a process. An object store
+    cannot be used in a process that was forked from one that used any: workers are started by "forkserver" or "spawn".
+
+    Args:
+        url: a URL of one of `SCHEMES`, or the path of a local file.
+        options: the storage options of the store (`Root.options`, `Dataset.options`); ignored for a local file.
+
+    Raises:
+        TamisError: no bucket, another scheme, unknown options, or a forked process.
+    """
+    text = os.fspath(url)
+    if is_remote(text):
+        bucket, path = split_url(text)
+        return client(bucket, options), path
+    if "://" in text:
+        raise TamisError(f"{text!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}.")
+    return LocalStore(), Path(text).expanduser().absolute().as_posix().lstrip("/")
 
 
 class Root:
@@ -28,36 +49,40 @@ class Root:
 
     Args:
         where: a folder, or a URL of one of the schemes `SCHEMES`.
-        options: storage options (region, endpoint, ...) handed to the object store; ignored for a folder.
+        options: storage options handed to the object store, see `tamis.store.objects`; ignored for a folder.
     """
 
     def __init__(self, where: str | os.PathLike[str], options: dict[str, str] | None = None) -> None:
         text = os.fspath(where)
-        scheme = urlsplit(text).scheme if "://" in text else ""
+        scheme = text.partition("://")[0] if "://" in text else ""
         if scheme and scheme not in SCHEMES:
             raise TamisError(
                 f"{text!r}: a store is a folder or a URL of {', '.join(s + '://' for s in SCHEMES)}; "
                 f"{scheme}:// is not one of them."
             )
         self.path = None if scheme else Path(text).expanduser().absolute()
-        if self.path is not None:
-            _refuse_odd(self.path)
         self.url = text.rstrip("/") if scheme else str(self.path)
         self.options = dict(options or {})
-        self._options_given = options
+        _refuse_odd(self.path or Path(split_url(self.url)[1]), self.url)
 
     @property
-    def _files(self) -> LocalStore:
-        # Made anew at each use: it is cheap, and a Root then pickles and forks without a thought.
-        if self.path is not None:
-            return LocalStore(prefix=self.path)
-        return from_url(self.url, config=self.options or None)  # type: ignore[return-value, call-overload]  # one interface
+    def _files(self) -> ObjectStore:
+        # Asked for anew at each use, so that a Root pickles without a thought.
+        if self.path is None:
+            return client(self.url, self.options)
+        mark_used()
+        return LocalStore(prefix=self.path)
+
+    @property
+    def table_options(self) -> dict[str, str] | None:
+        """What Delta tables are opened with."""
+        return delta_options(self.url, self.options) if self.path is None else None
 
     def prepare(self) -> None:
         """Make the folder, where it is one."""
         if self.path is not None:
             try:
-                with reporting_full(self.url):
+                with reporting(self.url):
                     self.path.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
                 raise StoreExists(
@@ -66,13 +91,13 @@ class Root:
 
     def put(self, name: str, data: bytes | Path) -> None:
         """Write a file, replacing what was there, all at once."""
-        with reporting_full(self.url):
+        with reporting(self.url):
             obstore.put(self._files, name, data, mode="overwrite")
 
     def put_new(self, name: str, data: bytes | Path) -> bool:
         """Write a file unless the name is taken; whether it was written."""
         try:
-            with reporting_full(self.url):
+            with reporting(self.url):
                 # One request: put-if-absent is not available for multipart uploads.
                 obstore.put(self._files, name, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
@@ -84,26 +109,33 @@ class Root:
         if self.path is not None and not self.path.is_dir():
             return None
         try:
-            return bytes(obstore.get(self._files, name).bytes())
+            with reaching(self.url):
+                return bytes(obstore.get(self._files, name).bytes())
+        except StoreNotFound:
+            raise
         except FileNotFoundError:
             return None
 
     def exists(self, name: str) -> bool:
         try:
-            obstore.head(self._files, name)
+            with reaching(self.url):
+                obstore.head(self._files, name)
         except FileNotFoundError:
             return False
         return True
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens where there is none."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), reaching(self.url):
             obstore.delete(self._files, name)
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """(name, bytes) of every file below a prefix, by name."""
         try:
-            found = [(str(o["path"]), int(o["size"])) for chunk in obstore.list(self._files, prefix) for o in chunk]
+            with reaching(self.url):
+                found = [(str(o["path"]), int(o["size"])) for chunk in obstore.list(self._files, prefix) for o in chunk]
+        except StoreNotFound:
+            raise
         except FileNotFoundError:
             return []
         return sorted(found)
@@ -115,14 +147,21 @@ class Root:
         return f"Root({self.url!r})"
 
 
-def _refuse_odd(path: Path) -> None:
+def _refuse_odd(path: Path, shown: str) -> None:
     """What reads tables takes some characters for patterns or escapes, and `run=5` for the partition of a table."""
     odd = sorted(_UNSAFE & set(str(path))) + [part for part in path.parts if part.startswith(_PARTITIONS)]
     if odd:
         raise InvalidName(
-            f"{path} cannot hold a store: what reads tables would take {' '.join(odd)} in its name for a pattern, an "
+            f"{shown} cannot hold a store: what reads tables would take {' '.join(odd)} in its name for a pattern, an "
             "escape or a partition. Choose or make a folder without it."
         )
+
+
+@contextlib.contextmanager
+def reporting(where: str) -> Generator[None]:
+    """What can go wrong around a write, in our own words: a full medium, a server out of reach."""
+    with reaching(where), reporting_full(where):
+        yield
 
 
 @contextlib.contextmanager

@@ -27,8 +27,9 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from tamis.store.arrow import pc
-from tamis.store.errors import QueryError, StoreFormatError, WriteConflict
-from tamis.store.roots import Root, reporting_full
+from tamis.store.errors import QueryError, StoreFormatError, TamisError, WriteConflict
+from tamis.store.objects import reaching
+from tamis.store.roots import Root, reporting
 
 TIME = pa.timestamp("us", tz="UTC")
 MEMBERS = pa.list_(pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64())]))
@@ -106,14 +107,14 @@ class Tables:
         """Make every table that is not there yet. Safe to repeat and to race."""
         for name, spec in TABLES.items():
             try:
-                with reporting_full(self._root.url):
+                with reporting(self._root.url):
                     DeltaTable.create(
                         self._root.table_uri(name),
                         spec.schema,
                         mode="ignore",
                         partition_by=list(spec.partition_by) or None,
                         configuration=_KEPT,
-                        storage_options=self._root.options or None,
+                        storage_options=self._root.table_options,
                     )
             except DeltaError:
                 self.open(name)  # somebody else made it at the same time, or it is damaged and this says so
@@ -123,9 +124,12 @@ class Tables:
         uri = self._root.table_uri(name)
         version = at.get(name) if isinstance(at, Mapping) else None
         try:
-            table = DeltaTable(uri, version=version, storage_options=self._root.options or None)
-            if isinstance(at, dt.datetime):
-                table.load_as_version(at if at.tzinfo else at.astimezone())
+            with reaching(self._root.url):
+                table = DeltaTable(uri, version=version, storage_options=self._root.table_options)
+                if isinstance(at, dt.datetime):
+                    table.load_as_version(at if at.tzinfo else at.astimezone())
+        except TamisError:
+            raise
         except (TableNotFoundError, DeltaError, OSError, OverflowError) as error:
             if at is not None:
                 raise QueryError(
@@ -148,7 +152,7 @@ class Tables:
             if any((table.transaction_version(what) or 0) >= version for what, version in claims.items()):
                 return False
             try:
-                with reporting_full(self._root.url):
+                with reporting(self._root.url):
                     write_deltalake(
                         table,
                         rows,
@@ -173,7 +177,7 @@ class Tables:
         """Put rows in place of those that match a predicate, in one commit, however many others do the same."""
         for wait in _waits():
             try:
-                with reporting_full(self._root.url):
+                with reporting(self._root.url):
                     write_deltalake(
                         self.open(name),
                         rows,

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from tamis.store.datasets import Dataset
 from tamis.store.packing import pack_digits
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads crawl on a busy machine
+
+sys.path.insert(0, str(Path(__file__).parent))  # s3kit, for the tests in folders below
+from s3kit import S3Server, running
 
 # How long a case takes on a busy machine says nothing about it.
 settings.register_profile("tamis", deadline=None)
@@ -45,3 +50,18 @@ def store(tmp_path: Path, made: Path, request: pytest.FixtureRequest) -> Store:
 def dataset(store: Store) -> Dataset:
     """The training digits as digits@1 of `store`."""
     return store.datasets.get("digits")
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server that speaks S3 and the environment that leads to it, also for processes that the test starts."""
+    for name, value in _s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield _s3_server
+    _s3_server.fault()
