@@ -1,32 +1,39 @@
-"""Batches of decoded images, made ahead of their use in one background thread.
+"""Batches: read by byte range, decoded or as they are, made ahead of their use in background threads.
 
-What: `load_batches` turns lists of sample numbers into tensors: byte ranges from the index, one read a batch, decoded
-while the model works on the batch before.
-When: behind `SelectionStream.epoch` and `score_shard`.
-Cost: the decoder's (`tamis.training.decode`), on a second core; about 5 µs a sample on top. At most `AHEAD` + 1 batches
-are in memory. The thread ends when the iterator does, however it does.
+What: `Loader` turns lists of sample numbers into a `Batch` (tensors, ready for a model) or a `RawBatch` (the members'
+bytes); `in_background` has that done while the batch before is used.
+When: behind `SelectionStream` and `score_shard`.
+Cost: of raw bytes 1.5 µs a sample of 2 kB; decoded, 3 µs on top of the decoder (`tamis.training.decode`), on a second
+core. At most `AHEAD` + 1 batches are in memory. The threads end when the iterator does, however it does.
+Between processes a batch travels as a whole: small ones through the pipe, large ones in shared memory, into which they
+are read in the first place.
 """
 
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tamis.store.datasets import Dataset, Locations
 from tamis.training.decode import IMAGES, check_suffix, decode_images
-from tamis.training.reading import Reader, open_reader
+from tamis.training.index import Index
+from tamis.training.media import Media, open_reader
+from tamis.training.reading import Reader
 
 AHEAD = 2
+# Bytes of a raw batch from which shared memory pays: below, the pipe costs less than a file descriptor's journey.
+SHARED = 1 << 20
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Buffer = bytes | memoryview
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,6 +46,49 @@ class Batch(NamedTuple):
     weights: Tensor  # float32 [B]
     samples: Tensor  # int64 [B]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process the images go in shared memory; for the rest that would cost more than it saves.
+        return _batch, (self.images, self.labels.numpy(), self.weights.numpy(), self.samples.numpy())
+
+
+def _batch(images: Tensor, labels: Ints, weights: Floats, samples: Ints) -> Batch:
+    return Batch(images, torch.from_numpy(labels), torch.from_numpy(weights), torch.from_numpy(samples))
+
+
+@dataclass
+class RawBatch:
+    """B samples as they lie in the shards.
+
+    Attributes:
+        members: by suffix, B byte strings (`bytes`, or a `memoryview` where a worker process read a large batch).
+        labels: int64 [B], -1 where the data set has none.
+        weights: float32 [B].
+        samples: int64 [B].
+    """
+
+    members: Mapping[str, Sequence[Buffer]]
+    labels: Ints
+    weights: Floats
+    samples: Ints
+    shared: Tensor | None = field(default=None, repr=False)  # uint8, all members' bytes end to end
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rest = (self.labels, self.weights, self.samples)
+        if self.shared is None:
+            return RawBatch, (self.members, *rest)
+        sizes = {name: np.fromiter(map(len, parts), np.int64) for name, parts in self.members.items()}
+        return _from_shared, (self.shared, sizes, *rest)
+
+
+def _from_shared(data: Tensor, sizes: dict[str, Ints], labels: Ints, weights: Floats, samples: Ints) -> RawBatch:
+    return RawBatch(_split(data, sizes), labels, weights, samples, data)
+
+
+def _split(data: Tensor, sizes: dict[str, Ints]) -> Mapping[str, Sequence[Buffer]]:
+    view, ends = data.numpy().data, np.cumsum(np.concatenate([*sizes.values()])).tolist()
+    parts = iter([view[a:b] for a, b in zip([0, *ends], ends, strict=False)])
+    return {name: list(islice(parts, len(each))) for name, each in sizes.items()}
+
 
 class Chosen(NamedTuple):
     """B samples to be read."""
@@ -48,9 +98,9 @@ class Chosen(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A batch and what reading it cost."""
+    """A batch, and how many bytes were read for it."""
 
-    batch: Batch
+    batch: Any  # Batch or RawBatch
     bytes_read: int
 
 
@@ -75,40 +125,105 @@ class Images:
             )
 
 
-@dataclass(frozen=True)
-class ImageIndex:
-    """Where every sample's image lies, and its label."""
-
-    suffix: str
-    where: Locations  # [N]
-    labels: Ints  # [N]
-
-
-@lru_cache(maxsize=4)
-def image_index(dataset: Dataset) -> ImageIndex:
-    """The index of a data set's images: 28 bytes a sample, read once a process for the data sets used last.
-
-    Raises:
-        DecoderRefused: the data set's images have a suffix without a decoder.
-    """
-    return ImageIndex(check_suffix(dataset.image, IMAGES), dataset.locations(), dataset.labels())
-
-
-def take(where: Locations, samples: Ints) -> Locations:
-    """The locations of some samples, in their order."""
-    return Locations(where.shard[samples], where.offset[samples], where.size[samples])
-
-
-def load_batches(
-    dataset: Dataset, chosen: Iterable[Chosen], images: Images = Images(), *, ahead: int = AHEAD
-) -> Generator[Loaded]:
-    """Read and decode batches in order.
+class Loader:
+    """Reads batches of one data set. Each thread that calls it gets a reader of its own.
 
     Args:
-        dataset: where the samples are.
+        index: of the data set.
+        media: how its shards are read.
+        images: how images are decoded.
+        side_by_side: the samples of a batch lie side by side, so near ranges are worth reading as one.
+        share: raw batches are bound for another process.
+
+    Raises:
+        ShardChanged, DecodeError: by all methods, naming the shard or the sample.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        media: Media,
+        images: Images | None = None,
+        *,
+        side_by_side: bool = False,
+        share: bool = False,
+    ) -> None:
+        self._index, self._media, self._side_by_side, self._share = index, media, side_by_side, share
+        self._images = images or Images()
+        self._readers: dict[int, Reader] = {}
+
+    def batch(self, chosen: Chosen, soon: Chosen | None = None) -> Loaded:
+        """Decoded images of B samples; `soon` will be asked for a few batches later.
+
+        Raises:
+            DecoderRefused: the data set's images have a suffix without a decoder.
+        """
+        self._expect(soon)
+        index, reader, samples = self._index, self._reader(), chosen.samples
+        image, before = index.dataset.image, reader.bytes_read
+        suffix, where = check_suffix(image, IMAGES), index.where(image, samples)
+        found = reader.read(samples, where).views() if self._side_by_side else reader.each(samples, where)
+        images = decode_images(
+            found,
+            suffix,
+            channels=self._images.channels,
+            size=self._images.size,
+            name=lambda i: index.name(int(samples[i])),
+        )
+        batch = _batch(images, index.labels[samples], chosen.weights, samples)
+        return Loaded(batch, reader.bytes_read - before)
+
+    def raw(self, chosen: Chosen, soon: Chosen | None = None) -> Loaded:
+        """The members of B samples as bytes; `soon` will be asked for a few batches later."""
+        self._expect(soon)
+        index, reader, samples = self._index, self._reader(), chosen.samples
+        labels, before = index.labels[samples], reader.bytes_read
+        where = {name: index.where(name, samples) for name in index.members}
+        sizes = {name: place.size for name, place in where.items()}
+        total, shared = sum(int(size.sum()) for size in sizes.values()), None
+        if self._share and total >= SHARED:
+            shared = _shared_memory(total)
+            members, filled = _split(shared, sizes), 0
+            for name, place in where.items():
+                reader.into(samples, place, shared.numpy()[filled : filled + int(sizes[name].sum())])
+                filled += int(sizes[name].sum())
+        else:
+            members = {name: reader.each(samples, place) for name, place in where.items()}
+        batch = RawBatch(members, labels, chosen.weights, samples, shared)
+        return Loaded(batch, reader.bytes_read - before)
+
+    def close(self) -> None:
+        """Give back what the readers hold; no thread may be reading."""
+        while self._readers:
+            self._readers.popitem()[1].close()
+
+    def _expect(self, chosen: Chosen | None) -> None:
+        if chosen is not None:
+            for name in self._index.members:
+                self._reader().expect(lambda name=name: self._index.where(name, chosen.samples))
+
+    def _reader(self) -> Reader:
+        thread = threading.get_ident()
+        if thread not in self._readers:
+            index = self._index
+            self._readers[thread] = open_reader(
+                index.dataset.shards, lambda sample: index.keys(np.asarray([sample]))[0], self._media
+            )
+        return self._readers[thread]
+
+
+def _shared_memory(size: int) -> Tensor:
+    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[attr-defined]  # the way torch's own collate takes
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (size,))  # type: ignore[call-overload]
+
+
+def load_batches(index: Index, chosen: Iterable[Chosen], images: Images | None = None) -> Generator[Loaded]:
+    """Decoded batches of samples that lie side by side, in order: a pass over whole shards.
+
+    Args:
+        index: of the data set.
         chosen: the batches' samples and weights; drawn as they are needed.
         images: how images are decoded.
-        ahead: how many batches are made before they are asked for.
 
     Yields:
         The batches, and the bytes that each was read from.
@@ -116,16 +231,17 @@ def load_batches(
     Raises:
         ShardChanged, DecodeError: naming the shard or the sample.
     """
-    loader = _Loader(dataset, image_index(dataset), images, open_reader(dataset.shards, lambda s: dataset.keys([s])[0]))
+    media = Media("ranges", options=dict(index.store.root.options))
+    loader = Loader(index, media, images, side_by_side=True)
     try:
-        yield from in_background(loader.load, chosen, ahead=ahead)
+        yield from in_background(loader.batch, chosen, ahead=AHEAD)
     finally:
-        loader.reader.close()
+        loader.close()
 
 
-def in_background(work: Callable[[T], R], items: Iterable[T], *, ahead: int) -> Generator[R]:
-    """`map(work, items)` in one thread that keeps `ahead` results ready. Errors come out where their result would."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="tamis-batches")
+def in_background(work: Callable[[T], R], items: Iterable[T], *, ahead: int, threads: int = 1) -> Generator[R]:
+    """`map(work, items)` in threads that keep `ahead` results ready. Errors come out where their result would."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="tamis-batches")
     pending: deque[Future[R]] = deque()
     try:
         for item in items:
@@ -138,23 +254,12 @@ def in_background(work: Callable[[T], R], items: Iterable[T], *, ahead: int) -> 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class _Loader:
-    dataset: Dataset
-    index: ImageIndex
-    images: Images
-    reader: Reader = field(repr=False)
-
-    def load(self, chosen: Chosen) -> Loaded:
-        samples = chosen.samples
-        ranges = self.reader.read(samples, take(self.index.where, samples))
-        images = decode_images(
-            ranges.views(),
-            self.index.suffix,
-            channels=self.images.channels,
-            size=self.images.size,
-            name=lambda i: f"Sample {self.dataset.keys([samples[i]])[0]} (number {samples[i]})",
-        )
-        labels = torch.from_numpy(self.index.labels[samples])
-        batch = Batch(images, labels, torch.from_numpy(chosen.weights), torch.from_numpy(samples))
-        return Loaded(batch, ranges.data.size)
+def with_next(items: Iterable[T], ahead: int) -> Generator[tuple[T, T | None]]:
+    """Each item with the one that comes `ahead` items later, or None."""
+    waiting: deque[T] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > ahead:
+            yield waiting.popleft(), item
+    for item in waiting:
+        yield item, None

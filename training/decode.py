@@ -75,7 +75,7 @@ def decode_member(member: str, data: bytes, *, channels: int = 3) -> object:
 
 
 def decode_images(
-    members: Sequence[bytes | Pixels],
+    members: Sequence[bytes | memoryview | Pixels],
     suffix: str,
     *,
     channels: int = 3,
@@ -85,7 +85,7 @@ def decode_images(
     """A batch of images of one suffix.
 
     Args:
-        members: B encoded images, as bytes or arrays of uint8.
+        members: B encoded images, as bytes, views of them or arrays of uint8.
         suffix: one of IMAGES.
         channels: 1 (grey) or 3 (RGB).
         size: None takes images as they are, which must then be equally large; a number scales the shorter side to it

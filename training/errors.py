@@ -33,3 +33,7 @@ class LabelError(TamisError, ValueError):
 
 class StateMismatch(TamisError, ValueError):
     """A stream's saved state that belongs to another selection or seed."""
+
+
+class WorkerDied(TamisError, RuntimeError):
+    """A worker process ended without a word: killed by somebody, or for want of memory."""

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.training.batches import Batch, image_index
+from tamis.training.batches import Batch
 from tamis.training.errors import CheckpointError, LabelError
+from tamis.training.index import Index
 from tamis.training.loop import (
     At,
     Evaluation,
@@ -133,7 +134,7 @@ class Fitting:
         self._notify = notify or _log.warning
         self._device = pick_device(device)
         self._recipe = Recipe(**{name: getattr(config, name) for name in Recipe.__dataclass_fields__})
-        self._classes = count_classes(plan.dataset, plan.evaluate_on)
+        self._classes = count_classes(store, plan.dataset, plan.evaluate_on)
         self._network = self._untrained()
         self._stream = self._open_stream(plan.selection or plan.dataset, config.batch_size)
         self._name = f"checkpoints/{plan.key}/latest.pt"
@@ -309,7 +310,7 @@ class Fitting:
         )
 
 
-def count_classes(dataset: Dataset, judged: Dataset | None) -> int:
+def count_classes(store: Store, dataset: Dataset, judged: Dataset | None) -> int:
     """How many logits a model of this data set needs.
 
     Raises:
@@ -319,7 +320,7 @@ def count_classes(dataset: Dataset, judged: Dataset | None) -> int:
     for one in (dataset, judged):
         if one is None:
             continue
-        labels = image_index(one).labels
+        labels = Index.open(store, one).labels
         if one.label is None or labels.min() < 0:
             raise LabelError(f"{one.ref} has samples without a class number (0 or more): add it with labels.")
         tops.append(int(labels.max()) + 1)

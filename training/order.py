@@ -1,8 +1,9 @@
 """The order of samples in an epoch: a pure function of (what is read, seed, epoch, position).
 
 What: `permute` sends position p to an index in 0..n-1 by a keyed permutation, so nobody has to hold, send or
-store a shuffled array. Any worker of any job can ask for any position at once, which is what makes one global
-order for every number of nodes and resuming in mid-epoch at another one possible.
+store a shuffled array; `permute_near` is the same for media on which near reads are cheap and far ones are not.
+Any worker of any job can ask for any position at once, which is what makes one global order for every number of
+nodes and resuming in mid-epoch at another one possible.
 When: always, through `EpochOrder`.
 How: a Feistel network over b = ceil(log2 n) bits, its halves as equal as b allows and never above 32 bits, with
 a multiply-xorshift round function keyed by sha256; an output outside 0..n-1 is sent through again until it
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 ROUNDS = 6
 BLOCK = 65_536
+WINDOW = 16  # blocks whose samples are mixed
 _CHUNK = 8_192  # positions at a time: four uint32 scratch arrays of 32 KiB stay in the second-level cache
 _MIN_BITS = 6  # below that the halves are too small to reach every order of 2, 3 or 4 samples equally often
 _MAX = 2**63
@@ -124,6 +126,33 @@ def _mix(source: _Words, added: np.uint32, multiplied: np.uint32, out: _Words, s
     np.multiply(out, np.uint32(0x297A2D39), out=out)
 
 
+def permute_near(positions: Samples, n: int, key: int, near: int) -> Samples:
+    """A permutation that keeps what is read in a while close together: blocks are shuffled, then samples in a window.
+
+    0..n-1 is cut into blocks of `near`, which are put in a keyed order; each `WINDOW` of them that follow each other in
+    it are a window, inside which every sample may stand anywhere. So a window's samples come from `WINDOW` places that
+    lie anywhere in 0..n-1, and no order by class shows through, as it would if whole blocks were read one by one. What
+    does not fill a block comes last; a keyed rotation makes that other samples each epoch.
+
+    Args, returns and errors as `permute`; `near` is at least 1. Up to `near` samples make one block: that is `permute`.
+    """
+    positions = np.ascontiguousarray(positions, dtype=np.int64)
+    full = n // near  # whole blocks
+    within, between, turn = (order_key(f"{part} {key}", near, 0) for part in ("within", "between", "turn"))
+    out = np.empty_like(positions)
+    tail = positions >= full * near
+    out[tail] = full * near + permute(positions[tail] - full * near, n - full * near, within)
+    windows = np.where(tail, -1, positions // (near * WINDOW))
+    for window in np.unique(windows[windows >= 0]).tolist():
+        here = windows == window
+        first = window * WINDOW
+        blocks = permute(np.arange(first, min(first + WINDOW, full)), full, between)
+        inside = permute(positions[here] - first * near, len(blocks) * near, within + window + 1)
+        block, rest = np.divmod(inside, near)
+        out[here] = blocks[block] * near + rest
+    return (out + turn % max(n, 1)) % max(n, 1)
+
+
 @dataclass(frozen=True)
 class EpochOrder:
     """The order of one epoch over n samples.
@@ -134,6 +163,7 @@ class EpochOrder:
         seed: the job's seed.
         epoch: the epoch's number, from 0.
         shuffle: False keeps 0, 1, 2, ...
+        near: None lets every sample stand anywhere; a number shuffles blocks of so many, and then windows of blocks.
     """
 
     source: str
@@ -141,6 +171,7 @@ class EpochOrder:
     seed: int
     epoch: int
     shuffle: bool = True
+    near: int | None = None
 
     def at(self, positions: Samples) -> Samples:
         """The index that stands at each position; positions at or beyond n begin again at the front.
@@ -156,7 +187,8 @@ class EpochOrder:
             wrapped = wrapped % self.n
         if not self.shuffle:
             return wrapped
-        return permute(wrapped, self.n, order_key(self.source, self.seed, self.epoch))
+        key = order_key(self.source, self.seed, self.epoch)
+        return permute(wrapped, self.n, key) if self.near is None else permute_near(wrapped, self.n, key, self.near)
 
     def blocks(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Samples]:
         """The indices at positions start, start + step, ... below stop, in blocks of at most 65,536.

@@ -21,6 +21,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.batches import Batch, Chosen, Images, load_batches
 from tamis.training.errors import CheckpointError
+from tamis.training.index import Index
 from tamis.training.loop import pick_device
 from tamis.training.models import ImageClassifier, build_model
 from tamis.training.weights import ModelMeta, unpack_model
@@ -107,7 +108,8 @@ def score_shard(
     first, count = dataset.shards[shard].first_sample, dataset.shards[shard].count
     chosen = _in_order(np.arange(first, first + count), batch_size)
     parts: list[dict[str, Tensor]] = []
-    with closing(load_batches(dataset, chosen, Images(meta.in_channels, meta.image_size))) as loaded:
+    index = Index.open(store, dataset)
+    with closing(load_batches(index, chosen, Images(meta.in_channels, meta.image_size))) as loaded:
         kept: list[Tensor] = []
 
         def batches() -> Generator[Batch]:

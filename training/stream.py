@@ -1,58 +1,62 @@
 """The stream of chosen samples: read by byte range out of the shards they already lie in, in an order that can be
 repeated and resumed.
 
-What: `SelectionStream` gives a selection's (or a whole data set's) samples epoch by epoch, as decoded batches
-(`epoch`) or, iterated itself, as WebDataset dicts behind which every stock stage works.
+What: `SelectionStream` gives a selection's (or a whole data set's) samples epoch by epoch: as decoded batches
+(`epoch`), as batches of the members' bytes (`raw`), or, iterated itself, as WebDataset dicts behind which every stock
+stage works.
 Order: position p of the epoch's one global order belongs to rank (p - start) mod world. So all ranks together see the
 same order whatever their number, every rank has the same number of batches, and what is left after `samples_consumed`
-positions is the same for any number of ranks that go on from there.
+positions is the same for any number of ranks that go on from there. Worker processes of a rank take whole batches in
+turn.
 The tail: `drop_last` drops what does not fill a batch on every rank; otherwise the last batch is shorter, and ranks
 that would lack a sample in it get one from the epoch's beginning with weight 0, so a weighted loss is not biased.
-Cost: bytes of the chosen samples only; 10 to 45 ns a sample for the order; see `tamis.training.batches`.
+Cost: bytes of the chosen samples only; 10 to 45 ns a sample for the order; see `tamis.training.batches`. Memory does
+not grow with the data set: what is looked up is mapped from files that all processes share.
 """
 
+import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
-from tamis.store import Store
-from tamis.store.datasets import Dataset, Locations
+from tamis.store import Store, flat
+from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection
-from tamis.training.batches import Batch, Chosen, Images, load_batches, take
+from tamis.training.batches import AHEAD, Batch, Chosen, Images, Loaded, Loader, RawBatch, in_background, with_next
 from tamis.training.errors import DecoderRefused, StateMismatch
-from tamis.training.order import BLOCK, EpochOrder
-from tamis.training.reading import open_reader
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tamis.training.index import Index
+from tamis.training.media import CACHE_LIMIT, CHECKS, READING, Media, is_remote
+from tamis.training.order import EpochOrder
+from tamis.training.positions import Position, Share, canonical, position_of
+from tamis.training.workers import in_workers
 
 # What stock WebDataset decoders would unpickle, so it never leaves the shard.
 EXECUTABLE = frozenset({"pkl", "pickle", "pyd", "pth", "pt"})
+_SOON = 4  # batches between a batch's announcement to the medium and its reading
+_SPARSE = 0.5  # the fraction of a data set's bytes below which reading ahead of the reads would waste them
+_REMOTE_AHEAD = 6  # batches fetched at a time from an object store
+
+Form = Literal["samples", "batches", "raw"]
+FORMS: tuple[Form, ...] = ("samples", "batches", "raw")
 
 
 @dataclass(frozen=True)
 class _Round:
-    """What is chosen from `first_epoch` on. `samples` None stands for all of a data set, without listing them."""
+    """What is chosen from `first_epoch` on. `number` None stands for all of a data set, without listing them."""
 
     first_epoch: int
     size: int
-    samples: NDArray[np.int64] | None
-    weights: NDArray[np.float32] | None
-
-    def take(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        if self.samples is None or self.weights is None:
-            return index, np.ones(len(index), np.float32)
-        return self.samples[index], self.weights[index]
+    number: int | None
 
 
-class SelectionStream(IterableDataset[dict[str, object]]):
+class SelectionStream(IterableDataset[Any]):
     """A selection's samples, epoch by epoch.
 
     Args:
@@ -61,12 +65,21 @@ class SelectionStream(IterableDataset[dict[str, object]]):
         seed: of the order.
         batch_size: samples a batch on each rank.
         rank, world: which of how many processes this is; by default what torch.distributed says, else 0 of 1.
-        members: what a WebDataset dict holds, by suffix; by default the image and the label. An empty list spares their
-            index where only `epoch` is used.
+        yields: what iterating the stream itself gives: "samples" (WebDataset dicts), "batches" (`Batch`) or "raw"
+            (`RawBatch`). With DataLoader workers, whole batches are what travels fast: `DataLoader(stream,
+            batch_size=None, num_workers=2)`.
+        members: what a WebDataset dict or a raw batch holds, by suffix; by default the image and the label.
         shuffle: False keeps the selection's own order (a data set's: by sample number).
+        near: None lets every sample stand anywhere in the epoch. A number keeps reads together for a medium on which
+            far ones are dear: blocks of so many samples that lie side by side are shuffled, and then windows of 16.
         drop_last: drop the samples at the end that do not fill a batch on every rank.
         channels: of decoded images, 3 (RGB) or 1 (grey).
         image_size: scale and cut decoded images to this many pixels; None takes them as they are.
+        reading: for shards on an object store: "ranges" fetches members only, "shards" keeps whole shards on this
+            machine, "auto" decides by what `tamis selection plan` shows.
+        check: how far shards are trusted: "stamp" (unchanged size and time), "headers" (each member's tar header is
+            read and compared), "digest" (each shard is hashed before it is first read).
+        cache_limit: bytes that whole shards may take on this machine.
 
     Attributes:
         samples_read: samples delivered by this object so far.
@@ -85,30 +98,41 @@ class SelectionStream(IterableDataset[dict[str, object]]):
         batch_size: int = 128,
         rank: int | None = None,
         world: int | None = None,
+        yields: Form = "samples",
         members: Sequence[str] | None = None,
         shuffle: bool = True,
+        near: int | None = None,
         drop_last: bool = False,
         channels: int = 3,
         image_size: int | None = None,
+        reading: Literal["auto", "ranges", "shards"] = "auto",
+        check: Literal["stamp", "headers", "digest"] = "stamp",
+        cache_limit: int = CACHE_LIMIT,
     ) -> None:
         super().__init__()
+        _check_choices(yields=(yields, FORMS), reading=(reading, READING), check=(check, CHECKS))
+        _check_positive(batch_size=batch_size, near=1 if near is None else near)
         self.dataset = chosen if isinstance(chosen, Dataset) else store.datasets.get(chosen.dataset)
-        self.key, self.seed, self.batch_size = chosen.key, seed, batch_size
-        self.shuffle, self.drop_last, self.images = shuffle, drop_last, Images(channels, image_size)
+        self.key, self.seed, self.batch_size, self.yields = chosen.key, seed, batch_size, yields
+        self.shuffle, self.near, self.images = shuffle, near, Images(channels, image_size)
         self.rank, self.world = _place(rank, world)
+        self._share = Share(self.rank, self.world, batch_size, drop_last)
         self.samples_read = self.bytes_read = 0
         self._placed_by_torch = rank is None and world is None
+        self._store, self._chosen = store, chosen
         self._rounds = _rounds(chosen)
         self._members = _members(self.dataset, members)
-        self._where: dict[str, Locations] = {}
-        self._keys: pa.Array | None = None
-        if self._members:
-            # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
-            self._where = {m: self.dataset.locations(m) for m in self._members}
-            self._keys = self.dataset.members()["key"].combine_chunks()
-        self._at, self._resume = (0, 0), (-1, 0)
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}: expected at least 1.")
+        # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
+        self._index = Index.open(store, self.dataset, [m for m in self._members if m != self.dataset.label])
+        self._pixels = Index.open(store, self.dataset)
+        if yields == "samples":
+            self._index.keys(np.zeros(0, np.int64))
+        for each in self._rounds:
+            self._table(each)
+        self._media = self._decide(reading, check, cache_limit)
+        self._due = _shared_epoch()
+        self._at, self._resume = Position(), None
+        self._live: tuple[Iterator[Any], int] | None = None
 
     def size(self, epoch: int = 0) -> int:
         """How many samples the epoch has, over all ranks."""
@@ -116,105 +140,197 @@ class SelectionStream(IterableDataset[dict[str, object]]):
 
     def batches(self, epoch: int = 0, start: int = 0) -> int:
         """How many batches the epoch has from a position on: the same on every rank."""
-        return -(-self._own(epoch, start) // self.batch_size)
+        return -(-self._share.own(self.size(epoch), start) // self.batch_size)
 
-    def epoch(self, epoch: int, start: int | None = None) -> Generator[Batch]:
-        """This rank's batches of one epoch, decoded ahead in a background thread.
+    def epoch(self, epoch: int, start: int | None = None, *, workers: int = 0) -> Generator[Batch]:
+        """This rank's batches of one epoch, decoded.
 
         Args:
             epoch: from 0.
             start: the global position to begin at: `samples_consumed` of a state, whatever world size left it. By
                 default where `load_state_dict` left this epoch, else 0.
+            workers: 0 decodes ahead in a background thread; a number, in so many processes. The batches, their order
+                and `state_dict` are the same.
 
         Yields:
             Batches of `batch_size`, the last one perhaps shorter. After each, `state_dict` counts it as consumed.
 
         Raises:
             ShardChanged, DecodeError: naming the shard or the sample.
+            WorkerDied: a worker process was killed.
         """
-        start = self._start(epoch, start)
-        step, self._at = self.batch_size * self.world, (epoch, start)
-        with closing(load_batches(self.dataset, self._chosen(epoch, start), self.images)) as loaded:
-            for number, (batch, read) in enumerate(loaded, 1):
-                self._count(epoch, start + number * step, len(batch.samples), read)
-                yield batch
+        yield from self._epoch(epoch, start, workers, "batches")
 
-    def __iter__(self) -> Iterator[dict[str, object]]:
-        """This rank's samples of the epoch that is due, undecoded, as WebDataset dicts.
+    def raw(self, epoch: int, start: int | None = None, *, workers: int = 0) -> Generator[RawBatch]:
+        """As `epoch`, with the members' bytes in place of decoded images."""
+        yield from self._epoch(epoch, start, workers, "raw")
 
-        Each has `__key__`, `__url__` (the shard), the members as bytes, `__sample__` (the number) and `__weight__`.
-        The last two are named like that because stock decoders take every other value for bytes. DataLoader workers
-        share out whole batches in turn, so a loader with the same batch size keeps the order. After a whole epoch the
-        next one is due; where worker processes iterate copies, call `set_epoch` before each epoch.
+    def __iter__(self) -> Iterator[Any]:
+        """This rank's share of the epoch that is due, in the form that `yields` says.
+
+        WebDataset dicts have `__key__`, `__url__` (the shard), the members as bytes, `__sample__` (the number) and
+        `__weight__`. The last two are named like that because stock decoders take every other value for bytes. The
+        label's text is the number that the index has.
+
+        DataLoader workers share out whole batches in turn, so a loader with the same batch size (or `batch_size=None`
+        with `yields="batches"`) keeps the order. After a whole epoch the next one is due; where worker processes
+        iterate, call `set_epoch` before each epoch.
         """
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        epoch = self._resume[0] if self._resume[0] >= 0 else self._at[0]
-        start, keys = self._start(epoch, None), self._keys
-        if keys is None:
-            raise ValueError("The stream was made with members=(): it gives batches (`epoch`), no WebDataset dicts.")
-        self._at = (epoch, start)
-        with closing(open_reader(self.dataset.shards, lambda s: str(keys[s]))) as reader:
-            for number, chosen in enumerate(self._chosen(epoch, start)):
-                if number % workers == worker:
-                    wanted, samples = self._wanted(chosen.samples)
-                    ranges = reader.read(samples, wanted)
-                    first = start + number * self.batch_size * self.world
-                    yield from self._dicts(epoch, first, chosen, ranges.views(), ranges.data.size)
-        self._at = (epoch + 1, 0)
+        due, self._resume = self._resume or Position(int(self._due[0])), None
+        if due.workers == 1:  # nobody's state in particular
+            due = Position(due.epoch, self._start(due.epoch, due.begin), 0, worker, workers)
+        self._at, self._live = due, None
+        self._fetch_whole(due.epoch)
+        return self._iterate(due)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make this the epoch that iterating begins."""
-        self._at, self._resume = (epoch, 0), (-1, 0)
+        """Make this the epoch that iterating begins, in worker processes too."""
+        self._due[0] = epoch
+        self._at, self._resume, self._live = Position(epoch), None, None
 
-    def state_dict(self) -> dict[str, str | int]:
-        """Where the stream is: {selection, seed, epoch, samples_consumed}, the same on every rank."""
-        epoch, consumed = self._resume if self._resume[0] >= 0 else self._at
-        return {"selection": self.key, "seed": self.seed, "epoch": epoch, "samples_consumed": consumed}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is: {selection, seed, epoch, samples_consumed}, the same on every rank.
 
-    def load_state_dict(self, state: Mapping[str, str | int]) -> None:
-        """Go on from a state, left by any number of ranks: `epoch(state["epoch"])` gives what that epoch had left.
+        In a DataLoader's worker it also says which worker of how many it is and what that has delivered, for
+        torchdata's StatefulDataLoader. A stream that is read in another order than the usual says that in `order`.
+        """
+        at = self._resume or self._now()
+        return {**self._identity(), **at.state(self._share, self.size(at.epoch))}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: `epoch(state["epoch"])`, or iterating, gives what that epoch had left.
+
+        Args:
+            state: of a stream of any number of ranks and workers, or of a StatefulDataLoader over one, which may then
+                have had another number of workers.
 
         Raises:
-            StateMismatch: the state is another selection's or another seed's, or is no state.
+            StateMismatch: the state is another selection's, seed's or order's, or is no state.
         """
-        mine = {"selection": self.key, "seed": self.seed}
-        theirs = {name: state.get(name) for name in mine}
-        epoch, consumed = state.get("epoch"), state.get("samples_consumed")
-        if theirs != mine or not isinstance(epoch, int) or not isinstance(consumed, int):
+        mine = self._identity()
+        found = canonical(state, mine)
+        if found is None:
             raise StateMismatch(
-                f"The state is of {theirs} at epoch {epoch}, sample {consumed}; this stream is of {mine}. Load it into "
-                "a stream over the same selection with the same seed."
+                f"{dict(state)} is no state of this stream, which is of {mine}. Load it into a stream over the same "
+                "selection with the same seed and order."
             )
-        self._at = self._resume = (epoch, consumed)
+        self._resume = position_of(found, get_worker_info())
+        self._due[0] = self._resume.epoch
 
-    def _start(self, epoch: int, start: int | None) -> int:
+    def _identity(self) -> dict[str, Any]:
+        mine: dict[str, Any] = {"selection": self.key, "seed": self.seed}
+        if not self.shuffle or self.near is not None:
+            mine["order"] = "given" if not self.shuffle else f"near {self.near}"
+        return mine
+
+    def _epoch(self, epoch: int, start: int | None, workers: int, form: Form) -> Generator[Any]:
+        if workers < 0:
+            raise ValueError(f"workers is {workers}: expected 0 or more processes.")
+        resume, self._resume = self._resume, None
         if start is None:
-            start = self._resume[1] if epoch == self._resume[0] else 0
-        self._resume = (-1, 0)
+            start = resume.begin if resume is not None and resume.epoch == epoch else 0
+        self._at, self._live = Position(epoch, self._start(epoch, start)), None
+        self._fetch_whole(epoch)
+        loaded = self._loaded(self._at, form) if not workers else in_workers(self._copy(form, self._at), workers)
+        with closing(loaded):
+            for batch, read in loaded:
+                self._deliver(len(batch.samples), read)
+                yield batch
+
+    def _copy(self, form: Form, at: Position) -> "SelectionStream":
+        """This stream for worker processes, which give `Loaded` batches from a position on."""
+        made = copy.copy(self)
+        made.yields, made._due, made._resume, made._whole = form, _shared_epoch(), at, True
+        return made
+
+    _whole = False  # whether iterating gives Loaded, with what was read, in place of its batch
+
+    def _iterate(self, at: Position) -> Generator[Any]:
+        if self.yields != "samples":
+            form: Form = "raw" if self.yields == "raw" else "batches"
+            with closing(self._loaded(at, form, share=at.workers > 1)) as loaded:
+                for each in loaded:
+                    self._deliver(len(each.batch.samples), each.bytes_read)
+                    yield each if self._whole else each.batch
+        else:
+            with closing(self._loaded(at, "raw")) as loaded:
+                for batch, read in loaded:
+                    dicts = iter(self._dicts(batch))
+                    self._deliver(len(batch.samples), read)
+                    self._live = (dicts, len(batch.samples))
+                    yield from dicts
+        if get_worker_info() is None:
+            self._due[0] = at.epoch + 1
+            self._at = Position(at.epoch + 1)
+
+    def _loaded(self, at: Position, form: Form, share: bool = False) -> Generator[Loaded]:
+        """Batches, read in this process."""
+        raw, remote = form == "raw", self._media.reading == "ranges" and is_remote(self.dataset.shards)
+        share = share or (get_worker_info() is not None and self.yields != "samples")
+        loader = Loader(self._index if raw else self._pixels, self._media, self.images, share=share)
+        work = loader.raw if raw else loader.batch
+        items = with_next(self._groups(at), _SOON)
+        try:
+            if raw and not remote:  # reading is too quick for another thread to be worth its while
+                for one, soon in items:
+                    yield work(one, soon)
+            else:
+                ahead, threads = (_REMOTE_AHEAD, _REMOTE_AHEAD) if remote else (AHEAD, 1)
+                yield from in_background(lambda pair: work(*pair), items, ahead=ahead, threads=threads)
+        finally:
+            loader.close()
+
+    def _groups(self, at: Position) -> Iterator[Chosen]:
+        """The batches of one worker of this rank as sample numbers."""
+        chosen = self._round(at.epoch)
+        table = self._table(chosen)
+        order = EpochOrder(self.key, chosen.size, self.seed, at.epoch, self.shuffle, self.near)
+        for batches in self._share.blocks(chosen.size, at):
+            positions = np.concatenate(batches)
+            samples, weights = self._take(table, order.at(positions))
+            weights[positions >= chosen.size] = 0  # padding: it stands in another rank's batch already
+            ends = np.cumsum([len(batch) for batch in batches]).tolist()
+            for a, b in zip([0, *ends], ends, strict=False):
+                yield Chosen(samples[a:b], weights[a:b])
+
+    def _take(self, table: Any, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        if table is None:
+            return index, np.ones(len(index), np.float32)
+        rows = index if self.near is None else flat.column(table, "by_place")[index]
+        return flat.column(table, "sample")[rows], flat.column(table, "weight")[rows]
+
+    def _dicts(self, batch: RawBatch) -> list[dict[str, Any]]:
+        """WebDataset dicts of a batch."""
+        samples, label = batch.samples, self.dataset.label
+        columns: dict[str, Sequence[Any]] = {
+            "__key__": self._index.keys(samples),
+            "__url__": self._index.uris(samples),
+        }
+        for name in self._members:
+            text = name == label
+            columns[name] = [b"%d" % n for n in batch.labels.tolist()] if text else batch.members[name]
+        columns |= {"__sample__": samples.tolist(), "__weight__": batch.weights.tolist()}
+        names = tuple(columns)
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def _deliver(self, samples: int, read: int) -> None:
+        self._at, self._live = self._now().after(samples), None
+        self.samples_read += samples
+        self.bytes_read += read
+
+    def _now(self) -> Position:
+        """The position, without what of a batch of dicts was not yet asked for."""
+        if self._live is None:
+            return self._at
+        return self._at.after(-self._live[0].__length_hint__())  # type: ignore[attr-defined]  # a list's iterator has it
+
+    def _start(self, epoch: int, start: int) -> int:
         if not 0 <= start <= self.size(epoch):
             raise ValueError(f"start is {start}: epoch {epoch} has positions 0 to {self.size(epoch)}.")
         self._check_place()
         return start
-
-    def _chosen(self, epoch: int, start: int) -> Iterator[Chosen]:
-        """This rank's batches as sample numbers, computed in blocks."""
-        chosen, own = self._round(epoch), self._own(epoch, start)
-        order = EpochOrder(self.key, chosen.size, self.seed, epoch, self.shuffle)
-        block = max(1, BLOCK // self.batch_size) * self.batch_size
-        for a in range(0, own, block):
-            positions = start + self.rank + self.world * np.arange(a, min(a + block, own), dtype=np.int64)
-            samples, weights = chosen.take(order.at(positions))
-            weights[positions >= chosen.size] = 0  # padding: it stands in another rank's batch already
-            for b in range(0, len(samples), self.batch_size):
-                yield Chosen(samples[b : b + self.batch_size], weights[b : b + self.batch_size])
-
-    def _own(self, epoch: int, start: int) -> int:
-        """How many samples each rank gets from a position on."""
-        left = self.size(epoch) - start
-        if self.drop_last:
-            return left // (self.batch_size * self.world) * self.batch_size
-        return -(-left // self.world)
 
     def _round(self, epoch: int) -> _Round:
         in_force = [r for r in self._rounds if r.first_epoch <= epoch]
@@ -223,31 +339,38 @@ class SelectionStream(IterableDataset[dict[str, object]]):
             raise SelectionError(f"The selection begins at epoch {first}: nothing is selected in epoch {epoch}.")
         return in_force[-1]
 
-    def _wanted(self, samples: NDArray[np.int64]) -> tuple[Locations, NDArray[np.int64]]:
-        """Where all members of some samples lie, sample by sample within each member."""
-        parts = [take(self._where[m], samples) for m in self._members]
-        shard, offset, size = (np.concatenate([getattr(p, f) for p in parts]) for f in ("shard", "offset", "size"))
-        return Locations(shard, offset, size), np.tile(samples, len(parts))
+    def _table(self, chosen: _Round) -> Any:
+        """The samples and weights of a round, mapped; None for all of a data set."""
+        if chosen.number is None:
+            return None
+        assert isinstance(self._chosen, Selection)
+        return flat.chosen(self._store.root, self._chosen, chosen.number)
 
-    def _dicts(
-        self, epoch: int, first: int, chosen: Chosen, views: list[NDArray[np.uint8]], read: int
-    ) -> Iterator[dict[str, object]]:
-        count, shards = len(chosen.samples), self._where[self._members[0]].shard
-        assert self._keys is not None
-        for i, (sample, weight) in enumerate(zip(chosen.samples.tolist(), chosen.weights.tolist(), strict=True)):
-            made: dict[str, object] = {
-                "__key__": self._keys[sample].as_py(),
-                "__url__": self.dataset.shards[shards[sample]].uri,
-            }
-            made.update((m, views[n * count + i].tobytes()) for n, m in enumerate(self._members))
-            made.update(__sample__=sample, __weight__=weight)
-            self._count(epoch, first + (i + 1) * self.world, 1, read if i == 0 else 0)
-            yield made
+    def _decide(self, reading: str, check: Any, limit: int) -> Media:
+        """How shards are read, in words that name no "auto"."""
+        folder, options = flat.cache_folder(self._store.root) / "shards", dict(self._store.root.options)
+        whole = max(self.dataset.bytes, 1)
+        share = self.size(self._rounds[0].first_epoch) / max(self.dataset.samples, 1)
+        if reading == "auto":
+            reading = "ranges"
+            if is_remote(self.dataset.shards):
+                from tamis.training.planner import choose
 
-    def _count(self, epoch: int, consumed: int, samples: int, read: int) -> None:
-        self._at = (epoch, min(consumed, self.size(epoch)))
-        self.samples_read += samples
-        self.bytes_read += read
+                reading = choose(self._store, self._chosen, cache_limit=limit)
+        fixed: Literal["ranges", "shards"] = "shards" if reading == "shards" else "ranges"
+        return Media(fixed, check, share * whole < _SPARSE * whole, options, folder, limit)
+
+    def _fetch_whole(self, epoch: int) -> None:
+        """Have the shards of an epoch on this machine, where they are read whole and there is room for all of them."""
+        if self._media.reading != "shards" or not is_remote(self.dataset.shards) or get_worker_info() is not None:
+            return
+        from tamis.training.remote import ShardCache  # an object store's client is loaded only where there is one
+
+        table = self._table(self._round(epoch))
+        shards = self.dataset.shards if table is None else self._index.shards(flat.column(table, "sample"))
+        if sum(shard.bytes for shard in shards) <= self._media.limit:
+            assert self._media.folder is not None
+            ShardCache(self._media.folder, self._media.options, limit=self._media.limit).fetch(shards)
 
     def _check_place(self) -> None:
         if not self._placed_by_torch or get_worker_info() is not None or (self.rank, self.world) == _place(None, None):
@@ -256,6 +379,13 @@ class SelectionStream(IterableDataset[dict[str, object]]):
             f"The stream was made as rank {self.rank} of {self.world} and torch.distributed now says "
             f"{_place(None, None)}: make the stream after init_process_group, or pass rank and world."
         )
+
+
+def _shared_epoch() -> Any:
+    """The epoch that is due, in memory that worker processes share: one that persists hears of `set_epoch`."""
+    import torch
+
+    return torch.zeros(1, dtype=torch.int64).share_memory_()
 
 
 def _place(rank: int | None, world: int | None) -> tuple[int, int]:
@@ -272,8 +402,8 @@ def _place(rank: int | None, world: int | None) -> tuple[int, int]:
 
 def _rounds(chosen: Selection | Dataset) -> list[_Round]:
     if isinstance(chosen, Dataset):
-        return [_Round(0, chosen.samples, None, None)]
-    return [_Round(r.first_epoch, r.size, *chosen.read_round(r.round)) for r in chosen.rounds]
+        return [_Round(0, chosen.samples, None)]
+    return [_Round(r.first_epoch, r.size, r.round) for r in chosen.rounds]
 
 
 def _members(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ...]:
@@ -287,3 +417,15 @@ def _members(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ...]
             f"{dataset.image!r}."
         )
     return tuple(members)
+
+
+def _check_choices(**choices: tuple[str, Sequence[str]]) -> None:
+    for name, (given, known) in choices.items():
+        if given not in known:
+            raise ValueError(f"{name} is {given!r}: expected one of {', '.join(known)}.")
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} is {number}: expected at least 1.")

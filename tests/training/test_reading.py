@@ -14,7 +14,8 @@ from numbered import open_shards
 from tamis.store.datasets import Dataset, Locations
 from tamis.store.errors import ShardChanged
 from tamis.training.errors import SchemeRefused
-from tamis.training.reading import LocalReader, merge, open_reader
+from tamis.training.media import Media, open_reader
+from tamis.training.reading import LocalReader, merge
 
 ranges = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5000), st.integers(0, 300)), max_size=40)
 
@@ -105,9 +106,15 @@ def test_a_shard_cut_short_while_it_is_open_names_shard_and_sample(sixty: Datase
 
 
 @pytest.mark.parametrize(
-    "uri", ["pipe:touch witness", "http://host/a.tar", "s3://bucket/a.tar", "file:///a.tar", "relative.tar", ""]
+    "uri", ["pipe:touch witness", "http://host/a.tar", "s3:bucket/a.tar;ls", "file:///a.tar", "relative.tar", ""]
 )
 def test_other_addresses_are_refused(sixty: Dataset, uri: str) -> None:
     shards = (*sixty.shards[:2], replace(sixty.shards[2], uri=uri))
     with pytest.raises(SchemeRefused, match="not opened"):
-        open_reader(shards, str)
+        open_reader(shards, str, Media())
+
+
+def test_one_reader_reads_one_medium(sixty: Dataset) -> None:
+    shards = (*sixty.shards[:2], replace(sixty.shards[2], uri="s3://bucket/a.tar"))
+    with pytest.raises(SchemeRefused, match="several media"):
+        open_reader(shards, str, Media())

@@ -21,8 +21,8 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged
 from tamis.store.selections import Selection
-from tamis.training.batches import Chosen
 from tamis.training.errors import DecodeError, DecoderRefused, StateMismatch
+from tamis.training.positions import Position, Share, canonical
 from tamis.training.stream import SelectionStream
 
 CHOSEN = [5, 59, 0, 17, 18, 19, 33, 41, 2, 58, 24, 25, 44]
@@ -102,46 +102,57 @@ def test_dropping_the_last_batch_leaves_whole_batches(store: Store, thirteen: Se
     assert {s.batches() for s in streams} == {13 // (3 * world)}
 
 
-class Plain(SelectionStream):
-    """The order alone, without shards: what `epoch` would read."""
-
-    def __init__(self, n: int, **options: int) -> None:  # no store
-        self.key, self.seed, self.shuffle, self.drop_last = "k", 0, True, False
-        self.n = n
-        self.batch_size, self.rank, self.world = options["batch_size"], options["rank"], options["world"]
-
-    def size(self, epoch: int = 0) -> int:
-        return self.n
-
-    def _round(self, epoch: int):  # type: ignore[no-untyped-def]
-        from tamis.training.stream import _Round
-
-        return _Round(0, self.n, None, None)
+def delivered(
+    n: int, share: Share, workers: int, begin: int, batches: int | None
+) -> tuple[list[list[int]], dict[str, int]]:
+    """The first batches that one rank's loader gives, its workers in turn, and what it saves then."""
+    count = max(workers, 1)
+    at = [Position(0, begin, 0, worker, count) for worker in range(count)]
+    each = [[b for block in share.blocks(n, one) for b in block] for one in at]
+    found: list[list[int]] = []
+    for number in range(-(-share.own(n, begin) // share.batch_size) if batches is None else batches):
+        worker = number % count
+        batch = each[worker][number // count]
+        found.append(batch.tolist())
+        at[worker] = at[worker].after(len(batch))
+    identity = {"selection": "k", "seed": 0}
+    saved = {f"worker_{one.worker}": {"dataset_state": identity | one.state(share, n)} for one in at}
+    state = canonical({"main": {"workers": count}, "workers": saved}, identity)
+    assert state is not None
+    return found, dict(state)
 
 
 @given(
     n=st.integers(1, 200),
-    first=st.integers(1, 8),
-    then=st.integers(1, 8),
+    first=st.tuples(st.integers(1, 8), st.integers(0, 4)),
+    then=st.tuples(st.integers(1, 8), st.integers(0, 4)),
     batch=st.integers(1, 20),
-    steps=st.integers(0, 9),
+    stop=st.integers(0, 30),
 )
-def test_what_is_left_is_what_was_not_consumed(n: int, first: int, then: int, batch: int, steps: int) -> None:
-    def shares(world: int, start: int) -> list[list[Chosen]]:
-        found = [list(Plain(n, batch_size=batch, rank=r, world=world)._chosen(0, start)) for r in range(world)]
-        assert len({len(f) for f in found}) == 1
-        return found
+def test_what_is_left_is_what_was_not_consumed(
+    n: int, first: tuple[int, int], then: tuple[int, int], batch: int, stop: int
+) -> None:
+    """Any world size and number of workers, stopped anywhere, goes on at any other: each position once."""
+    ranks = [Share(rank, first[0], batch) for rank in range(first[0])]
+    stop = min(stop, -(-ranks[0].own(n) // batch))
+    parts = [delivered(n, share, first[1], 0, stop) for share in ranks]
+    seen = [p for found, _ in parts for b in found for p in b if p < n]
+    consumed = min(n, stop * batch * first[0])
+    assert {state["samples_consumed"] for _, state in parts} == {consumed}
+    assert sorted(seen) == list(range(consumed))
+    rest = [delivered(n, Share(rank, then[0], batch), then[1], consumed, None)[0] for rank in range(then[0])]
+    assert len({len(found) for found in rest}) == 1, "a rank with more batches than another would wait for ever"
+    assert {tuple(map(len, found)) for found in rest} == {tuple(map(len, rest[0]))}
+    assert sorted(p for found in rest for b in found for p in b if p < n) == list(range(consumed, n))
 
-    def real(parts: list[list[Chosen]], upto: int | None = None) -> list[int]:
-        return [int(s) for share in parts for c in share[:upto] for s, w in zip(c.samples, c.weights, strict=True) if w]
 
-    before = shares(first, 0)
-    steps = min(steps, len(before[0]))
-    consumed = min(n, steps * batch * first)
-    seen = real(before, steps)
-    left = real(shares(then, consumed)) if consumed < n else []
-    assert len(seen) == consumed
-    assert sorted(seen + left) == list(range(n))
+@given(n=st.integers(1, 100), workers=st.integers(1, 4), batch=st.integers(1, 9), taken=st.integers(0, 40))
+def test_a_worker_goes_on_where_it_was(n: int, workers: int, batch: int, taken: int) -> None:
+    for worker in range(workers):
+        share, at = Share(0, 1, batch), Position(0, 0, 0, worker, workers)
+        whole = [p for block in share.blocks(n, at) for b in block for p in b.tolist()]
+        rest = [p for block in share.blocks(n, at.after(min(taken, len(whole)))) for b in block for p in b.tolist()]
+        assert rest == whole[taken:]
 
 
 @pytest.mark.parametrize(("first", "then"), [(1, 3), (2, 1), (2, 3), (4, 2), (3, 3)])
@@ -362,8 +373,9 @@ def test_members_can_be_named(store: Store, thirteen: Selection) -> None:
     assert {tuple(d) for d in SelectionStream(store, thirteen, members=["cls"])} == {
         ("__key__", "__url__", "cls", "__sample__", "__weight__")
     }
-    with pytest.raises(ValueError, match=r"members=\(\)"):
-        next(iter(SelectionStream(store, thirteen, members=())))
+    assert {tuple(d) for d in SelectionStream(store, thirteen, members=())} == {
+        ("__key__", "__url__", "__sample__", "__weight__")
+    }
 
 
 def as_they_are(samples: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -393,6 +405,10 @@ def test_workers_keep_the_order(store: Store, thirteen: Selection, workers: int,
         ({"rank": 0}, "give both or neither"),
         ({"channels": 2}, "channels is 2"),
         ({"image_size": 0}, "image size is 0"),
+        ({"near": 0}, "near is 0"),
+        ({"yields": "tensors"}, "yields is 'tensors': expected one of samples, batches, raw"),
+        ({"reading": "all"}, "reading is 'all'"),
+        ({"check": "no"}, "check is 'no'"),
     ],
 )
 def test_bad_options_are_refused(store: Store, sixty: Dataset, options: dict[str, int], words: str) -> None:

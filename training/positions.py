@@ -1,0 +1,140 @@
+"""Where a reader of an epoch is, in numbers that another world size or another number of workers can go on from.
+
+What: a `Position` in this process; its state as plain numbers; a rank's `Share` of an epoch, batch by batch, from a
+position on; and `canonical`, which finds the one state that counts in whatever a job saved: a stream's own, or the
+nested states of the workers of a StatefulDataLoader.
+Source: the batches of an epoch are numbered from where the epoch was entered (`begin`); worker w of W delivers batches
+w, w + W, ...; the loader hands them out in turn. So what the job has consumed ends where the first batch begins that
+its worker has not delivered: the least of the workers' `samples_consumed`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.training.errors import StateMismatch
+from tamis.training.order import BLOCK
+
+Positions = NDArray[np.int64]
+
+_NUMBERS = ("epoch", "samples_consumed")
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in an epoch.
+
+    Attributes:
+        epoch: from 0.
+        begin: the global position at which this pass entered the epoch.
+        taken: samples that this worker of this rank has delivered since.
+        worker, workers: which of how many.
+    """
+
+    epoch: int = 0
+    begin: int = 0
+    taken: int = 0
+    worker: int = 0
+    workers: int = 1
+
+    def after(self, samples: int) -> "Position":
+        """The position when so many more samples were delivered."""
+        return replace(self, taken=self.taken + samples)
+
+    def state(self, share: "Share", size: int) -> dict[str, int]:
+        """Plain numbers, for one rank's share of an epoch of `size` samples."""
+        batch, own = share.batch_size, share.own(size, self.begin)
+        mine = self.taken
+        if self.workers > 1:
+            due, begun = divmod(self.taken, batch)
+            mine = (self.worker + self.workers * due) * batch
+            if begun and mine + begun >= own:  # that was the epoch's last batch, which is shorter
+                mine = own
+        state = {"epoch": self.epoch, "samples_consumed": min(self.begin + min(mine, own) * share.world, size)}
+        if self.workers > 1:
+            state |= {"begin": self.begin, "taken": self.taken, "worker": self.worker, "workers": self.workers}
+        return state
+
+
+@dataclass(frozen=True)
+class Share:
+    """One rank's part of every epoch: position p belongs to rank (p - begin) mod world.
+
+    Attributes:
+        rank, world: which of how many.
+        batch_size: samples a batch on each rank.
+        drop_last: leave out what does not fill a batch on every rank.
+    """
+
+    rank: int
+    world: int
+    batch_size: int
+    drop_last: bool = False
+
+    def own(self, size: int, begin: int = 0) -> int:
+        """How many samples each rank gets of an epoch of `size` from a position on; the same for all."""
+        if self.drop_last:
+            return (size - begin) // (self.batch_size * self.world) * self.batch_size
+        return -(-(size - begin) // self.world)
+
+    def blocks(self, size: int, at: Position) -> Iterator[list[Positions]]:
+        """The positions of the batches that are left, computed in blocks of many batches.
+
+        Args:
+            size: samples of the epoch; positions from there on are padding.
+            at: where the reader is, and which of the rank's workers it is.
+
+        Yields:
+            Lists of batches: int64 arrays of at most `batch_size` positions; the first batch may have been begun.
+        """
+        own, batch = self.own(size, at.begin), self.batch_size
+        count, ends = max(1, BLOCK // batch), -(-own // batch)
+        skip, first = at.taken % batch, at.worker + at.workers * (at.taken // batch)
+        for a in range(first, ends, at.workers * count):
+            numbers = np.arange(a, min(a + at.workers * count, ends), at.workers, dtype=np.int64)
+            steps = (numbers[:, None] * batch + np.arange(batch)).ravel()
+            positions = at.begin + self.rank + self.world * steps[steps < own]
+            parts = [positions[b : b + batch] for b in range(0, len(positions), batch)]
+            parts[0], skip = parts[0][skip:], 0
+            if len(parts[0]) or len(parts) > 1:  # the epoch's last batch may have been delivered as a whole
+                yield parts if len(parts[0]) else parts[1:]
+
+
+def position_of(state: Mapping[str, Any], info: Any) -> Position:
+    """The position that a state names: in a worker, that worker's own, where the state is of one.
+
+    Raises:
+        StateMismatch: a worker is given the state of another one.
+    """
+    if info is None or "worker" not in state:
+        return Position(state["epoch"], state["samples_consumed"])
+    if (info.id, info.num_workers) != (state["worker"], state["workers"]):
+        raise StateMismatch(
+            f"Worker {info.id} of {info.num_workers} got the state of worker {state['worker']} of {state['workers']}: "
+            "give the loader's whole state to the stream's load_state_dict and begin a new loader."
+        )
+    return Position(state["epoch"], state["begin"], state["taken"], info.id, info.num_workers)
+
+
+def canonical(state: Mapping[str, Any], identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The state that counts, or None where there is none of that selection, seed and order.
+
+    Args:
+        state: a stream's, or anything that holds the states of a stream's workers.
+        identity: what the stream is of.
+    """
+    found = [s for s in _states(state) if {k: s.get(k) for k in ("selection", "seed", "order") if k in s} == identity]
+    return min(found, key=lambda s: (s["epoch"], s["samples_consumed"])) if found else None
+
+
+def _states(state: Any) -> Iterator[Mapping[str, Any]]:
+    if not isinstance(state, Mapping):
+        return
+    if all(type(state.get(name)) is int and state[name] >= 0 for name in _NUMBERS):
+        yield state
+        return
+    for value in state.values():
+        yield from _states(value)

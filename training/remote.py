@@ -1,0 +1,249 @@
+"""Reading shards that lie on an object store: ranges, many at once, or whole shards kept on this machine.
+
+What: `RemoteReader` fetches the ranges of a batch concurrently, near ones as one request; `ShardCache` fetches a shard
+once and keeps it as a file, for `LocalReader`.
+When: which of the two a job uses is decided by `tamis.training.planner` or by the user.
+How: obstore does the requests, with its own retries and back-off for connections, timeouts and 5xx answers; what still
+fails, such as a body that ends too early, is asked for again here, `TRIES` times in all, and then named.
+Cost: a request costs the medium's latency, `CONCURRENT` of them are under way at once. A request takes in gaps of up to
+`GAP` bytes, which is what a round trip's share of the bandwidth would carry.
+"""
+
+import asyncio
+import hashlib
+import os
+import random
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import sleep
+from typing import Any, TypeVar
+
+import numpy as np
+import obstore
+from obstore.exceptions import BaseError
+
+from tamis.store.datasets import Locations, Shard
+from tamis.store.errors import ShardChanged, StoreUnreachable, TamisError
+from tamis.store.roots import open_objects, reporting_full
+from tamis.training.reading import GAP as SIDE_BY_SIDE
+from tamis.training.reading import Bytes, Ints, Key, Plan, Ranges, cut_short, merge
+
+CONCURRENT = 64
+GAP = 8 << 10
+TRIES = 4
+FETCHES = 4  # whole shards at a time
+_WAIT = 0.2  # seconds before the second try, doubled for each further one
+
+Options = dict[str, str]
+T = TypeVar("T")
+
+
+class RemoteReader:
+    """Reads shards by ranged requests.
+
+    Args:
+        shards: of the data set, in its order.
+        key: what a sample is called, for error messages.
+        options: storage options, as the store was opened with.
+        digests: hash a shard before it is first read, instead of trusting its size and time.
+
+    All methods raise ShardChanged where a shard is missing, was replaced, or ends before a member does, and
+    StoreUnreachable where the object store does not answer.
+    """
+
+    def __init__(self, shards: Sequence[Shard], key: Key, options: Options, *, digests: bool = False) -> None:
+        self._shards, self._key, self._options, self._digests = shards, key, options, digests
+        self._checked: set[int] = set()
+        self.bytes_read = self.requests = 0
+
+    def each(self, samples_N: Ints, where: Locations) -> list[bytes]:
+        """The bytes of one member of each sample."""
+        return [bytes(view) for view in self._fetch(samples_N, where, GAP).views()]
+
+    def into(self, samples_N: Ints, where: Locations, out: Bytes) -> None:
+        """The same, end to end in `out`."""
+        found = self._fetch(samples_N, where, GAP)
+        np.concatenate(found.views(), out=out)
+
+    def read(self, samples_N: Ints, where: Locations) -> Ranges:
+        """The same, for samples that lie side by side."""
+        return self._fetch(samples_N, where, max(GAP, SIDE_BY_SIDE))
+
+    def expect(self, where: Callable[[], Locations]) -> None:
+        """Nothing: batches to come are fetched by further threads."""
+
+    def close(self) -> None:
+        """Nothing: connections belong to the process."""
+
+    def _fetch(self, samples_N: Ints, where: Locations, gap: int) -> Ranges:
+        self._check(where)
+        plan = merge(where, gap)
+        try:
+            parts = persistently(lambda: _LOOP.run(self._get_all(plan)), self._shards[int(plan.shards[0])].uri)
+        except StoreUnreachable:
+            self._diagnose(samples_N, where)
+            raise
+        if any(len(part) != length for part, length in zip(parts, plan.lengths.tolist(), strict=True)):
+            self._diagnose(samples_N, where)
+        data = np.frombuffer(b"".join(parts), np.uint8)
+        self.bytes_read += len(data)
+        self.requests += len(parts)
+        return Ranges(data, plan.starts, np.asarray(where.size, np.int64))
+
+    async def _get_all(self, plan: Plan) -> list[Any]:
+        limit = _LOOP.limit
+        stores = {s: open_objects(self._shards[s].uri, self._options) for s in set(plan.shards.tolist())}
+
+        async def get(shard: int, offset: int, length: int) -> Any:
+            store, path = stores[shard]
+            async with limit:
+                return await obstore.get_range_async(store, path, start=offset, length=length)
+
+        places = zip(plan.shards.tolist(), plan.offsets.tolist(), plan.lengths.tolist(), strict=True)
+        return await asyncio.gather(*[get(*place) for place in places])
+
+    def _check(self, where: Locations) -> None:
+        for shard in set(where.shard.tolist()) - self._checked:
+            self._shards[shard].check_bytes() if self._digests else self._shards[shard].check()
+            self._checked.add(shard)
+
+    def _diagnose(self, samples_N: Ints, where: Locations) -> None:
+        """Whether reading failed because a shard is shorter than it was: the object store's own words do not say."""
+        ends = np.zeros(len(self._shards), np.int64)
+        for shard in set(where.shard.tolist()):
+            store, path = open_objects(self._shards[shard].uri, self._options)
+            try:
+                ends[shard] = obstore.head(store, path)["size"]
+            except FileNotFoundError as error:
+                raise ShardChanged(f"Shard {self._shards[shard].uri} is missing. Put it back.") from error
+            except (BaseError, OSError):
+                return
+        got = np.clip(ends[where.shard] - where.offset, 0, where.size)
+        if (got < where.size).any():
+            raise cut_short(self._shards, self._key, samples_N, where, got)
+
+
+class _Loop:
+    """One event loop a process, in a thread of its own, for all readers."""
+
+    def __init__(self) -> None:
+        self._lock, self._loop, self._process = threading.Lock(), None, 0
+        self.limit = asyncio.Semaphore(CONCURRENT)
+
+    def run(self, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+        with self._lock:
+            if self._loop is None or self._process != os.getpid():
+                self._loop, self._process = asyncio.new_event_loop(), os.getpid()
+                self.limit = asyncio.Semaphore(CONCURRENT)
+                threading.Thread(target=self._loop.run_forever, name="tamis-remote", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+_LOOP = _Loop()
+
+
+class ShardCache:
+    """Whole shards of an object store, kept as files of this machine and shared by its processes.
+
+    Args:
+        folder: where they are kept, by content.
+        options: storage options, as the store was opened with.
+        limit: bytes after which the shards that were used longest ago are removed, before another is fetched.
+
+    A file appears under its name when it is whole. Its digest is compared where the index has one.
+    """
+
+    def __init__(self, folder: Path, options: Options, *, limit: int) -> None:
+        self._folder, self._options, self._limit = folder, options, limit
+
+    def fetch(self, shards: Sequence[Shard]) -> None:
+        """Have some shards here, several fetched at a time."""
+        with ThreadPoolExecutor(FETCHES, thread_name_prefix="tamis-shards") as pool:
+            for each in [pool.submit(self.path, shard) for shard in shards]:
+                each.result()
+
+    def path(self, shard: Shard) -> str:
+        """The file of a shard, fetched if it is not there yet.
+
+        Raises:
+            ShardChanged: it is missing, or has other bytes than when it was indexed.
+            StoreUnreachable, StoreFull: in the words of the medium.
+        """
+        name = hashlib.sha256(f"{shard.content} {shard.uri}".encode()).hexdigest()[:32]
+        path = self._folder / f"{name}.tar"
+        if not path.exists() or path.stat().st_size != shard.bytes:
+            self._make_room(shard.bytes)
+            self._fetch(shard, path)
+        os.utime(path)
+        return str(path)
+
+    def _fetch(self, shard: Shard, path: Path) -> None:
+        shard.check()
+        store, name = open_objects(shard.uri, self._options)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        made = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            digest = persistently(lambda: _download(store, name, made), shard.uri)
+            if made.stat().st_size != shard.bytes or (shard.digest or digest) != digest:
+                raise ShardChanged(
+                    f"Shard {shard.uri} changed after it was indexed: other bytes arrived than were hashed then. "
+                    "Restore it, or add the new file as a dataset of another name."
+                )
+            made.replace(path)
+        finally:
+            made.unlink(missing_ok=True)
+
+    def _make_room(self, size: int) -> None:
+        there: list[tuple[float, int, Path]] = []
+        for path in self._folder.glob("*.tar"):
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # another process made room
+                continue
+            there.append((stat.st_mtime, stat.st_size, path))
+        used = sum(bytes_ for _, bytes_, _ in there) + size
+        for _, bytes_, path in sorted(there):
+            if used <= self._limit:
+                return
+            path.unlink(missing_ok=True)  # who has it open goes on reading it
+            used -= bytes_
+
+
+def persistently(work: Callable[[], T], uri: str) -> T:
+    """Do something that may fail on the way, up to `TRIES` times, with pauses that grow.
+
+    Raises:
+        ShardChanged: there is no such object.
+        StoreUnreachable: it failed every time.
+    """
+    for number in range(TRIES):
+        try:
+            return work()
+        except FileNotFoundError as error:
+            raise ShardChanged(f"Shard {uri} is missing on the object store. Put it back.") from error
+        except (BaseError, OSError) as error:
+            if isinstance(error, TamisError):
+                raise
+            if number + 1 == TRIES:
+                raise StoreUnreachable(
+                    f"Shard {uri} could not be read in {TRIES} tries: {_brief(error)}. Check the object store and the "
+                    "network, and run the same again."
+                ) from error
+            sleep(_WAIT * 2**number * (0.5 + random.random()))
+    raise AssertionError("unreachable: the last try answers or raises")
+
+
+def _download(store: Any, name: str, path: Path) -> str:
+    found = hashlib.sha256()
+    with reporting_full(str(path.parent)), path.open("wb") as file:
+        for chunk in obstore.get(store, name).stream(min_chunk_size=4 << 20):
+            file.write(chunk)
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def _brief(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
