@@ -36,13 +36,15 @@ def add(
 ) -> None:
     """Index WebDataset shards in place. Nothing is copied or rewritten.
 
-    SHARDS are tar files, or patterns in quotes; classes.txt beside the first shard is taken where there is one.
+    SHARDS are tar files, s3:// URLs, or patterns of either in quotes; classes.txt beside the first local shard is
+    taken where there is one.
 
     \b
     Examples:
       tamis dataset add cifar10 data/train-*.tar
       tamis dataset add cifar10 data/more-000010.tar --append
       tamis dataset add photos 'photos/*.tar' --image jpg --label none
+      tamis dataset add cifar10 's3://bucket/cifar10/train-*.tar'
     """
     from tamis.flows.configs import IndexConfig
     from tamis.flows.work import index_shards
@@ -171,11 +173,18 @@ def _show(app: App, found: Any) -> None:
 def _expand(patterns: tuple[str, ...]) -> list[str]:
     paths: list[str] = []
     for pattern in patterns:
-        found = sorted(glob.glob(pattern)) if any(c in pattern for c in "*?[") else [pattern]
+        found = _matching(pattern) if any(c in pattern for c in "*?[") else [pattern]
         if not found:
             raise click.UsageError(f"{pattern!r} matches no file.")
         paths += found
     return paths
+
+
+def _matching(pattern: str) -> list[str]:
+    from tamis.store.objects import is_remote
+    from tamis.store.shards import matching
+
+    return matching(pattern) if is_remote(pattern) else sorted(glob.glob(pattern))
 
 
 def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:

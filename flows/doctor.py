@@ -59,7 +59,7 @@ def _store(where: str) -> tuple[dict[str, Any], list[str]]:
             f"{row['dataset']}@{row['version']}: shard {shard.uri} is missing"
             for row in store.datasets.all()
             for shard in store.datasets.get(f"{row['dataset']}@{row['version']}").shards
-            if not os.path.exists(shard.uri)
+            if not shard.is_there()
         ]
     except TamisError as error:
         return {"store": where}, [str(error)]

@@ -4,7 +4,6 @@ A sample is a number, dense from 0, given in the order of shards and of members 
 next version; the numbers that were given stay. Shards are indexed in place and never rewritten.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.arrow import pc
-from tamis.store.errors import DatasetExists, DatasetNotFound, ShardChanged, ShardError, TamisError
+from tamis.store.errors import DatasetExists, DatasetNotFound, ShardChanged, ShardError
 from tamis.store.keys import check_name, key_of, split_ref
+from tamis.store.objects import is_remote
 from tamis.store.roots import Root
+from tamis.store.shards import Shard as Shard
+from tamis.store.shards import read_index, shard_uri
 from tamis.store.tables import MEMBERS, TABLES, Tables, new_attempt, now, rows_of, until_claimed
-from tamis.store.tars import ShardIndex, index_shard, members_named
+from tamis.store.tars import ShardIndex, members_named
 
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -31,57 +33,6 @@ AUTO = "auto"
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One tar of a dataset, as it was when it was indexed."""
-
-    uri: str  # absolute path
-    bytes: int
-    digest: str | None  # sha256 of the file, None where it was not hashed
-    index_digest: str  # sha256 of what the index says
-    stamp: int  # modification time, ns
-    first_sample: int
-    count: int
-
-    @property
-    def content(self) -> str:
-        """What identifies the content: the file's digest, else the index's."""
-        return self.digest or f"index:{self.index_digest}"
-
-    def check(self) -> None:
-        """Refuse a shard that is not the one that was indexed. Unchanged size and time are trusted; else it is hashed.
-
-        Raises:
-            ShardChanged: names the shard and the difference.
-        """
-        try:
-            stat = os.stat(self.uri)
-        except FileNotFoundError as error:
-            raise ShardChanged(f"Shard {self.uri} is missing. Put it back where it was indexed.") from error
-        if stat.st_size == self.bytes and stat.st_mtime_ns == self.stamp:
-            return
-        if stat.st_size != self.bytes:
-            raise ShardChanged(
-                f"Shard {self.uri} changed after it was indexed: it had {self.bytes} bytes and has {stat.st_size}. "
-                "Restore it, or add the new file as a dataset of another name."
-            )
-        self.check_bytes()
-
-    def check_bytes(self) -> None:
-        """Hash the whole shard and compare; without a stored digest, index it again and compare."""
-        if self.digest is None:
-            raise ShardChanged(
-                f"Shard {self.uri} was touched after it was indexed, and was indexed without a digest that would tell "
-                "whether its bytes are the same. Add the dataset again with digests."
-            )
-        found = _file_digest(Path(self.uri))
-        if found != self.digest:
-            raise ShardChanged(
-                f"Shard {self.uri} changed after it was indexed: sha256 {self.digest[:12]}… was expected, the file has "
-                f"{found[:12]}…. Restore it, or add the new file as a dataset of another name."
-            )
 
 
 @dataclass(frozen=True)
@@ -116,6 +67,11 @@ class Dataset:
     def bytes(self) -> int:
         return sum(s.bytes for s in self.shards)
 
+    @property
+    def options(self) -> dict[str, str]:
+        """The storage options with which shards on an object store are opened (`tamis.store.roots.open_objects`)."""
+        return self._tables.options
+
     def labels(self) -> Ints:
         """[N] class numbers; -1 for all where the dataset has no labels."""
         return np.asarray(self._rows(["label"])["label"].fill_null(-1), np.int64)
@@ -135,9 +91,7 @@ class Dataset:
         members = rows["members"].combine_chunks()
         names, offset, size = members.flatten().flatten()
         starts = np.asarray(members.offsets, np.int64)
-        at = members_named(
-            Path(self.ref), rows["key"].combine_chunks(), starts - starts[0], names, member or self.image
-        )
+        at = members_named(self.ref, rows["key"].combine_chunks(), starts - starts[0], names, member or self.image)
         return Locations(
             np.asarray(rows["shard"], np.int32),
             np.asarray(offset, np.int64)[at],
@@ -156,7 +110,7 @@ class Dataset:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Hash every shard again; one sentence for each that is missing or changed, none when all is well."""
-        return [p for p in _in_threads(_problem, self.shards, progress) if p is not None]
+        return [p for p in _in_threads(Shard.problem, self.shards, progress) if p is not None]
 
     def _rows(self, columns: list[str]) -> pa.Table:
         rows = self._tables.read("samples", None, ["sample", *columns], dataset=self.name, attempt=self._attempts)
@@ -190,7 +144,7 @@ class Datasets:
 
         Args:
             name: the dataset's name.
-            shards: uncompressed tar files, in the order that numbers the samples.
+            shards: uncompressed tar files, paths or URLs of objects, in the order that numbers the samples.
             image: the member that holds the input ("png", ...); "auto" takes the first of IMAGES that is there.
             label: the member that holds the class number; None for data without labels; "auto" takes "cls".
             classes: names of the classes, by number; may be empty.
@@ -207,14 +161,14 @@ class Datasets:
         """
         check_name(name, "dataset")
         started = now()
-        paths = _distinct([Path(s).expanduser().absolute() for s in shards])
+        uris = _distinct([shard_uri(s) for s in shards])
         base = self._newest(name)
         if base is None and append:
             raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {self._names()}. Add it first.")
         if base is not None:
             image, label = base.image, base.label
             classes = classes or base.classes
-        found = _index_all(paths, image, label, digests, progress)
+        found = _index_all(uris, image, label, digests, self._root.options, progress)
         image, label = found[0].image, found[0].label
         _check_classes(found, classes)
 
@@ -271,6 +225,7 @@ class Datasets:
                 r["stamp"],
                 r["first_sample"],
                 r["count"],
+                self._root.options,
             )
             for r in rows
         )
@@ -349,12 +304,14 @@ class Datasets:
 
     def _relative(self, uri: str) -> str:
         """Shards inside the store are kept by their place in it, so that the store may move as a whole."""
-        if self._root.path is not None and Path(uri).is_relative_to(self._root.path):
+        if self._root.path is None:
+            return uri.removeprefix(f"{self._root.url}/")
+        if not is_remote(uri) and Path(uri).is_relative_to(self._root.path):
             return Path(uri).relative_to(self._root.path).as_posix()
         return uri
 
     def _absolute(self, uri: str) -> str:
-        return uri if self._root.path is None or Path(uri).is_absolute() else str(self._root.path / uri)
+        return uri if is_remote(uri) or Path(uri).is_absolute() else f"{self._root.url}/{uri}"
 
 
 @dataclass(frozen=True)
@@ -366,45 +323,35 @@ class _Found:
 
 
 def _index_all(
-    paths: list[Path], image: str, label: str | None, digests: bool, progress: Progress | None
+    uris: list[str],
+    image: str,
+    label: str | None,
+    digests: bool,
+    options: dict[str, str],
+    progress: Progress | None,
 ) -> list[_Found]:
-    # Hashing releases the interpreter and hopping over headers does not: threads overlap the two.
-    found = list(_in_threads(lambda path: _index_one(path, image, label, digests), paths, progress))
+    # Hashing and fetching release the interpreter and hopping over headers does not: threads overlap them.
+    found = list(_in_threads(lambda uri: _index_one(uri, image, label, digests, options), uris, progress))
     for one in found:
         if one.image != found[0].image:  # found by itself, and another kind than in the first shard
             index = one.index
-            members_named(
-                Path(one.shard.uri), index.keys, index.member_start, index.member_name, found[0].image, "image"
-            )
+            members_named(one.shard.uri, index.keys, index.member_start, index.member_name, found[0].image, "image")
     return found
 
 
-def _index_one(path: Path, image: str, label: str | None, digests: bool) -> _Found:
-    before = _stat(path)
+def _index_one(uri: str, image: str, label: str | None, digests: bool, options: dict[str, str]) -> _Found:
     label = "cls" if label == AUTO else label
-    index = index_shard(path, label)
+    shard, index = read_index(uri, label, digests, options)
     names = set(index.member_name.unique().to_pylist())
     if image == AUTO:
         image = next((suffix for suffix in IMAGES if suffix in names), "")
         if not image:
             raise ShardError(
-                f"Shard {path} has no image member ({', '.join(IMAGES)}); its members are: {', '.join(sorted(names))}. "
+                f"Shard {uri} has no image member ({', '.join(IMAGES)}); its members are: {', '.join(sorted(names))}. "
                 "Say which member is the input (--image)."
             )
-    members_named(path, index.keys, index.member_start, index.member_name, image, "image")
-    digest = _file_digest(path) if digests else None
-    after = _stat(path)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise ShardChanged(f"Shard {path} was written to while it was indexed. Wait until its writer is done.")
-    shard = Shard(str(path), after.st_size, digest, index.digest(), after.st_mtime_ns, 0, len(index.keys))
+    members_named(uri, index.keys, index.member_start, index.member_name, image, "image")
     return _Found(shard, index, image, label)
-
-
-def _stat(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
-    except OSError as error:
-        raise ShardChanged(f"Shard {path} cannot be read: {error.strerror}. Name shards that are there.") from error
 
 
 def _sample_rows(
@@ -479,29 +426,13 @@ def _check_classes(found: list[_Found], classes: Sequence[str]) -> None:
         )
 
 
-def _distinct(paths: list[Path]) -> list[Path]:
-    if not paths:
+def _distinct(uris: list[str]) -> list[str]:
+    if not uris:
         raise ShardError("No shards were named: a dataset has at least one tar file.")
-    if len(set(paths)) < len(paths):
-        twice = next(p for p in paths if paths.count(p) > 1)
+    if len(set(uris)) < len(uris):
+        twice = next(u for u in uris if uris.count(u) > 1)
         raise ShardError(f"Shard {twice} is named twice: each shard belongs to a dataset once.")
-    return paths
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _problem(shard: Shard) -> str | None:
-    try:
-        if shard.digest is None or os.stat(shard.uri).st_size != shard.bytes:
-            shard.check()
-        else:
-            shard.check_bytes()
-    except (TamisError, OSError) as error:
-        return str(error)
-    return None
+    return uris
 
 
 def _in_threads(work: Callable[[T], R], items: Sequence[T], progress: Progress | None) -> Iterator[R]:

@@ -103,6 +103,11 @@ class Tables:
     def __init__(self, root: Root) -> None:
         self._root = root
 
+    @property
+    def options(self) -> dict[str, str]:
+        """The storage options of the root."""
+        return self._root.options
+
     def create(self) -> None:
         """Make every table that is not there yet. Safe to repeat and to race."""
         for name, spec in TABLES.items():

@@ -80,36 +80,38 @@ class _Headers:
     size: Ints  # [M]
 
 
-def index_shard(path: Path, label: str | None) -> ShardIndex:
+def index_shard(path: Path, label: str | None, shown: str | None = None) -> ShardIndex:
     """Index one shard.
 
     Args:
         path: an uncompressed tar file.
         label: the member whose content is the class number, or None.
+        shown: what messages call the shard, where that is not its path.
 
     Raises:
         ShardChanged: the file is missing.
         ShardError: what is wrong, the member and the byte.
     """
+    shown = shown or str(path)
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
-        raise ShardChanged(f"Shard {path} is missing: restore it, or name the shards that are there.") from error
+        raise ShardChanged(f"Shard {shown} is missing: restore it, or name the shards that are there.") from error
     except (IsADirectoryError, PermissionError) as error:
-        raise ShardError(f"Shard {path} cannot be read: {error.strerror}. A tar file was expected.") from error
+        raise ShardError(f"Shard {shown} cannot be read: {error.strerror}. A tar file was expected.") from error
     with file:
         start = file.read(2)
         if start in _COMPRESSED:
             raise ShardError(
-                f"Shard {path} is compressed ({_COMPRESSED[start]}): samples are read by byte range, which needs an "
+                f"Shard {shown} is compressed ({_COMPRESSED[start]}): samples are read by byte range, which needs an "
                 "uncompressed tar. Decompress it; images and audio are compressed already."
             )
         if not start:
-            raise ShardError(f"Shard {path} is empty (0 bytes): a tar file was expected.")
+            raise ShardError(f"Shard {shown} is empty (0 bytes): a tar file was expected.")
         # Not closed by hand: errors on their way out may still hold views of it.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    headers = _fast_headers(path, mapped) or _slow_headers(path, mapped)
-    return _group(path, np.frombuffer(mapped, np.uint8), headers, label)
+    headers = _fast_headers(shown, mapped) or _slow_headers(shown, mapped)
+    return _group(shown, np.frombuffer(mapped, np.uint8), headers, label)
 
 
 def hop(mapped: mmap.mmap, end: int | None = None) -> tuple[list[int], int, str | None]:
@@ -149,7 +151,7 @@ def _look(mapped: mmap.mmap, blocks: Bytes) -> Ints | None:
     return rows if whole and not blocks[following[-1]].any() else None
 
 
-def _fast_headers(path: Path, mapped: mmap.mmap) -> _Headers | None:
+def _fast_headers(shown: str, mapped: mmap.mmap) -> _Headers | None:
     """The members of a plain ustar archive, or None where only `tarfile` can tell."""
     blocks = np.frombuffer(mapped, np.uint8, len(mapped) // BLOCK * BLOCK).reshape(-1, BLOCK)
     rows = _look(mapped, blocks)
@@ -158,10 +160,10 @@ def _fast_headers(path: Path, mapped: mmap.mmap) -> _Headers | None:
         if why == "dialect":
             return None
         if why == "truncated":
-            raise ShardError(_truncated(path, mapped, starts, at))
+            raise ShardError(_truncated(shown, mapped, starts, at))
         rows = np.asarray(starts, np.int64) // BLOCK
     if not len(rows):
-        raise ShardError(f"Shard {path} has no members: a tar with samples was expected.")
+        raise ShardError(f"Shard {shown} has no members: a tar with samples was expected.")
     read = _read(blocks, rows)
     kind, size, stated = read.kind, _octal(read.size), _octal(read.stated)
     if ((kind != 0) & (kind != 48) & (kind != 53)).any() or read.prefix.any() or size is None or stated is None:
@@ -169,7 +171,7 @@ def _fast_headers(path: Path, mapped: mmap.mmap) -> _Headers | None:
     bad = np.flatnonzero(stated != read.checksum)
     if len(bad):
         raise ShardError(
-            f"Shard {path} is corrupt at byte {rows[bad[0]] * BLOCK}: the header's checksum does not match "
+            f"Shard {shown} is corrupt at byte {rows[bad[0]] * BLOCK}: the header's checksum does not match "
             f"({len(bad)} of {len(rows)} headers). Restore the shard from its source."
         )
     used = np.flatnonzero(np.bitwise_or.reduce(read.name, axis=0))
@@ -204,33 +206,34 @@ def _read(blocks: Bytes, rows: Ints) -> _Read:
     return _Read(name, size, stated, kind, prefix, checksum)
 
 
-def _truncated(path: Path, mapped: mmap.mmap, starts: list[int], at: int) -> str:
+def _truncated(shown: str, mapped: mmap.mmap, starts: list[int], at: int) -> str:
     name = mapped[starts[-1] : starts[-1] + 100].rstrip(b"\0").decode("utf-8", "replace") if starts else "(none)"
     return (
-        f"Shard {path} is truncated: it has {len(mapped)} bytes, its last member {name!r} ends at byte {at} and the "
+        f"Shard {shown} is truncated: it has {len(mapped)} bytes, its last member {name!r} ends at byte {at} and the "
         "end-of-archive marker is missing. Copy it again from its source."
     )
 
 
-def _slow_headers(path: Path, mapped: mmap.mmap) -> _Headers:
+def _slow_headers(shown: str, mapped: mmap.mmap) -> _Headers:
     try:
-        with tarfile.open(path, "r:") as tar:
+        mapped.seek(0)
+        with tarfile.open(fileobj=mapped, mode="r:") as tar:
             files = [m for m in tar if m.isreg()]
             end = tar.offset
         members = [(m.name.encode(errors="surrogateescape"), m.offset, m.offset_data, m.size) for m in files]
     except (tarfile.TarError, OSError, ValueError, UnicodeError) as error:
-        raise ShardError(f"Shard {path} is corrupt: {error}. Restore it from its source.") from error
+        raise ShardError(f"Shard {shown} is corrupt: {error}. Restore it from its source.") from error
     if not members:
-        raise ShardError(f"Shard {path} is corrupt: no tar member can be read from its {len(mapped)} bytes.")
+        raise ShardError(f"Shard {shown} is corrupt: no tar member can be read from its {len(mapped)} bytes.")
     # tarfile takes a header that it cannot read for the end: the end has a marker.
     if mapped[end : end + BLOCK] != bytes(BLOCK):
         raise ShardError(
-            f"Shard {path} is truncated or corrupt: it has {len(mapped)} bytes and stops being a tar at byte {end}, "
+            f"Shard {shown} is truncated or corrupt: it has {len(mapped)} bytes and stops being a tar at byte {end}, "
             "where another header or the end-of-archive marker was expected. Copy it again from its source."
         )
     if sparse := [m.name for m in files if m.issparse()]:
         raise ShardError(
-            f"Shard {path}: member {sparse[0]} is a sparse file, whose bytes do not lie in one piece. "
+            f"Shard {shown}: member {sparse[0]} is a sparse file, whose bytes do not lie in one piece. "
             "Pack it again without --sparse."
         )
     names = np.zeros((len(members), max(len(m[0]) for m in members)), np.uint8)
@@ -240,12 +243,12 @@ def _slow_headers(path: Path, mapped: mmap.mmap) -> _Headers:
     return _Headers(names, header, offset, size)
 
 
-def _group(path: Path, data: Bytes, headers: _Headers, label: str | None) -> ShardIndex:
+def _group(shown: str, data: Bytes, headers: _Headers, label: str | None) -> ShardIndex:
     """Consecutive members with one base name are a sample, as WebDataset has it."""
     names = headers.names
     base, extension, kept = _split(names)
     if not kept.any():
-        raise ShardError(f"Shard {path} holds no samples: members are named KEY.EXTENSION, such as 000001.png.")
+        raise ShardError(f"Shard {shown} holds no samples: members are named KEY.EXTENSION, such as 000001.png.")
     header, offset, size = headers.header[kept], headers.offset[kept], headers.size[kept]
     names, base, extension = names[kept], base[kept], extension[kept]
     stems = names * (np.arange(names.shape[1]) < base[:, None])
@@ -253,12 +256,12 @@ def _group(path: Path, data: Bytes, headers: _Headers, label: str | None) -> Sha
     first[1:] = (stems[1:] != stems[:-1]).any(axis=1)
     starts = np.append(np.flatnonzero(first), len(names)).astype(np.int64)
     ends = (offset + size + 511) & -512
-    keys = _texts(path, stems[first], np.zeros(int(first.sum()), np.int64), base[first])
-    member_name = pc.utf8_lower(_texts(path, names, base + 1, extension))
+    keys = _texts(shown, stems[first], np.zeros(int(first.sum()), np.int64), base[first])
+    member_name = pc.utf8_lower(_texts(shown, names, base + 1, extension))
     member_offset, member_size = offset, size
     values = None
     if label is not None:
-        values = _labels(path, data, keys, starts, member_name, member_offset, member_size, label)
+        values = _labels(shown, data, keys, starts, member_name, member_offset, member_size, label)
     return ShardIndex(
         keys, header[starts[:-1]], ends[starts[1:] - 1] - header[starts[:-1]], starts, member_name, member_offset,
         member_size, values,
@@ -286,7 +289,7 @@ def _split(names: Bytes) -> tuple[Ints, Ints, Bools]:
     return dot, length, kept & ~own
 
 
-def _texts(path: Path, names: Bytes, start: Ints, end: Ints) -> pa.Array:
+def _texts(shown: str, names: Bytes, start: Ints, end: Ints) -> pa.Array:
     """Bytes start..end of every row as one array of text."""
     column = np.arange(names.shape[1], dtype=np.int32)
     chosen = (column >= start[:, None]) & (column < end[:, None])
@@ -296,12 +299,12 @@ def _texts(path: Path, names: Bytes, start: Ints, end: Ints) -> pa.Array:
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise ShardError(f"Shard {path} has a member name that is not UTF-8: {error}") from error
+        raise ShardError(f"Shard {shown} has a member name that is not UTF-8: {error}") from error
     return texts
 
 
 def _labels(
-    path: Path,
+    shown: str,
     data: Bytes,
     keys: pa.Array,
     starts: Ints,
@@ -311,7 +314,7 @@ def _labels(
     label: str,
 ) -> Ints:
     """The class number of every sample, parsed for all at once."""
-    place = members_named(path, keys, starts, name, label, "label")
+    place = members_named(shown, keys, starts, name, label, "label")
     length = size[place]
     width = int(min(max(length.max(), 1), _LABEL_WIDTH))
     digits = _gather(data, offset[place], width)  # the end-of-archive marker lies behind the last one
@@ -325,7 +328,7 @@ def _labels(
         worst = int(np.flatnonzero(~good)[0])
         content = data[offset[place[worst]] : offset[place[worst]] + min(int(length[worst]), 40)].tobytes()
         raise ShardError(
-            f"Shard {path}: member {keys[worst]}.{label} holds {content!r}; a class number (0, 1, 2, ...) was "
+            f"Shard {shown}: member {keys[worst]}.{label} holds {content!r}; a class number (0, 1, 2, ...) was "
             f"expected. {int((~good).sum())} of {len(good)} labels are like that. Name the label's member, or none if "
             "there are no labels."
         )
@@ -335,7 +338,7 @@ def _labels(
     return values
 
 
-def members_named(path: Path, keys: pa.Array, starts: Ints, name: pa.Array, wanted: str, role: str = "member") -> Ints:
+def members_named(shown: str, keys: pa.Array, starts: Ints, name: pa.Array, wanted: str, role: str = "member") -> Ints:
     """[K] which member of each sample has the wanted name; `role` is what it is wanted for.
 
     Raises:
@@ -349,7 +352,7 @@ def members_named(path: Path, keys: pa.Array, starts: Ints, name: pa.Array, want
             some = ", ".join(keys.take(pa.array(np.flatnonzero(wrong)[:3])).to_pylist())
             there = ", ".join(sorted(set(name.unique().to_pylist())))
             raise ShardError(
-                f"Shard {path}: {int(wrong.sum())} of {len(keys)} samples {what} member .{wanted} (first: {some}). "
+                f"Shard {shown}: {int(wrong.sum())} of {len(keys)} samples {what} member .{wanted} (first: {some}). "
                 f"Members there are: {there}. Repair the shard, or say {_REMEDIES[role]}."
             )
     return at.astype(np.int64)
