@@ -100,7 +100,7 @@ def _mapped(root: Root, kind: str, what: dict[str, Any], make: Callable[[], pa.T
     if found is not None:
         return found
     table = make()
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(PermissionError, FileExistsError, NotADirectoryError):
         _write(path, table)
         return _open(path) or table
     return table  # nowhere to write: this process has a copy of its own
@@ -111,7 +111,7 @@ def _open(path: Path) -> pa.Table | None:
     try:
         with pa.memory_map(str(path)) as file:
             return pa.ipc.open_file(file).read_all()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (pa.ArrowInvalid, OSError):
         path.unlink(missing_ok=True)

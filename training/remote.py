@@ -138,7 +138,7 @@ class _Loop:
             if self._loop is None or self._process != os.getpid():
                 self._loop, self._process = asyncio.new_event_loop(), os.getpid()
                 self.limit = asyncio.Semaphore(CONCURRENT)
-                threading.Thread(target=self._loop.run_forever, name="tamis-remote", daemon=True).start()
+                threading.Thread(target=self._loop.run_forever, name="object-store-requests", daemon=True).start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 

@@ -4,6 +4,7 @@ chosen."""
 import contextlib
 import os
 import pickle
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged
 from tamis.store.selections import Selection
 from tamis.training.errors import DecodeError, DecoderRefused, StateMismatch
+from tamis.training.order import WINDOW, EpochOrder
 from tamis.training.positions import Position, Share, canonical
 from tamis.training.stream import SelectionStream
 
@@ -431,3 +433,82 @@ def test_torch_distributed_gives_rank_and_world(store: Store, sixty: Dataset, tm
         assert sum(len(b.samples) for b in early.epoch(0)) == 60  # 0 of 1 it was, 0 of 1 it is
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_raw_batches_hold_the_members_as_they_lie_in_the_shard(store: Store, thirteen: Selection) -> None:
+    stream = SelectionStream(store, thirteen, batch_size=5)
+    raw, decoded = list(stream.raw(0)), list(stream.epoch(0))
+    assert [len(batch.samples) for batch in raw] == [5, 5, 3]
+    for one, other in zip(raw, decoded, strict=True):
+        assert one.members == {"png": [numbered(n) for n in one.samples.tolist()]}
+        for mine, theirs in zip(
+            (one.samples, one.labels, one.weights), (other.samples, other.labels, other.weights), strict=True
+        ):
+            assert np.array_equal(mine, theirs.numpy())
+
+
+@pytest.mark.parametrize("form", ["batches", "raw"])
+def test_iterating_can_give_batches(store: Store, thirteen: Selection, form: str) -> None:
+    stream = SelectionStream(store, thirteen, batch_size=5, yields=form)  # type: ignore[arg-type]
+    epochs = [[np.asarray(batch.samples).tolist() for batch in stream] for _ in range(2)]
+    assert epochs == [[batch.samples.tolist() for batch in stream.epoch(e)] for e in range(2)]
+
+
+@given(n=st.integers(1, 3000), near=st.integers(1, 500), seed=st.integers(0, 5))
+def test_a_near_order_holds_everything_once(n: int, near: int, seed: int) -> None:
+    order = EpochOrder("k", n, seed, 0, near=near)
+    assert np.array_equal(np.sort(order.at(np.arange(n))), np.arange(n))
+    assert np.array_equal(order.at(np.arange(n))[::7], order.at(np.arange(0, n, 7)))
+
+
+def test_a_near_order_reads_few_places_and_tells_no_class() -> None:
+    """A data set sorted by 10 classes: what 1,024 positions in a row want lies in 16 places, of about as many classes
+    as 16 places drawn at random have (10 * (1 - .9^16) = 8.1), never of one or two."""
+    n, near = 100_000, 64
+    found = EpochOrder("k", n, 0, 3, near=near).at(np.arange(50 * 1024, 51 * 1024))
+    turned = np.sort(found)
+    assert (np.diff(turned) > 1).sum() <= WINDOW + 1
+    assert len(np.unique(found // (n // 10))) >= 5
+    assert len(np.unique(found[:128] // (n // 10))) >= 4
+
+
+def test_a_state_says_how_the_order_was_made(store: Store, thirteen: Selection) -> None:
+    near = SelectionStream(store, thirteen, near=3)
+    assert near.state_dict() == {
+        "selection": thirteen.key, "seed": 0, "order": "near 3", "epoch": 0, "samples_consumed": 0,
+    }  # fmt: skip
+    with pytest.raises(StateMismatch):
+        SelectionStream(store, thirteen).load_state_dict(near.state_dict())
+    assert sorted(n for b in near.epoch(0) for n in read_number(b.images)) == sorted(thirteen.round_at(0)[0].tolist())
+
+
+def test_headers_tell_a_member_that_is_not_the_one(store: Store, sixty: Dataset) -> None:
+    """The shard's time and size are those of the index, its members are not."""
+    assert list(SelectionStream(store, sixty, check="headers"))
+    path = Path(sixty.shards[1].uri)
+    stamp, data = path.stat().st_mtime_ns, bytearray(path.read_bytes())
+    data[0:100] = b"other.png".ljust(100, b"\0")
+    path.write_bytes(data)
+    os.utime(path, ns=(stamp, stamp))
+    assert list(SelectionStream(store, sixty).epoch(0))
+    with pytest.raises(ShardChanged, match=r"sixty-25\.tar has no member of s025 \(number 25\)"):
+        list(SelectionStream(store, sixty, check="headers").epoch(0))
+    with pytest.raises(ShardChanged, match=r"sixty-25\.tar"):
+        list(SelectionStream(store, sixty, check="digest").epoch(0))
+
+
+@pytest.mark.parametrize("damage", [b"garbage", b"", None])
+def test_flat_copies_are_made_again_when_damaged(store: Store, thirteen: Selection, damage: bytes | None) -> None:
+    before = [d["__sample__"] for d in SelectionStream(store, thirteen)]
+    for path in (Path(store.root.url) / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
+    assert [d["__sample__"] for d in SelectionStream(store, thirteen)] == before
+
+
+def test_a_store_that_cannot_be_written_streams(store: Store, thirteen: Selection) -> None:
+    """Nothing can be made where the flat copies belong: the process keeps them to itself."""
+    before = [d["__sample__"] for d in SelectionStream(store, thirteen)]
+    cache = Path(store.root.url) / "cache"
+    shutil.rmtree(cache)
+    cache.touch()
+    assert [d["__sample__"] for d in SelectionStream(store, thirteen)] == before
