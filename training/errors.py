@@ -37,3 +37,7 @@ class StateMismatch(TamisError, ValueError):
 
 class WorkerDied(TamisError, RuntimeError):
     """A worker process ended without a word: killed by somebody, or for want of memory."""
+
+
+class DestinationTaken(TamisError, FileExistsError):
+    """Where curated shards should go lies something else under the same names."""

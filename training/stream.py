@@ -35,10 +35,9 @@ from tamis.training.index import Index
 from tamis.training.media import CACHE_LIMIT, CHECKS, READING, Media, is_remote
 from tamis.training.order import EpochOrder
 from tamis.training.positions import Position, Share, canonical, position_of
+from tamis.training.suffixes import is_executable
 from tamis.training.workers import in_workers
 
-# What stock WebDataset decoders would unpickle, so it never leaves the shard.
-EXECUTABLE = frozenset({"pkl", "pickle", "pyd", "pth", "pt"})
 _SOON = 4  # batches between a batch's announcement to the medium and its reading
 _SPARSE = 0.5  # the fraction of a data set's bytes below which reading ahead of the reads would waste them
 _REMOTE_AHEAD = 6  # batches fetched at a time from an object store
@@ -409,7 +408,7 @@ def _rounds(chosen: Selection | Dataset) -> list[_Round]:
 def _members(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ...]:
     if members is None:
         return (dataset.image,) if dataset.label is None else (dataset.image, dataset.label)
-    refused = [m for m in members if m.rpartition(".")[2].lower() in EXECUTABLE]
+    refused = [m for m in members if is_executable(m)]
     if refused:
         raise DecoderRefused(
             f"Members {', '.join(refused)} are not streamed: pickles run code when they are decoded, and "

@@ -1,0 +1,15 @@
+"""Which members of a sample run code when stock WebDataset decodes them. They are never read or copied."""
+
+# What stock decoders give to pickle or to torch.load.
+EXECUTABLE = frozenset({"pkl", "pickle", "pyd", "pth", "pt"})
+
+
+def is_executable(suffix: str) -> bool:
+    """Whether decoding a member of this suffix could run code.
+
+    Stock decoders go by the last part of a suffix, and unpack what ends in .gz before they look at it.
+    """
+    suffix = suffix.lower()
+    while suffix.endswith(".gz"):
+        suffix = suffix.removesuffix(".gz")
+    return suffix.rpartition(".")[2] in EXECUTABLE
