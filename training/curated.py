@@ -106,10 +106,11 @@ class Place:
             found: dict[str, Any] = json.loads(data)
             if (found.pop("format"), found["key"]) == (VERSION, self.key):
                 shards = tuple(CuratedShard(**shard) for shard in found.pop("shards"))
-                return Curated(url=self.root.url, shards=shards, **found)
+                if [s.name for s in shards] == [shard_name(number) for number in range(len(shards))]:
+                    return Curated(url=self.root.url, shards=shards, **found)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._taken(MANIFEST) from error
-        raise self._taken(MANIFEST, f" (the manifest of {found.get('selection')}, set {found['key']})")
+        raise self._taken(MANIFEST, f" (it is of another set, from {found.get('selection')})")
 
     def is_whole(self, there: Curated) -> bool:
         """Whether all shards that the manifest names are there, by name and size. Clears away what a kill left."""
