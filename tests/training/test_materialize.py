@@ -6,11 +6,13 @@ import itertools
 import json
 import os
 import pickle
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,15 @@ def test_bytes_are_the_same_for_any_workers_in_any_store(
     first, *rest = (tree(tmp_path / f"{n}") for n in (1, 2, 3, 4))
     assert all(it == first for it in rest)
     assert set(first) == {"curated.json", *(s.name for s in made[0].shards)}
+
+
+def test_bytes_are_what_they_were(store: Store, tmp_path: Path, write: Write, select: Select) -> None:
+    """Keys and bytes that changed would leave finished sets unfindable: then `tamis.training.curated.VERSION` rises."""
+    samples = [(f"s{i}", {"png": b"image %d" % i, "cls": b"%d" % (i % 2), "txt": b"text" * i}) for i in range(9)]
+    dataset = store.datasets.add("fixed", [write(tmp_path / "fixed.tar", samples)])
+    curated = materialize(store, select(dataset, (0, [8, 1, 5, 2, 7])), shard_size=8000)
+    assert curated.key == "c30af1c6613f167360062ad3c1994604"
+    assert " ".join(s.sha256[:12] for s in curated.shards) == "bf6071b0f8cb cf9fb404aff4 a6e1761f67b4"
 
 
 def test_shards_are_plain_tars_with_nothing_of_this_machine(store: Store, some: Selection) -> None:
@@ -218,6 +229,24 @@ def test_killed_in_the_middle_and_asked_again(store: Store, some: Selection, tmp
     assert again.kept == min(total, calls // 2)
     assert again.cached == ("curated.json" in left)
     assert tree(tmp_path / "killed") == wanted
+
+
+def test_killed_at_any_moment(store: Store, some: Selection, tmp_path: Path) -> None:
+    """Wherever it happens to be: every name that ends in .tar has all its bytes."""
+    materialize(store, some, str(tmp_path / "whole"), shard_size=SIZE)
+    wanted, rng, killed = tree(tmp_path / "whole"), random.Random(0), tmp_path / "killed"
+    for _ in range(4):
+        with child(store.root.url, "some", killed, 2) as process:
+            while process.poll() is None and not killed.exists():
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.03))
+            process.kill()
+            process.communicate()
+        left = {name: data for name, data in tree(killed).items() if name.endswith((".tar", "curated.json"))}
+        assert left.items() <= wanted.items()
+    materialize(store, some, str(killed), shard_size=SIZE)
+    assert wanted.items() <= tree(killed).items()
+    assert materialize(store, some, str(killed), shard_size=SIZE).cached
 
 
 def test_two_processes_at_once_leave_one_set(store: Store, some: Selection, tmp_path: Path) -> None:
