@@ -146,8 +146,17 @@ def export(app: App, ref: str, form: str, out: str | None) -> None:
 @click.option("--epoch", type=click.IntRange(0), help="The round in force in this epoch; default: the first round.")
 @click.option("--shard-size", default="64MiB", show_default=True, callback=_bytes, help="About how large a shard is.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Shards made at once.")
+@click.option(
+    "--check",
+    default="stamp",
+    show_default=True,
+    type=click.Choice(["stamp", "headers", "digest"]),
+    help="Trust sources of unchanged size and time, compare tar headers too, or hash all sources first.",
+)
 @common
-def materialize(app: App, ref: str, destination: str | None, epoch: int | None, shard_size: int, workers: int) -> None:
+def materialize(
+    app: App, ref: str, destination: str | None, epoch: int | None, shard_size: int, workers: int, check: Any
+) -> None:
     """Write a selection as WebDataset shards, weights included, for programs that know nothing of tamis.
 
     DESTINATION is a folder or a URL (s3://...); by default a folder of the store. A sample's weight is in its member
@@ -166,7 +175,14 @@ def materialize(app: App, ref: str, destination: str | None, epoch: int | None, 
     found = store.selections.get(ref)
     with display():
         made = write(
-            store, found, destination, epoch=epoch, shard_size=shard_size, workers=workers, progress=steps("copy")
+            store,
+            found,
+            destination,
+            epoch=epoch,
+            shard_size=shard_size,
+            workers=workers,
+            check=check,
+            progress=steps("copy"),
         )
     seconds = time.perf_counter() - started
     answer = vars(made) | {

@@ -325,6 +325,21 @@ def test_source_that_changed_is_refused(store: Store, sixty: Dataset, select: Se
     assert not materialize(store, chosen, shard_size=20_000).cached
 
 
+@pytest.mark.parametrize("check", ["headers", "digest"])
+def test_source_that_changed_under_its_old_size_and_time(
+    store: Store, sixty: Dataset, select: Select, tmp_path: Path, check: Any
+) -> None:
+    chosen, source = select(sixty, (0, range(60))), Path(sixty.shards[1].uri)
+    whole = materialize(store, chosen, str(tmp_path / "whole"), shard_size=20_000, check=check)
+    stat, data = source.stat(), bytearray(source.read_bytes())
+    data[: len(data) // 2 // 512 * 512] = data[len(data) // 2 // 512 * 512 :][: len(data) // 2 // 512 * 512]
+    source.write_bytes(data)
+    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(ShardChanged, match=source.name):
+        materialize(store, chosen, shard_size=20_000, check=check)
+    assert materialize(store, chosen, whole.url, shard_size=20_000, check=check).cached
+
+
 def test_rounds(store: Store, sixty: Dataset, select: Select) -> None:
     rounds = select(sixty, (2, [1, 2, 3]), (5, [4, 5]))
     first, second = materialize(store, rounds), materialize(store, rounds, epoch=9)

@@ -50,6 +50,22 @@ def test_the_same_set_as_in_a_folder(store: Store, some: Selection, s3: S3Server
     assert sum(answered["bytes"].values()) < 20_000  # the manifest and a listing
 
 
+def test_sources_on_an_object_store(
+    store: Store, some: Selection, s3: S3Server, digits: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    """The same content lies elsewhere: the same set."""
+    bucket = s3.bucket()
+    remote = Store.create(f"{bucket}/store")
+    dataset = remote.datasets.add("digits", [s3.upload(path, f"{bucket}/{path.name}") for path in digits["train"]])
+    samples, weights = some.round_at(0)
+    what = {"name": "there", "dataset": dataset, "method": "by-hand", "version": 1, "params": {}}
+    rounds = [RoundData(samples, weights)]
+    there = remote.selections.publish(**what, inputs=[], seed=0, rounds=rounds, seconds=0.0).selection
+    made = materialize(remote, there, shard_size=SIZE)
+    assert made.url == f"{bucket}/store/curated/{made.key}"
+    assert made.shards == materialize(store, some, str(tmp_path / "local"), shard_size=SIZE).shards
+
+
 @pytest.mark.parametrize("calls", [1, 6, 14, 15])
 def test_killed_and_asked_again(store: Store, some: Selection, s3: S3Server, calls: int) -> None:
     whole, url = f"{s3.bucket()}/whole", f"{s3.bucket()}/killed"
