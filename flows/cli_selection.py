@@ -1,37 +1,18 @@
-"""`tamis selection`: look at what was chosen, and write it out."""
+"""`tamis selection`: look at what was chosen. How it is read stands in `tamis.flows.cli_reading`."""
 
 import json
-import re
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tamis.flows.cli_common import App, common
-from tamis.flows.output import emit, facts, size, table, write_table
+from tamis.flows.output import emit, facts, table, write_table
 from tamis.store.selections import Selection
-
-if TYPE_CHECKING:
-    from tamis.store.datasets import Dataset
-    from tamis.training.curated import Curated
-
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
-
-
-def _bytes(context: click.Context, parameter: click.Parameter, value: str) -> int:
-    """64MiB, 200MB, or a number of bytes."""
-    from tamis.training.materialize import LARGEST
-
-    given = re.fullmatch(r"([0-9]+) *(|[kmg]i?)b?", value.lower())
-    count = int(given[1]) * _UNITS[given[2]] if given else 0
-    if not 1 <= count <= LARGEST:
-        raise click.BadParameter(f"{value!r}: expected 1 byte to 4GiB, such as 64MiB, 200MB or 1000000.")
-    return count
 
 
 @click.group()
 def selection() -> None:
-    """Selections: list, show, compare, export, write as shards."""
+    """Selections: list, show, compare, export, plan reading, write as shards."""
 
 
 @selection.command()
@@ -138,87 +119,6 @@ def export(app: App, ref: str, form: str, out: str | None) -> None:
         {"dataset": name, "key": found.key, "version": int(version)},
     )
     write_table(rows, "json" if app.as_json else form, out)
-
-
-@selection.command()
-@click.argument("ref")
-@click.argument("destination", required=False)
-@click.option("--epoch", type=click.IntRange(0), help="The round in force in this epoch; default: the first round.")
-@click.option("--shard-size", default="64MiB", show_default=True, callback=_bytes, help="About how large a shard is.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Shards made at once.")
-@click.option(
-    "--check",
-    default="stamp",
-    show_default=True,
-    type=click.Choice(["stamp", "headers", "digest"]),
-    help="Trust sources of unchanged size and time, compare tar headers too, or hash all sources first.",
-)
-@common
-def materialize(
-    app: App, ref: str, destination: str | None, epoch: int | None, shard_size: int, workers: int, check: Any
-) -> None:
-    """Write a selection as WebDataset shards, weights included, for programs that know nothing of tamis.
-
-    DESTINATION is a folder or a URL (s3://...); by default a folder of the store. A sample's weight is in its member
-    tamis.json. What is there already is not made again; what was killed goes on where it was.
-
-    \b
-    Examples:
-      tamis selection materialize cifar10-entropy
-      tamis selection materialize cifar10-entropy@1 /data/curated --shard-size 200MB --workers 4
-      tamis selection materialize cifar10-entropy s3://bucket/curated --json
-    """
-    from tamis.flows.progress import display, steps
-    from tamis.training.materialize import materialize as write
-
-    store, started = app.open(), time.perf_counter()
-    found = store.selections.get(ref)
-    with display():
-        made = write(
-            store,
-            found,
-            destination,
-            epoch=epoch,
-            shard_size=shard_size,
-            workers=workers,
-            check=check,
-            progress=steps("copy"),
-        )
-    seconds = time.perf_counter() - started
-    answer = vars(made) | {
-        "shards": [vars(shard) for shard in made.shards],
-        "pattern": made.pattern,
-        "fraction": made.bytes / made.dataset_bytes,
-        "seconds": seconds,
-    }
-    emit(answer, app.as_json, lambda: _curated(made, store.datasets.get(made.dataset), len(found.rounds), seconds))
-
-
-def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -> None:
-    """Where a curated set is, and how stock webdataset reads it."""
-    said = "was there already" if made.cached else "new" + (f"; {made.kept} shards were there" if made.kept else "")
-    pairs = {
-        "selection": made.selection,
-        "round": f"{made.round}, in force from epoch {made.first_epoch} ({rounds} in all)",
-        "where": made.url,
-        "shards": len(made.shards),
-        "samples": made.samples,
-        "bytes": f"{size(made.bytes)}, {made.bytes / made.dataset_bytes:.1%} of {made.dataset}",
-        "seconds": seconds,
-        "answer": said,
-    }
-    if made.left_out:
-        left = ", ".join(f"{n} .{suffix}" for suffix, n in made.left_out.items())
-        pairs["left out"] = f"{left} (pickles, or weights of another selection)"
-    facts(pairs)
-    # Stock webdataset opens no s3:// by itself.
-    url = f"pipe:aws s3 cp {made.pattern} -" if made.url.startswith("s3://") else made.pattern
-    members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.label, "tamis.json") if m is not None)
-    click.echo(
-        "\nRead it with stock webdataset; it shares out whole shards to ranks and workers:\n"
-        f'  wds.WebDataset("{url}", shardshuffle={len(made.shards)}).shuffle(1000)'
-        f'.decode("torchrgb8").to_tuple({members})'
-    )
 
 
 def _head(found: Selection) -> dict[str, Any]:

@@ -39,13 +39,13 @@ class Costs:
         latency: seconds from asking for a small range to having it.
         bandwidth: bytes a second of a long read.
         concurrent: requests that are under way at once.
-        measured: whether latency and bandwidth were measured here and now.
+        measured: which of the first two were measured here and now.
     """
 
     latency: float
     bandwidth: float
     concurrent: int
-    measured: bool
+    measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,21 +137,32 @@ def choose(store: Store, chosen: Selection | Dataset, *, cache_limit: int = CACH
     return "ranges" if whole.disk > cache_limit or ways["ranges"] <= ways["shards"] else "shards"
 
 
-def measure(store: Store, dataset: Dataset) -> Costs:
-    """What the medium of a data set's shards costs here and now: 24 reads of 512 bytes, and one of 4 MiB."""
+def measure(store: Store, dataset: Dataset, *, latency: float | None = None, bandwidth: float | None = None) -> Costs:
+    """What the medium of a data set's shards costs here and now: 24 reads of 512 bytes, and one of 4 MiB.
+
+    Args:
+        store: the store.
+        dataset: whose shards.
+        latency, bandwidth: what is known already is not measured; seconds and bytes a second.
+    """
     remote = is_remote(dataset.shards)
     shard = max(range(len(dataset.shards)), key=lambda i: dataset.shards[i].bytes)
     size = dataset.shards[shard].bytes
     reader = open_reader(dataset.shards, str, Media("ranges", options=dict(store.root.options)))
     places = np.random.default_rng(0).integers(0, max(size - 512, 1), _PROBES)
+    unknown = {"latency": latency is None, "bandwidth": bandwidth is None}
     try:
-        _timed(reader, shard, 0, 1)  # opens and checks the shard
-        latency = median(_timed(reader, shard, int(place), min(512, size)) for place in places)
-        piece = min(_PIECE, size)
-        bandwidth = piece / max(_timed(reader, shard, size - piece, piece) - latency, 1e-6)
+        if any(unknown.values()):
+            _timed(reader, shard, 0, 1)  # opens and checks the shard
+        if latency is None:
+            latency = median(_timed(reader, shard, int(place), min(512, size)) for place in places)
+        if bandwidth is None:
+            piece = min(_PIECE, size)
+            bandwidth = piece / max(_timed(reader, shard, size - piece, piece) - latency, 1e-6)
     finally:
         reader.close()
-    return Costs(latency, bandwidth, _REMOTE_QUEUE if remote else _QUEUE, True)
+    queue = _REMOTE_QUEUE if remote else _QUEUE
+    return Costs(latency, bandwidth, queue, tuple(name for name, there in unknown.items() if there))
 
 
 def _timed(reader: Reader, shard: int, offset: int, size: int) -> float:

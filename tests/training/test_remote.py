@@ -112,7 +112,7 @@ def test_workers_read_from_an_object_store(store: Store, far: Dataset) -> None:
 
 
 def test_the_plan_follows_latency_and_length(store: Store, far: Dataset, seven: Selection) -> None:
-    slow, quick = Costs(0.5, 1e9, 4, False), Costs(1e-6, 1e4, 64, False)
+    slow, quick = Costs(0.5, 1e9, 4), Costs(1e-6, 1e4, 64)
     assert plan(store, far, costs=slow).best == "shards"
     assert plan(store, seven, costs=quick).best == "ranges"
     assert plan(store, seven, costs=quick).kept == 7 / 60

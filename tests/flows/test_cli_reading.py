@@ -1,4 +1,4 @@
-"""`tamis selection materialize` on real digits: what it says to people, to programs, and when something is wrong."""
+"""`tamis selection materialize` and `plan` on real digits: for people, for programs, and when something is wrong."""
 
 import os
 import shutil
@@ -110,3 +110,35 @@ def test_missing_source(tamis: Any, tmp_path: Path, digits: dict[str, list[Path]
     said = tamis("selection", "materialize", "few")
     assert said.code == 1
     assert f"Shard {copy} is missing" in said.err
+
+
+def test_the_plan_says_what_is_best_and_why(chosen: Store, tamis: Any) -> None:
+    said = tamis("selection", "plan", "few", "--epochs", 30)
+    assert "* ranges" in said.out
+    assert "latency, bandwidth measured" in said.out
+    answer = tamis("selection", "plan", "few", "--epochs", 30, "--json").json
+    assert answer["best"] == "ranges"
+    assert [way["name"] for way in answer["ways"]] == ["ranges", "shards", "curated"]
+    assert answer["ways"][0]["requests"] == 120
+    assert answer["ways"][0]["bytes_first"] < answer["ways"][1]["bytes_first"]
+
+
+def test_a_slow_medium_is_worth_curating_for_a_long_job(chosen: Store, tamis: Any) -> None:
+    costs = ("--latency", 500, "--bandwidth", 0.01)
+    assert tamis("selection", "plan", "few", *costs, "--epochs", 1000, "--json").json["best"] == "curated"
+    assert "as told" in tamis("selection", "plan", "few", *costs).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nobody",), "No selection"),
+        (("few", "--epochs", 0), "epochs"),
+        (("few", "--cache", "5x"), "expected bytes"),
+        (("few", "--bandwidth", 0), "bandwidth"),
+    ],
+)
+def test_a_plan_of_something_wrong(chosen: Store, tamis: Any, arguments: tuple[object, ...], words: str) -> None:
+    said = tamis("selection", "plan", *arguments)
+    assert said.code in (1, 2)
+    assert words in said.err
