@@ -124,7 +124,7 @@ def test_the_plan_says_what_is_best_and_why(chosen: Store, tamis: Any) -> None:
 
 
 def test_a_slow_medium_is_worth_curating_for_a_long_job(chosen: Store, tamis: Any) -> None:
-    costs = ("--latency", 500, "--bandwidth", 0.01)
+    costs = ("--latency", 500, "--bandwidth", 100)
     assert tamis("selection", "plan", "few", *costs, "--epochs", 1000, "--json").json["best"] == "curated"
     assert "as told" in tamis("selection", "plan", "few", *costs).out
 
