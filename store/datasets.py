@@ -276,7 +276,9 @@ class Datasets:
                 "classes": list(classes),
             },
         )
-        self._tables.append("samples", _sample_rows(name, attempt, len(before), shards, [f.index for f in found]))
+        rows = _sample_rows(name, attempt, len(before), shards, [f.index for f in found])
+        if not self._tables.append("samples", rows):
+            return None
         self._tables.append("shards", self._shard_rows(name, version, attempt, len(before), shards))
         head = rows_of(
             "datasets",

@@ -117,6 +117,13 @@ def delta_options(url: str, options: Options) -> dict[str, str]:
     return _DEFAULTS | exclusive | given
 
 
+def patience(options: Options) -> dict[str, float]:
+    """How long to wait and how often to try: `connect_timeout` and `read_timeout` in s, and `max_retries`."""
+    asked = _DEFAULTS | {_bare(k.lower()): v for k, v in options.items()}
+    waits = {name: _duration(name, asked).total_seconds() for name in ("connect_timeout", "read_timeout")}
+    return waits | {"max_retries": int(asked["max_retries"])}
+
+
 @contextlib.contextmanager
 def reaching(url: str) -> Generator[None]:
     """Turn what libraries say about a server, a bucket or credentials into one clear error; let all else pass.
@@ -131,10 +138,15 @@ def reaching(url: str) -> Generator[None]:
     except TamisError:
         raise
     except (BaseError, OSError, DeltaError) as error:
-        known = None if "://" not in url else _known(url, error)
+        known = explained(url, error)
         if known is None:
             raise
         raise known from error
+
+
+def explained(url: str, error: BaseException) -> TamisError | None:
+    """What `reaching` raises for an error of any library, or None where it is none of a server's."""
+    return _known(url, error) if is_remote(url) else None
 
 
 def reason(error: BaseException) -> str:
@@ -195,11 +207,12 @@ def _duration(name: str, options: Options) -> dt.timedelta:
 def _known(url: str, error: BaseException) -> TamisError | None:
     text = str(error)
     bucket = split_url(url)[0]
-    if "NoSuchBucket" in text or "ContainerNotFound" in text:
+    if _says(text, "NoSuchBucket", "NO_SUCH_BUCKET", "ContainerNotFound"):
         return StoreNotFound(f"There is no bucket {bucket} on the server. Make it first, or correct the URL {url}.")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or _says(
-        text, "403 Forbidden", "401 Unauthorized", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"
-    ):
+        text, "403 Forbidden", "401 Unauthorized", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
+        "AWS Error ACCESS_DENIED", "AWS Error INVALID_ACCESS_KEY_ID", "AWS Error SIGNATURE_DOES_NOT_MATCH",
+    ):  # fmt: skip
         return StoreDenied(
             f"{url}: the server does not let us in ({reason(error)}). Check the credentials "
             "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), their rights on the bucket, and AWS_REGION."
@@ -217,6 +230,8 @@ def _known(url: str, error: BaseException) -> TamisError | None:
     if _says(
         text, "error sending request", "tcp connect error", "timed out", "dns error", "HTTP error", "response body",
         "non-2xx status code: 5", "Internal Server Error", "Service Unavailable", "connection closed", "SlowDown",
+        "AWS Error NETWORK_CONNECTION", "AWS Error INTERNAL_FAILURE", "AWS Error SERVICE_UNAVAILABLE",
+        "AWS Error SLOW_DOWN", "AWS Error THROTTLING", "HTTP status 5",
     ):  # fmt: skip
         where = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).netloc if url.startswith("s3://") else ""
         return StoreUnreachable(

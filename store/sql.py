@@ -1,6 +1,8 @@
 """Read-only SQL over a store, by DuckDB.
 
 A connection is made for each query: in memory, with one view a table it names over an explicit list of Parquet files.
+On an object store, which DuckDB has no way to, the views stand over pyarrow datasets of the same files: what a query
+asks for (columns, filters) is handed on to them.
 It reads nothing but the store's tables folder (`allowed_directories`), installs nothing, and its configuration is
 locked; only statements that read are taken. Because the views are lists of files, a query sees one state of the store
 from its beginning to its end, whatever is published meanwhile; `at` makes that an earlier state.
@@ -22,7 +24,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from tamis.store.arrow import pc
-from tamis.store.errors import QueryError
+from tamis.store.errors import QueryError, TamisError
+from tamis.store.objects import explained, reaching
 from tamis.store.roots import Root
 from tamis.store.runs import FINISHED
 from tamis.store.statements import tables_read, translated
@@ -85,19 +88,29 @@ def relation(
             making = pool.submit(_locked, root)
             visible = _visible(tables, names, at)
             connection = making.result()
-        for name, paths in visible.items():
-            _create_view(connection, name, paths)
-        return connection.sql(query, params=params)
+        for name, files in visible.items():
+            if root.path is None and len(files):
+                _create_remote_view(connection, tables, name, files)
+            else:
+                _create_view(connection, name, files["path"].to_pylist())
+        with reaching(root.url):
+            return connection.sql(query, params=params)
     except duckdb.Error as error:
-        raise translated(error, TABLES) from error
+        raise _explained(error, root.url) from error
 
 
-def fetch(answer: duckdb.DuckDBPyRelation) -> pa.Table:
-    """All rows of an answer."""
+def fetch(answer: duckdb.DuckDBPyRelation, where: str = "") -> pa.Table:
+    """All rows of an answer to a query of the store at `where`."""
     try:
-        return answer.to_arrow_table()
+        with reaching(where):
+            return answer.to_arrow_table()
     except duckdb.Error as error:
-        raise translated(error, TABLES) from error
+        raise _explained(error, where) from error
+
+
+def _explained(error: duckdb.Error, where: str) -> TamisError:
+    # A server's fault comes through DuckDB as its own.
+    return explained(where, error) or translated(error, TABLES)
 
 
 def parse_at(text: str) -> At:
@@ -136,14 +149,14 @@ def _locked(root: Root) -> duckdb.DuckDBPyConnection:
             "autoload_known_extensions": False,
         },
     )
+    allowed = "" if root.path is None else _quote(root.table_uri(""))
     connection.execute(
-        f"set allowed_directories = [{_quote(root.table_uri(''))}]; set enable_external_access = false; "
-        "set lock_configuration = true"
+        f"set allowed_directories = [{allowed}]; set enable_external_access = false; set lock_configuration = true"
     )
     return connection
 
 
-def _visible(tables: Tables, names: Collection[str], at: At) -> dict[str, list[str]]:
+def _visible(tables: Tables, names: Collection[str], at: At) -> dict[str, pa.Table]:
     """Of each table, the files that belong to something published, all of one state of the store."""
     heads = {_HEADS[name][0] for name in names if name in _HEADS}
     # A head that is read first names nothing whose payload is not there yet when that is listed afterwards.
@@ -151,7 +164,7 @@ def _visible(tables: Tables, names: Collection[str], at: At) -> dict[str, list[s
     return {name: _files(tables, opened, name) for name in names}
 
 
-def _files(tables: Tables, opened: Mapping[str, DeltaTable], name: str) -> list[str]:
+def _files(tables: Tables, opened: Mapping[str, DeltaTable], name: str) -> pa.Table:
     files = tables.files(name, opened[name])
     if name in _HEADS:
         head, column = _HEADS[name]
@@ -159,7 +172,13 @@ def _files(tables: Tables, opened: Mapping[str, DeltaTable], name: str) -> list[
         if name == "scores":
             rows = rows.filter(pc.equal(rows["status"], FINISHED))
         files = files.filter(pc.is_in(files[column], value_set=rows[column].combine_chunks()))
-    return files["path"].to_pylist()
+    return files
+
+
+def _create_remote_view(connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, files: pa.Table) -> None:
+    shown = connection.from_arrow(tables.dataset(name, files)).query("files", _view(name, "files"))
+    assert shown is not None  # only statements that answer nothing give None
+    shown.create_view(name)
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[str]) -> None:
@@ -174,11 +193,15 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[s
     else:
         columns = ", ".join(f'null::{_sql_type(c.type)} as "{c.name}"' for c in spec.schema)
         source = f"(select {columns} where false)"
-    columns = ", ".join(f'"{column}"' for column in spec.schema.names if column != "attempt")
-    shown = _VIEWS.get(name, f"select {columns} from {{source}}")
-    connection.execute(f"create view {name} as {shown.format(source=source)}")
+    connection.execute(f"create view {name} as {_view(name, source)}")
     if len(paths) > 1:
         connection.execute(f"set variable files_{name} = ?", [paths])
+
+
+def _view(name: str, source: str) -> str:
+    """The query that a view stands for."""
+    columns = ", ".join(f'"{column}"' for column in TABLES[name].schema.names if column != "attempt")
+    return _VIEWS.get(name, f"select {columns} from {{source}}").format(source=source)
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -103,7 +103,7 @@ class Store:
         """As `sql`, with the whole answer as an Arrow table."""
         from tamis.store.sql import fetch
 
-        return fetch(self.sql(query, params, at=at))
+        return fetch(self.sql(query, params, at=at), self.root.url)
 
     def __repr__(self) -> str:
         return f"Store({self.root.url!r})"

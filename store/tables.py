@@ -29,6 +29,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tamis.store.arrow import pc
 from tamis.store.errors import QueryError, StoreFormatError, TamisError, WriteConflict
 from tamis.store.objects import reaching
+from tamis.store.parquet import dataset_of
 from tamis.store.roots import Root, reporting
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -169,7 +170,7 @@ class Tables:
                     )
             except CommitFailedError:
                 if claims or not isinstance(rows, pa.Table):  # a reader's rows are spent: its caller starts over
-                    return False
+                    return bool(claims) and self._holds(name, rows)
                 time.sleep(wait)
             else:
                 self._keep_compact(name, table)
@@ -177,6 +178,17 @@ class Tables:
         raise WriteConflict(
             f"Table {name} of {self._root.url}: {_TRIES} tries to append were all beaten by other writers."
         )
+
+    def _holds(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> bool:
+        """Whether a head that was refused is there all the same.
+
+        When the answer to a commit gets lost, the client says it again, and is then beaten by itself.
+        """
+        if not isinstance(rows, pa.Table):
+            return False
+        first = TABLES[name].schema.names[0]
+        there = self.read(name, None, None, **{first: rows[first].unique().to_pylist()}).to_pylist()
+        return all(row in there for row in rows.to_pylist())
 
     def replace(self, name: str, where: str, rows: pa.Table) -> None:
         """Put rows in place of those that match a predicate, in one commit, however many others do the same."""
@@ -224,32 +236,27 @@ class Tables:
         wanted = {c: pa.array([value] if isinstance(value, str) else list(value)) for c, value in equal.items()}
         terms = [pc.field(column).isin(values) for column, values in wanted.items()]
         condition = functools.reduce(operator.and_, terms) if terms else None
-        if self._root.path is None:
-            return table.to_pyarrow_dataset().to_table(columns=columns, filter=condition)
-        # Arrow reads local files itself. Through Python's, as above, its threads may want the interpreter when that is
-        # gone already, and a process that has done its work is aborted at its end.
         files = self.files(name, table)
         for column in wanted.keys() & set(spec.partition_by):
             files = files.filter(pc.is_in(files[column], value_set=wanted[column]))
         if not len(files):
             return spec.schema.empty_table().select(columns or spec.schema.names)
-        parts = pads.partitioning(pa.schema([spec.schema.field(c) for c in spec.partition_by]), flavor="hive")
-        found = pads.dataset(
-            files["path"].to_pylist(),
-            spec.schema,
-            format="parquet",
-            partitioning=parts if spec.partition_by else None,
-            partition_base_dir=self._root.table_uri(name),
-        )
-        return found.to_table(columns=columns, filter=condition)
+        with reaching(self._root.url):
+            return self.dataset(name, files).to_table(columns=columns, filter=condition)
 
     def files(self, name: str, table: DeltaTable) -> pa.Table:
-        """The data files of an opened table: `path` (absolute) and one text column a partition column."""
+        """The data files of an opened table: `path` (a URI or absolute), `bytes`, and a text column for each partition
+        column."""
         actions = pa.table(table.get_add_actions(flatten=True))
         parts = {c: actions[f"partition.{c}"].cast(pa.string()) for c in TABLES[name].partition_by}
         base = self._root.table_uri(name) + "/"
         paths = pa.array([base + p for p in actions["path"].to_pylist()], pa.string())
-        return pa.table({"path": paths, **parts})
+        return pa.table({"path": paths, "bytes": actions["size_bytes"], **parts})
+
+    def dataset(self, name: str, files: pa.Table) -> pads.Dataset:
+        """Some of a table's files, at least one, for Arrow and for whatever reads Arrow's datasets."""
+        spec = TABLES[name]
+        return dataset_of(self._root, self._root.table_uri(name), spec.schema, list(spec.partition_by), files)
 
     def versions(self) -> dict[str, int]:
         """The version each table is at now."""

@@ -1,0 +1,95 @@
+"""The Parquet files of a table as one pyarrow dataset, in a folder or on an object store.
+
+What reads the files is Arrow's own C++ on both: through a Python file system its threads may want the interpreter when
+that is gone already, and a process that has done its work is aborted at its end (2 of 60 short ones were). So S3 is
+read by the AWS client inside pyarrow, told the same things as the one that writes. Only the columns and row groups that
+are asked for are fetched.
+
+Cost: 20 ms for the first dataset of a process on S3, then 0.1 ms a file.
+"""
+
+import functools
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+from deltalake.fs import DeltaStorageHandler
+
+from tamis.store.objects import patience
+from tamis.store.roots import Root
+
+
+def dataset_of(root: Root, base: str, schema: pa.Schema, partitions: list[str], files: pa.Table) -> pads.Dataset:
+    """Data files of one table, at least one, as a dataset.
+
+    Args:
+        root: the store's.
+        base: the URI of the table.
+        schema: the table's columns.
+        partitions: those of them that are in the files' paths.
+        files: what `Tables.files` says of them.
+    """
+    if root.path is not None:
+        parts = pads.partitioning(pa.schema([schema.field(c) for c in partitions]), flavor="hive")
+        return pads.dataset(
+            files["path"].to_pylist(),
+            schema,
+            format="parquet",
+            partitioning=parts if partitions else None,
+            partition_base_dir=base,
+        )
+    files_at, prefix = _file_system(root, base)
+    parquet = pads.ParquetFileFormat()
+    fragments = [
+        parquet.make_fragment(
+            prefix + row["path"].removeprefix(base),
+            files_at,
+            # The size spares a request a file.
+            file_size=row["bytes"],
+            partition_expression=_all_equal({c: row[c] for c in partitions}),
+        )
+        for row in files.to_pylist()
+    ]
+    return pads.FileSystemDataset(fragments, schema, parquet, files_at)
+
+
+def _all_equal(values: dict[str, str]) -> pads.Expression:
+    terms = [pads.field(column) == pads.scalar(value) for column, value in values.items()]
+    return functools.reduce(lambda a, b: a & b, terms, pads.scalar(True))
+
+
+def _file_system(root: Root, base: str) -> tuple[pafs.FileSystem, str]:
+    """A file system, and where in it a table lies."""
+    if not base.startswith("s3://"):
+        return pafs.PyFileSystem(DeltaStorageHandler(base, root.table_options)), ""
+    environment = {k.lower(): v for k, v in os.environ.items() if k.startswith("AWS_")}
+    asked = environment | {k.lower(): v for k, v in root.options.items()}
+    return _s3(tuple(sorted(asked.items()))), base.removeprefix("s3://")
+
+
+@functools.lru_cache(maxsize=8)
+def _s3(asked: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
+    said = {k.removeprefix("aws_"): v for k, v in asked}
+    times = patience(dict(asked))
+    more: dict[str, Any] = {}
+    if endpoint := said.get("endpoint_url") or said.get("endpoint"):
+        more = {"endpoint_override": endpoint, "scheme": urlsplit(endpoint).scheme or "https"}
+    if said.get("skip_signature", "").lower() == "true":
+        more["anonymous"] = True
+    elif "access_key_id" in said:
+        more["access_key"], more["secret_key"] = said["access_key_id"], said.get("secret_access_key", "")
+        more["session_token"] = said.get("session_token") or said.get("token")
+    if "proxy_url" in said:
+        more["proxy_options"] = said["proxy_url"]
+    return pafs.S3FileSystem(
+        region=said.get("region") or said.get("default_region") or "us-east-1",
+        force_virtual_addressing=said.get("virtual_hosted_style_request", "").lower() == "true",
+        connect_timeout=times["connect_timeout"],
+        request_timeout=times["read_timeout"],
+        # Its waits grow to 20 s: nine tries would take over a minute.
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=min(1 + int(times["max_retries"]), 6)),
+        **more,
+    )
