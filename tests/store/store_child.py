@@ -21,45 +21,45 @@ from tamis.store.tables import Tables
 RUN = "f00d" + "0" * 28
 
 
-def create(path: Path, shard: Path) -> None:
+def create(path: str | Path, shard: Path) -> None:
     Store.create(path)
 
 
-def add(path: Path, shard: Path) -> None:
+def add(path: str | Path, shard: Path) -> None:
     Store.open(path).datasets.add("more", [shard])
 
 
-def append(path: Path, shard: Path) -> None:
+def append(path: str | Path, shard: Path) -> None:
     Store.open(path).datasets.add("base", [shard], append=True)
 
 
-def select(path: Path, shard: Path) -> None:
+def select(path: str | Path, shard: Path) -> None:
     store = Store.open(path)
     publish(store, store.datasets.get("base@1"), "new", seed=7)
 
 
-def alias(path: Path, shard: Path) -> None:
+def alias(path: str | Path, shard: Path) -> None:
     store = Store.open(path)
     publish(store, store.datasets.get("base@1"), "second")
 
 
-def score(path: Path, shard: Path) -> None:
+def score(path: str | Path, shard: Path) -> None:
     Store.open(path).runs.put_scores(RUN, {"entropy": np.arange(5) / 4}, np.arange(5))
 
 
-def finish(path: Path, shard: Path) -> None:
+def finish(path: str | Path, shard: Path) -> None:
     store = Store.open(path)
     store.runs.put_scores(RUN, {"entropy": np.arange(5) / 4}, np.arange(5))
     store.runs.finish(RUN, metrics={"accuracy": 0.5})
 
 
-def lose(path: Path, shard: Path) -> None:
+def lose(path: str | Path, shard: Path) -> None:
     store = Store.open(path)
     for epoch in (0, 1):
         store.runs.put_losses(RUN, epoch, np.arange(5), np.full(5, 0.5 + epoch), epoch)
 
 
-def blob(path: Path, shard: Path) -> None:
+def blob(path: str | Path, shard: Path) -> None:
     Store.open(path).blobs.put(b"weights" * 1000)
 
 
@@ -93,7 +93,7 @@ def kill_after(calls: int) -> None:
 
 
 if __name__ == "__main__":
-    work, path, shard = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    work, path, shard = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     if len(sys.argv) > 4:
         kill_after(int(sys.argv[4]))
     WORK[work](path, shard)
