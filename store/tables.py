@@ -93,6 +93,8 @@ TABLES: dict[str, Spec] = {
 
 # Without this, Delta drops the log's entries, and with them every earlier state, after 30 days.
 _KEPT = {"delta.enableExpiredLogCleanup": "false"}
+# A commit after the last checkpoint is one or two requests of every opening: on object stores they are kept few.
+_KEPT_REMOTE = _KEPT | {"delta.checkpointInterval": "10"}
 _TRIES = 40
 _COMPACT_EVERY = 64
 _WRITER = WriterProperties(compression="ZSTD", compression_level=1)
@@ -119,7 +121,7 @@ class Tables:
                         spec.schema,
                         mode="ignore",
                         partition_by=list(spec.partition_by) or None,
-                        configuration=_KEPT,
+                        configuration=_KEPT if self._root.path is not None else _KEPT_REMOTE,
                         storage_options=self._root.table_options,
                     )
             except DeltaError:

@@ -174,11 +174,11 @@ def test_sql_reads_the_store_alone(where: str, put: Put, tmp_path: Path) -> None
 
 def test_only_what_is_asked_for_is_fetched(s3: S3Server) -> None:
     store = Store.create(f"{s3.bucket()}/store")
-    runs = [f"{i:x}" * 32 for i in range(8)]
+    runs = [f"{i:x}" * 32 for i in range(4)]
     rng = np.random.default_rng(0)
     for run in runs:
         store.runs.begin(kind="score", key=run, dataset="d@1")
-        store.runs.put_scores(run, {"entropy": rng.random(20_000)}, np.arange(20_000))
+        store.runs.put_scores(run, {"entropy": rng.random(40_000)}, np.arange(40_000))
         store.runs.finish(run)
 
     def fetched(query: str) -> int:
@@ -188,8 +188,8 @@ def test_only_what_is_asked_for_is_fetched(s3: S3Server) -> None:
 
     everything = fetched("select sum(value) as s from scores")
     log = fetched("select count(*) as n from scores where run = 'none'")
-    assert everything - log > 8 * 100_000
-    assert fetched(f"select sum(value) as s from scores where run = '{runs[3]}'") - log < (everything - log) / 6
+    assert everything - log > 4 * 200_000
+    assert fetched(f"select sum(value) as s from scores where run = '{runs[3]}'") - log < (everything - log) / 3
     assert fetched("select distinct metric from scores") - log < (everything - log) / 3
 
 
@@ -289,6 +289,7 @@ def base(s3: S3Server, tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_four_processes_publish_five_each_under_one_name(base: Store) -> None:
     together(publish_five, base.root.url, 4)
     there = [s for s in base.selections.all() if s.name == "race"]
