@@ -36,7 +36,7 @@ from tamis.training.media import CACHE_LIMIT, CHECKS, READING, Media, is_remote
 from tamis.training.order import EpochOrder
 from tamis.training.positions import Position, Share, canonical, position_of
 from tamis.training.suffixes import is_executable
-from tamis.training.workers import in_workers
+from tamis.training.workers import attend, errors_too, in_workers
 
 _SOON = 4  # batches between a batch's announcement to the medium and its reading
 _SPARSE = 0.5  # the fraction of a data set's bytes below which reading ahead of the reads would waste them
@@ -177,12 +177,14 @@ class SelectionStream(IterableDataset[Any]):
         """
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        if info is not None:
+            attend()
         due, self._resume = self._resume or Position(int(self._due[0])), None
         if due.workers == 1:  # nobody's state in particular
             due = Position(due.epoch, self._start(due.epoch, due.begin), 0, worker, workers)
         self._at, self._live = due, None
         self._fetch_whole(due.epoch)
-        return self._iterate(due)
+        return errors_too(self._iterate(due)) if self._whole else self._iterate(due)
 
     def set_epoch(self, epoch: int) -> None:
         """Make this the epoch that iterating begins, in worker processes too."""
@@ -215,8 +217,10 @@ class SelectionStream(IterableDataset[Any]):
                 f"{dict(state)} is no state of this stream, which is of {mine}. Load it into a stream over the same "
                 "selection with the same seed and order."
             )
-        self._resume = position_of(found, get_worker_info())
-        self._due[0] = self._resume.epoch
+        info = get_worker_info()
+        self._resume = position_of(found, info)
+        if info is None:  # the main process alone says what is due next: a worker would undo its set_epoch
+            self._due[0] = self._resume.epoch
 
     def _identity(self) -> dict[str, Any]:
         mine: dict[str, Any] = {"selection": self.key, "seed": self.seed}
@@ -244,7 +248,7 @@ class SelectionStream(IterableDataset[Any]):
         made.yields, made._due, made._resume, made._whole = form, _shared_epoch(), at, True
         return made
 
-    _whole = False  # whether iterating gives Loaded, with what was read, in place of its batch
+    _whole = False  # whether iterating gives Loaded, with what was read, in place of its batch, and errors
 
     def _iterate(self, at: Position) -> Generator[Any]:
         if self.yields != "samples":

@@ -1,0 +1,263 @@
+"""Worker processes: the same batches in the same order, resumed with any number of them; they die, are killed and
+interrupted without a hang, and leave nobody behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numbered import Write, png
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.errors import ShardChanged
+from tamis.training.batches import SHARED, Batch, RawBatch
+from tamis.training.errors import StateMismatch, WorkerDied
+from tamis.training.stream import SelectionStream
+from tamis.training.workers import worker_context
+
+CHILD = Path(__file__).with_name("streaming_child.py")
+SIZE = 4  # of batches: 60 samples are 15 of them
+FORMS = ["batches", "samples"]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # more workers than the machine has cores
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),  # torchdata 0.11 calls it
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> Iterator[None]:
+    """The fork server loads torch once, before the first test waits for it; no test leaves a worker."""
+    worker_context()
+    yield
+    assert active_children() == []
+
+
+def stream_of(store: Store, dataset: Dataset, **options: Any) -> SelectionStream:
+    return SelectionStream(store, dataset, **{"seed": 3, "batch_size": SIZE} | options)
+
+
+def content(batch: Batch | RawBatch) -> list[object]:
+    """All that a batch holds, comparable."""
+    data: object
+    if isinstance(batch, Batch):
+        data = batch.images.tolist()
+    else:
+        data = {name: [bytes(member) for member in members] for name, members in batch.members.items()}
+    return [data, batch.labels.tolist(), batch.weights.tolist(), batch.samples.tolist()]
+
+
+def numbers(item: Any) -> list[int]:
+    """The samples of what a loader gives: a batch, or a list of dicts."""
+    return [d["__sample__"] for d in item] if isinstance(item, list) else item.samples.tolist()
+
+
+def order(store: Store, dataset: Dataset, epoch: int) -> list[int]:
+    return [s for batch in stream_of(store, dataset).raw(epoch) for s in batch.samples.tolist()]
+
+
+@pytest.mark.parametrize("form", ["epoch", "raw"])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_batches_are_those_of_no_worker(store: Store, sixty: Dataset, form: str, workers: int) -> None:
+    """Also of one rank of two, also more workers than batches."""
+    for options in ({}, {"rank": 1, "world": 2, "drop_last": True}, {"batch_size": 50}):
+        alone, helped = stream_of(store, sixty, **options), stream_of(store, sixty, **options)
+        expected = [(content(b), alone.state_dict()) for b in getattr(alone, form)(1)]
+        found = [(content(b), helped.state_dict()) for b in getattr(helped, form)(1, workers=workers)]
+        assert found == expected
+        assert (helped.samples_read, helped.bytes_read) == (alone.samples_read, alone.bytes_read)
+
+
+def test_large_raw_batches_come_in_shared_memory(store: Store, tmp_path: Path, write: Write) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 300, 300, 3), np.uint8)
+    images = [png(each) for each in noise]
+    shard = write(tmp_path / "large.tar", [(f"s{i:02d}", {"png": data}) for i, data in enumerate(images)])
+    stream = SelectionStream(store, store.datasets.add("large", [shard], label=None), batch_size=5)
+    batches = list(stream.raw(0, workers=2))
+    for batch in batches:
+        assert (batch.shared is not None) == (sum(map(len, batch.members["png"])) >= SHARED)
+        assert [bytes(m) for m in batch.members["png"]] == [images[s] for s in batch.samples.tolist()]
+    assert [len(b.samples) for b in batches] == [5, 5, 2]
+    assert batches[0].shared is not None
+    assert batches[2].shared is None
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 0), (0, 2), (2, 3), (3, 1)])
+@pytest.mark.parametrize("stop", [0, 5, 15])
+def test_a_state_goes_on_with_another_number(store: Store, sixty: Dataset, first: int, then: int, stop: int) -> None:
+    stream, later = stream_of(store, sixty), stream_of(store, sixty, batch_size=7)
+    batches = stream.raw(2, workers=first)
+    seen = [s for _ in range(stop) for s in next(batches).samples.tolist()]
+    state = stream.state_dict()
+    batches.close()
+    assert active_children() == []
+    if not stop:  # not even begun
+        assert state == stream_of(store, sixty).state_dict()
+        return
+    assert state == {"selection": sixty.key, "seed": 3, "epoch": 2, "samples_consumed": SIZE * stop}
+    later.load_state_dict(state)
+    assert seen + [s for b in later.epoch(2, workers=then) for s in b.samples.tolist()] == order(store, sixty, 2)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_stock_loader(store: Store, sixty: Dataset, form: str, persistent: bool) -> None:
+    stream = stream_of(store, sixty, yields=form)
+    loader = DataLoader(stream, num_workers=2, persistent_workers=persistent, **how(form))
+    for epoch in (0, 1, 5):
+        stream.set_epoch(epoch)
+        found = list(loader)
+        assert [len(numbers(item)) for item in found] == [SIZE] * 15
+        assert [s for item in found for s in numbers(item)] == order(store, sixty, epoch)
+
+
+def how(form: str) -> dict[str, Any]:
+    """What a loader is told besides the number of workers."""
+    if form == "batches":
+        return {"batch_size": None, "multiprocessing_context": "forkserver"}
+    return {"batch_size": SIZE, "collate_fn": as_they_are, "multiprocessing_context": "forkserver"}
+
+
+def as_they_are(samples: list[dict[str, object]]) -> list[dict[str, object]]:
+    return samples
+
+
+def stateful(store: Store, dataset: Dataset, form: str, workers: int) -> tuple[SelectionStream, Any]:
+    stream, options = stream_of(store, dataset, yields=form), how(form)
+    if not workers:
+        del options["multiprocessing_context"]
+    return stream, StatefulDataLoader(stream, num_workers=workers, **options)
+
+
+def stopped(store: Store, dataset: Dataset, form: str, workers: int, stop: int) -> tuple[list[int], dict[str, Any]]:
+    """What a loader gave of epoch 1 before it stopped, and the state that it left."""
+    stream, loader = stateful(store, dataset, form, workers)
+    stream.set_epoch(1)
+    items = iter(loader)
+    return [s for _ in range(stop) for s in numbers(next(items))], loader.state_dict()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [1, 6, 14, 15])
+def test_torchdatas_loader_resumes(store: Store, sixty: Dataset, form: str, workers: int, stop: int) -> None:
+    """As it does by itself; and through the stream, with any number of workers or none."""
+    seen, state = stopped(store, sixty, form, workers, stop)
+    whole = order(store, sixty, 1)
+    _, loader = stateful(store, sixty, form, workers)
+    loader.load_state_dict(state)
+    assert seen + [s for item in loader for s in numbers(item)] == whole
+
+    for other in {0, 3} if form == "batches" else {2 - workers}:
+        stream, loader = stateful(store, sixty, form, other)
+        stream.load_state_dict(state)
+        assert stream.state_dict() == {"selection": sixty.key, "seed": 3, "epoch": 1, "samples_consumed": SIZE * stop}
+        assert seen + [s for item in loader for s in numbers(item)] == whole
+
+    stream = stream_of(store, sixty, batch_size=9)
+    stream.load_state_dict(state)
+    assert seen + [s for batch in stream.epoch(1) for s in batch.samples.tolist()] == whole
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_after_a_whole_epoch_torchdatas_loader_begins_the_next(store: Store, sixty: Dataset, workers: int) -> None:
+    first, loader = stateful(store, sixty, "batches", workers)
+    first.set_epoch(1)
+    assert len(list(loader)) == 15
+    state = loader.state_dict()
+    stream, loader = stateful(store, sixty, "batches", workers)
+    stream.set_epoch(2)
+    loader.load_state_dict(state)
+    assert [s for item in loader for s in numbers(item)] == order(store, sixty, 2)
+
+
+def test_a_loader_state_of_two_workers_is_not_for_one(store: Store, sixty: Dataset) -> None:
+    _, state = stopped(store, sixty, "batches", 2, 3)
+    _, loader = stateful(store, sixty, "batches", 1)
+    loader.load_state_dict(state)
+    with pytest.raises(StateMismatch, match="Worker 0 of 1 got the state of worker 0 of 2: give the loader's whole"):
+        list(loader)
+
+
+def test_an_error_in_a_worker_is_the_error_itself(store: Store, sixty: Dataset) -> None:
+    os.truncate(sixty.shards[1].uri, 4096)
+    said: list[str] = []
+    for workers in (0, 2):
+        with pytest.raises(ShardChanged, match=r"sixty-25\.tar") as caught:
+            list(stream_of(store, sixty).epoch(0, workers=workers))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert active_children() == []
+
+
+@pytest.mark.parametrize("wait", [0, 0.5])  # then the worker is amid its work, or has delivered what it may
+def test_a_killed_worker_is_told_and_the_state_goes_on(store: Store, sixty: Dataset, wait: float) -> None:
+    stream = stream_of(store, sixty, batch_size=2)
+    batches = stream.epoch(0, workers=2)
+    seen = [s for _ in range(3) for s in next(batches).samples.tolist()]
+    time.sleep(wait)
+    [pid, _] = [worker.pid for worker in active_children()]
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=rf"process {pid}, exit code -9\): it was killed, or .* Go on from the last"):
+        seen.extend(s for batch in batches for s in batch.samples.tolist())
+    assert active_children() == []
+    assert 6 <= len(seen) < 60
+    later = stream_of(store, sixty)
+    later.load_state_dict(stream.state_dict())
+    assert seen + [s for batch in later.epoch(0, workers=2) for s in batch.samples.tolist()] == order(store, sixty, 0)
+
+
+@pytest.mark.parametrize("after", ["ready", "batch 2"])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_an_end_from_outside_leaves_nobody(store: Store, sixty: Dataset, after: str, sent: signal.Signals) -> None:
+    """Ctrl-C goes to all processes of the job, SIGKILL here to the main one alone; while workers start and later."""
+    command = [sys.executable, CHILD, str(store.root.url), "sixty"]
+    job = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    while (line := job.stdout.readline().strip()) != after:
+        assert line or job.poll() is None, job.communicate()
+    if sent == signal.SIGINT:
+        os.killpg(job.pid, sent)
+    else:
+        job.kill()
+    try:
+        _, said = job.communicate(timeout=60)
+        assert job.returncode == -sent, said
+        _until(lambda: not alive(job.pid))
+    finally:
+        if alive(job.pid):
+            os.killpg(job.pid, signal.SIGKILL)
+    if sent == signal.SIGINT:
+        assert said.count("Traceback") == 1, said
+        assert said.rstrip().endswith("KeyboardInterrupt")
+
+
+def alive(group: int) -> list[str]:
+    """The processes of a group that run."""
+    found: list[str] = []
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = each.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # gone by now
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(each.parent.name)
+    return found
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
