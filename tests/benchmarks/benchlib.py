@@ -1,4 +1,4 @@
-"""What every benchmark shares: a result, medians of interleaved runs, and a table.
+"""What every benchmark shares: a result, medians of interleaved runs, CPU time with workers, and a table.
 
 A benchmark is a module `bench_NAME.py` with `run(quick, data) -> list[Result]`. Ours and the peer (or the limit of the
 machine) are measured in turn in one process, so that whatever else the machine does hits both alike.
@@ -6,6 +6,7 @@ machine) are measured in turn in one process, so that whatever else the machine 
 
 import contextlib
 import os
+import resource
 import statistics
 import tempfile
 import time
@@ -47,16 +48,43 @@ class Result:
         return (self.ours if self.ratio is None else self.ratio) <= self.target
 
 
-def medians(repeats: int, *work: Callable[[], object]) -> list[float]:
+def medians(repeats: int, *work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> list[float]:
     """Median seconds of each piece of work. One unmeasured turn warms caches; then they take turns."""
     seconds: list[list[float]] = [[] for _ in work]
     for turn in range(repeats + 1):
         for piece, taken in zip(work, seconds, strict=True):
-            started = time.perf_counter()
+            started = clock()
             piece()
             if turn:
-                taken.append(time.perf_counter() - started)
+                taken.append(clock() - started)
     return [statistics.median(taken) for taken in seconds]
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process, of the processes below it that run, and of all that ended: a `clock`.
+
+    Processes that a fork server started are below it. What those that run have used is told in steps of 10 ms.
+    """
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_used, below(os.getpid())))
+
+
+def below(pid: int) -> list[int]:
+    """The processes that a process started, and those that they started, that still run; none without /proc."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has just ended
+            found += map(int, task.read_text().split())
+    return [*found, *(each for child in found for each in below(child))]
+
+
+def _used(pid: int) -> float:
+    """CPU time of a process and of its children that ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -89,4 +117,4 @@ def _row(r: Result) -> tuple[str, ...]:
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:.3f} {unit}" if unit == "s" else f"{value:g} {unit}"
+    return f"{value:.3f} {unit}" if unit == "s" else f"{value:.4g} {unit}" if value < 1e4 else f"{value:g} {unit}"
