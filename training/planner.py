@@ -27,7 +27,7 @@ WAYS = ("ranges", "shards", "curated")
 LOCAL_BANDWIDTH = 1e9  # of this machine's own disk or memory, b/s, where it is not what is measured
 _QUEUE = 16  # reads that a local disk works on at once
 _REMOTE_QUEUE, _FETCHES = 64, 4  # as in `tamis.training.remote`, which would load an object store's client
-_PROBES = 24
+_PROBES, _REMOTE_PROBES = 24, 3  # where each costs a round trip, many would take longer than a wrong answer
 _PIECE = 4 << 20
 
 
@@ -138,7 +138,7 @@ def choose(store: Store, chosen: Selection | Dataset, *, cache_limit: int = CACH
 
 
 def measure(store: Store, dataset: Dataset, *, latency: float | None = None, bandwidth: float | None = None) -> Costs:
-    """What the medium of a data set's shards costs here and now: 24 reads of 512 bytes, and one of 4 MiB.
+    """What the medium costs here and now: reads of 512 bytes (24, from an object store 3) and one of 4 MiB.
 
     Args:
         store: the store.
@@ -149,7 +149,7 @@ def measure(store: Store, dataset: Dataset, *, latency: float | None = None, ban
     shard = max(range(len(dataset.shards)), key=lambda i: dataset.shards[i].bytes)
     size = dataset.shards[shard].bytes
     reader = open_reader(dataset.shards, str, Media("ranges", options=dict(store.root.options)))
-    places = np.random.default_rng(0).integers(0, max(size - 512, 1), _PROBES)
+    places = np.random.default_rng(0).integers(0, max(size - 512, 1), _REMOTE_PROBES if remote else _PROBES)
     unknown = {"latency": latency is None, "bandwidth": bandwidth is None}
     try:
         if any(unknown.values()):

@@ -35,6 +35,7 @@ CONCURRENT = 64
 GAP = 8 << 10
 TRIES = 4
 FETCHES = 4  # whole shards at a time
+_CHECKS = 16  # shards that are looked at at a time, before anything is read from them
 _WAIT = 0.2  # seconds before the second try, doubled for each further one
 
 Options = dict[str, str]
@@ -106,9 +107,15 @@ class RemoteReader:
         return await asyncio.gather(*[get(*place) for place in places])
 
     def _check(self, where: Locations) -> None:
-        for shard in set(where.shard.tolist()) - self._checked:
-            self._shards[shard].check_bytes() if self._digests else self._shards[shard].check()
-            self._checked.add(shard)
+        fresh = set(where.shard.tolist()) - self._checked
+        if not fresh:
+            return
+        # A round trip each: one after the other they would hold up the first batch for as long as many batches take.
+        with ThreadPoolExecutor(min(len(fresh), _CHECKS), thread_name_prefix="tamis-checks") as pool:
+            named = [self._shards[shard] for shard in sorted(fresh)]
+            for each in [pool.submit(shard.check_bytes if self._digests else shard.check) for shard in named]:
+                each.result()
+        self._checked |= fresh
 
     def _diagnose(self, samples_N: Ints, where: Locations) -> None:
         """Whether reading failed because a shard is shorter than it was: the object store's own words do not say."""
