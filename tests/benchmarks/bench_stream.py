@@ -6,9 +6,11 @@ a line says cold. Other loaders do the same job in turn (`streampeers`); those t
 
 import os
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +29,7 @@ from tamis.training.stream import SelectionStream
 BATCH = 128
 WORKERS = 2
 WARM = 4  # batches
+LEAST = 0.2  # s
 
 
 @dataclass(frozen=True)
@@ -204,17 +207,21 @@ def _walk(n: int, blocks: int) -> int:
 
 
 def _micros(turns: int, *ways: Way) -> list[float]:
-    """Median µs of CPU time a delivered sample, of each way; the first, unmeasured turn says how many those are."""
-    sizes = [0] * len(ways)
+    """Median µs of CPU time a delivered sample, of each way. Short passes are repeated until they take `LEAST`."""
+    sizes, passes = [0] * len(ways), [0] * len(ways)
+    for i, way in enumerate(ways):
+        way()
+        started = cpu_seconds()
+        sizes[i] = way()
+        passes[i] = max(1, ceil(LEAST / max(cpu_seconds() - started, LEAST / 100)))
+    work = (partial(_repeat, way, number) for way, number in zip(ways, passes, strict=True))
+    seconds = medians(turns, *work, clock=cpu_seconds)
+    return [_round(s / size / number * 1e6) for s, size, number in zip(seconds, sizes, passes, strict=True)]
 
-    def counting(i: int) -> Callable[[], None]:
-        def once() -> None:
-            sizes[i] = ways[i]()
 
-        return once
-
-    seconds = medians(turns, *(counting(i) for i in range(len(ways))), clock=cpu_seconds)
-    return [_round(s / size * 1e6) for s, size in zip(seconds, sizes, strict=True)]
+def _repeat(way: Way, number: int) -> None:
+    for _ in range(number):
+        way()
 
 
 def _size(batches: Any) -> int:

@@ -55,7 +55,9 @@ def _publish(path: Path, size: int) -> None:
     store = Store.open_or_create(path / "store")
     if any(one.name == f"made{size}" for one in store.selections.all()):
         return
-    shards = [_shard(path, first, min(PER_SHARD, size - first)) for first in range(0, size, PER_SHARD)]
+    into = path / f"made{size}"
+    into.mkdir(exist_ok=True)
+    shards = [_shard(into, first, min(PER_SHARD, size - first)) for first in range(0, size, PER_SHARD)]
     dataset = store.datasets.add(f"made{size}", shards, label=None, digests=False)
     chosen = np.random.default_rng(0).permutation(size)[: size // 2]
     selection = store.selections.publish(
@@ -75,7 +77,7 @@ def _shard(path: Path, first: int, count: int) -> Path:
     headers[:, 156] = ord("0")
     sums = headers.sum(axis=1) + 8 * ord(" ")  # of the checksum itself, as blanks
     headers[:, 148:156] = np.array([b"%06o\0 " % n for n in sums.tolist()], "S8")[:, None].view(np.uint8)
-    shard = path / f"headers-{first:09d}-{count}.tar"
+    shard = path / f"{first:09d}.tar"
     with shard.open("wb") as file:
         headers.tofile(file)
         file.write(bytes(2 * _BLOCK))
