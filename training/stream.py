@@ -18,6 +18,7 @@ import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing.context import get_spawning_popen
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +37,7 @@ from tamis.training.media import CACHE_LIMIT, CHECKS, READING, Media, is_remote
 from tamis.training.order import EpochOrder
 from tamis.training.positions import Position, Share, canonical, position_of
 from tamis.training.suffixes import is_executable
-from tamis.training.workers import attend, errors_too, in_workers
+from tamis.training.workers import Environment, attend, errors_too, in_workers
 
 _SOON = 4  # batches between a batch's announcement to the medium and its reading
 _SPARSE = 0.5  # the fraction of a data set's bytes below which reading ahead of the reads would waste them
@@ -221,6 +222,10 @@ class SelectionStream(IterableDataset[Any]):
         self._resume = position_of(found, info)
         if info is None:  # the main process alone says what is due next: a worker would undo its set_epoch
             self._due[0] = self._resume.epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For a worker process only, never for a file. It comes first: what follows looks for its files and credentials.
+        return {"_environment": Environment(), **self.__dict__} if get_spawning_popen() else self.__dict__
 
     def _identity(self) -> dict[str, Any]:
         mine: dict[str, Any] = {"selection": self.key, "seed": self.seed}

@@ -54,6 +54,22 @@ def worker_context() -> ForkServerContext:
     return made
 
 
+class Environment:
+    """This process's environment variables, which take effect where they are unpickled.
+
+    The fork server has those of its start, and so have workers: credentials that were set later they would not know.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _adopt, (dict(os.environ),)
+
+
+def _adopt(variables: dict[str, str]) -> None:
+    for name in set(os.environ) - set(variables):
+        del os.environ[name]
+    os.environ.update(variables)
+
+
 @cache
 def attend() -> None:
     """In a worker: leave Ctrl-C to the main process, and end when that has ended."""

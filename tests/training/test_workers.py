@@ -261,3 +261,18 @@ def _until(reached: Callable[[], bool]) -> None:
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_workers_have_the_environment_of_now(
+    store: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The fork server has run for long: credentials and folders that were named since must reach its workers."""
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "elsewhere"))
+    stream = SelectionStream(store, dataset)
+    (process := worker_context().Process(target=_expect_folder, args=(stream, tmp_path / "elsewhere"))).start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _expect_folder(_: SelectionStream, folder: Path) -> None:
+    assert os.environ["TAMIS_CACHE"] == str(folder)
