@@ -9,10 +9,10 @@ from benchlib import Result, folder
 
 from tamis.flows.settings import prepare
 from tamis.store import Store
-from tamis.store.datasets import Dataset
 from tamis.store.packing import pack_digits
 from tamis.store.runs import Run
 from tamis.training.batches import Chosen, load_batches
+from tamis.training.index import Index
 
 BATCH = 256
 
@@ -78,14 +78,15 @@ def _bare(path: Path, trained: Run) -> float:
     blob = store.runs.get(trained.key).blob
     assert blob is not None
     model, _ = load_model(store, blob)
-    batches = [loaded.batch.images for loaded in load_batches(*_whole(store.datasets.get("data")))]
+    batches = [loaded.batch.images for loaded in load_batches(*_whole(store))]
     started = time.perf_counter()
     for images in batches:
         model(images)
     return time.perf_counter() - started
 
 
-def _whole(dataset: Dataset) -> tuple[Dataset, list[Chosen]]:
+def _whole(store: Store) -> tuple[Index, list[Chosen]]:
+    dataset = store.datasets.get("data")
     starts = range(0, dataset.samples, BATCH)
     groups = (np.arange(a, min(a + BATCH, dataset.samples)) for a in starts)
-    return dataset, [Chosen(g, np.ones(len(g), np.float32)) for g in groups]
+    return Index.open(store, dataset), [Chosen(g, np.ones(len(g), np.float32)) for g in groups]
