@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.store import Store, flat
-from tamis.store.datasets import Dataset, Locations
+from tamis.store.datasets import Dataset, Locations, Shard
 from tamis.store.selections import Selection
 from tamis.training.index import Index
 from tamis.training.media import CACHE_LIMIT, Media, is_remote, open_reader
-from tamis.training.reading import Reader
 
 WAYS = ("ranges", "shards", "curated")
 LOCAL_BANDWIDTH = 1e9  # of this machine's own disk or memory, b/s, where it is not what is measured
@@ -145,31 +144,43 @@ def measure(store: Store, dataset: Dataset, *, latency: float | None = None, ban
         dataset: whose shards.
         latency, bandwidth: what is known already is not measured; seconds and bytes a second.
     """
-    remote = is_remote(dataset.shards)
-    shard = max(range(len(dataset.shards)), key=lambda i: dataset.shards[i].bytes)
-    size = dataset.shards[shard].bytes
-    reader = open_reader(dataset.shards, str, Media("ranges", options=dict(store.root.options)))
-    places = np.random.default_rng(0).integers(0, max(size - 512, 1), _REMOTE_PROBES if remote else _PROBES)
-    unknown = {"latency": latency is None, "bandwidth": bandwidth is None}
+    shard = max(dataset.shards, key=lambda one: one.bytes)
+    remote, small = is_remote(dataset.shards), min(512, shard.bytes)
+    unknown = tuple(name for name, value in {"latency": latency, "bandwidth": bandwidth}.items() if value is None)
+    places = np.random.default_rng(0).integers(0, shard.bytes - small + 1, _REMOTE_PROBES if remote else _PROBES)
+    pieces = [(int(place), small) for place in places]
+    pieces.append((max(0, shard.bytes - _PIECE), min(_PIECE, shard.bytes)))
+    if unknown:
+        *short, long = _remote(store, shard, pieces) if remote else _local(dataset.shards.index(shard), dataset, pieces)
+        latency = median(short) if latency is None else latency
+        bandwidth = pieces[-1][1] / max(long - latency, 1e-6) if bandwidth is None else bandwidth
+    assert latency is not None
+    assert bandwidth is not None
+    return Costs(latency, bandwidth, _REMOTE_QUEUE if remote else _QUEUE, unknown)
+
+
+def _remote(store: Store, shard: Shard, pieces: list[tuple[int, int]]) -> list[float]:
+    """Seconds a piece, all asked for at once: one after the other they would take longer than a wrong choice."""
+    from tamis.training.remote import probe  # an object store's client is loaded only where there is one
+
+    return probe(shard, dict(store.root.options), pieces)
+
+
+def _local(shard: int, dataset: Dataset, pieces: list[tuple[int, int]]) -> list[float]:
+    """Seconds a piece, one after the other."""
+
+    def timed(offset: int, size: int) -> float:
+        where = Locations(np.array([shard], np.int32), np.array([offset]), np.array([size]))
+        started = perf_counter()
+        reader.each(np.zeros(1, np.int64), where)
+        return perf_counter() - started
+
+    reader = open_reader(dataset.shards, str, Media())
     try:
-        if any(unknown.values()):
-            _timed(reader, shard, 0, 1)  # opens and checks the shard
-        if latency is None:
-            latency = median(_timed(reader, shard, int(place), min(512, size)) for place in places)
-        if bandwidth is None:
-            piece = min(_PIECE, size)
-            bandwidth = piece / max(_timed(reader, shard, size - piece, piece) - latency, 1e-6)
+        timed(0, 1)  # opens and checks the shard
+        return [timed(*piece) for piece in pieces]
     finally:
         reader.close()
-    queue = _REMOTE_QUEUE if remote else _QUEUE
-    return Costs(latency, bandwidth, queue, tuple(name for name, there in unknown.items() if there))
-
-
-def _timed(reader: Reader, shard: int, offset: int, size: int) -> float:
-    where = Locations(np.array([shard], np.int32), np.array([offset]), np.array([size]))
-    started = perf_counter()
-    reader.each(np.zeros(1, np.int64), where)
-    return perf_counter() - started
 
 
 def _samples(store: Store, chosen: Selection | Dataset, dataset: Dataset) -> NDArray[np.int64]:

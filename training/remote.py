@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
+from time import perf_counter, sleep
 from typing import Any, TypeVar
 
 import numpy as np
@@ -133,6 +133,19 @@ class RemoteReader:
             raise cut_short(self._shards, self._key, samples_N, where, got)
 
 
+def probe(shard: Shard, options: Options, pieces: Sequence[tuple[int, int]]) -> list[float]:
+    """Seconds that some ranges (offset, size) of a shard take, all asked for at once."""
+    store, path = open_objects(shard.uri, options)
+
+    def timed(piece: tuple[int, int]) -> float:
+        started = perf_counter()
+        persistently(lambda: obstore.get_range(store, path, start=piece[0], length=piece[1]), shard.uri)
+        return perf_counter() - started
+
+    with ThreadPoolExecutor(len(pieces), thread_name_prefix="tamis-probes") as pool:
+        return list(pool.map(timed, pieces))
+
+
 class _Loop:
     """One event loop a process, in a thread of its own, for all readers."""
 
@@ -188,7 +201,8 @@ class ShardCache:
         return str(path)
 
     def _fetch(self, shard: Shard, path: Path) -> None:
-        shard.check()
+        if shard.digest is None:  # else its bytes are compared: a look at it before would cost a round trip
+            shard.check()
         store, name = open_objects(shard.uri, self._options)
         self._folder.mkdir(parents=True, exist_ok=True)
         made = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
