@@ -60,7 +60,8 @@ class RawBatch:
     """B samples as they lie in the shards.
 
     Attributes:
-        members: by suffix, B byte strings (`bytes`, or a `memoryview` where a worker process read a large batch).
+        members: by suffix, B byte strings: `bytes`, or where that saves a copy of large ones a `memoryview`, read-only,
+            over the shard itself or over memory that a worker process shares.
         labels: int64 [B], -1 where the data set has none.
         weights: float32 [B].
         samples: int64 [B].
@@ -75,7 +76,7 @@ class RawBatch:
     def __reduce__(self) -> tuple[Any, ...]:
         rest = (self.labels, self.weights, self.samples)
         if self.shared is None:
-            return RawBatch, (self.members, *rest)
+            return RawBatch, ({name: [bytes(one) for one in parts] for name, parts in self.members.items()}, *rest)
         sizes = {name: np.fromiter(map(len, parts), np.int64) for name, parts in self.members.items()}
         return _from_shared, (self.shared, sizes, *rest)
 
@@ -188,7 +189,7 @@ class Loader:
                 reader.into(samples, place, shared.numpy()[filled : filled + int(sizes[name].sum())])
                 filled += int(sizes[name].sum())
         else:
-            members = {name: reader.each(samples, place) for name, place in where.items()}
+            members = {name: reader.views(samples, place) for name, place in where.items()}
         batch = RawBatch(members, labels, chosen.weights, samples, shared)
         return Loaded(batch, reader.bytes_read - before)
 

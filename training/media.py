@@ -108,6 +108,9 @@ class _HeaderChecked:
             self._compare(data[:HEADER], int(samples_N[i]), where, i)
         return [data[HEADER:] for data in found]
 
+    def views(self, samples_N: Ints, where: Locations) -> Sequence[bytes | memoryview]:
+        return self.each(samples_N, where)
+
     def into(self, samples_N: Ints, where: Locations, out: Bytes) -> None:
         out[:] = np.frombuffer(b"".join(self.each(samples_N, where)), np.uint8)
 

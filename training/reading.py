@@ -3,15 +3,17 @@
 What: a reader takes where members lie (shard, offset, size; from the index) and returns their bytes: `each` one by one,
 `into` end to end in memory of the caller's, `read` with near ranges merged into one.
 When: behind every stream and every scoring pass. A reader belongs to one thread.
-How: `LocalReader` reads files with one `pread` a range: 1.3 µs for 2 kB that the operating system has in memory.
-Mapping the files would save half of that, and would end the process where a shard is cut short while it is read. A
-descriptor is opened, and the shard checked against the index, once for as long as it stays among the last used. Where
-reads turn out to come from a disk, the ranges of the batches to come are asked for ahead, all at once.
+How: `LocalReader` reads files with one `pread` a range: 1.3 µs for 2 kB that the operating system has in memory. Large
+members that are in memory are not copied at all: `views` maps the files and hands out what is mapped, once it has seen
+that they are as long as they were. A descriptor is opened, and the shard checked against the index, once for as long as
+it stays among the last used. Where reads turn out to come from a disk, the ranges of the batches to come are asked for
+ahead, all at once.
 The reader of object stores is `tamis.training.remote.RemoteReader`. Schemes that no reader is entered for in
 `open_reader` are refused: nothing is piped through a shell.
 """
 
 import contextlib
+import mmap
 import os
 import resource
 from collections import OrderedDict
@@ -31,6 +33,7 @@ from tamis.store.errors import ShardChanged
 # other lie padding, a label's header and block, and the next header: 1,536 to 2,047 bytes. Never a whole sample with
 # an image and a label, so what was not chosen is not read.
 GAP = 2_047
+_LARGE = 8 << 10  # bytes a member from which mapping costs less than copying
 _SLOW = 30e-6  # seconds a range: no memory is that slow, no disk that fast
 _SLOW_FOR = 64  # batches after which it is looked at anew whether reads are slow
 
@@ -71,6 +74,10 @@ class Reader(Protocol):
 
     def each(self, samples_N: Ints, where: Locations) -> list[bytes]:
         """The bytes of one member of each sample."""
+        ...
+
+    def views(self, samples_N: Ints, where: Locations) -> Sequence[bytes | memoryview]:
+        """The same, not copied where that is cheaper: good for as long as the shards do not change."""
         ...
 
     def into(self, samples_N: Ints, where: Locations, out: Bytes) -> None:
@@ -121,22 +128,43 @@ class LocalReader:
         self._advice = os.POSIX_FADV_RANDOM if sparse else os.POSIX_FADV_WILLNEED if whole else os.POSIX_FADV_NORMAL
         self._open_files = open_files or max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._descriptors: OrderedDict[int, int] = OrderedDict()
+        self._maps: dict[int, memoryview] = {}
         self._slow = 0
         self.bytes_read = 0
 
     def each(self, samples_N: Ints, where: Locations) -> list[bytes]:
         """The bytes of one member of each sample, as `bytes`."""
-        started, shards, sizes = perf_counter(), where.shard.tolist(), where.size.tolist()
+        shards, sizes = where.shard.tolist(), where.size.tolist()
         if len(set(shards)) > self._open_files:
             half = len(shards) // 2
             parts = (slice(0, half), slice(half, None))
             return [b for p in parts for b in self.each(samples_N[p], _part(where, p))]
         files = {shard: self._descriptor(shard) for shard in set(shards)}
+        started = perf_counter()  # opening and checking shards is not what reading costs
         found = list(map(os.pread, [files[shard] for shard in shards], sizes, where.offset.tolist()))
         if list(map(len, found)) != sizes:
             raise cut_short(self._shards, self._key, samples_N, where, np.asarray(list(map(len, found))))
         self._count(sum(sizes), (perf_counter() - started) / max(len(sizes), 1))
         return found
+
+    def views(self, samples_N: Ints, where: Locations) -> Sequence[bytes | memoryview]:
+        """The same, mapped from the files where members are large and in memory already."""
+        count = len(where.size)
+        if not count or int(where.size.sum()) < count * _LARGE or len(set(where.shard.tolist())) > self._open_files:
+            return self.each(samples_N, where)
+        first = slice(0, 1)
+        self.each(samples_N[first], _part(where, first))  # says whether it had to come from a disk
+        if self._slow:
+            return self.each(samples_N, where)
+        shards, offsets = where.shard.tolist(), where.offset.tolist()
+        ends = (where.offset + where.size).tolist()
+        maps = {shard: self._map(shard) for shard in set(shards)}
+        # A page beyond a file's end would end the process when it is touched.
+        there = {shard: os.fstat(self._descriptors[shard]).st_size for shard in maps}
+        if any(end > there[shard] for shard, end in zip(shards, ends, strict=True)):
+            return self.each(samples_N, where)  # which names what was cut short
+        self.bytes_read += int(where.size[1:].sum())
+        return [maps[shard][a:b] for shard, a, b in zip(shards, offsets, ends, strict=True)]
 
     def into(self, samples_N: Ints, where: Locations, out: Bytes) -> None:
         """The same, end to end in `out` (uint8, as long as the sizes' sum)."""
@@ -178,6 +206,7 @@ class LocalReader:
 
     def close(self) -> None:
         """Close every descriptor."""
+        self._maps.clear()
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
 
@@ -195,13 +224,21 @@ class LocalReader:
         self.bytes_read += size
         self._slow = _SLOW_FOR if seconds > _SLOW else max(self._slow - 1, 0)
 
+    def _map(self, shard: int) -> memoryview:
+        descriptor = self._descriptor(shard)
+        if shard not in self._maps:
+            self._maps[shard] = memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
+        return self._maps[shard]
+
     def _descriptor(self, shard: int) -> int:
         found = self._descriptors.get(shard)
         if found is not None:
             self._descriptors.move_to_end(shard)
             return found
         if len(self._descriptors) >= self._open_files:
-            os.close(self._descriptors.popitem(last=False)[1])
+            oldest, descriptor = self._descriptors.popitem(last=False)
+            self._maps.pop(oldest, None)  # what was handed out keeps its pages
+            os.close(descriptor)
         self._descriptors[shard] = opened = self._open(self._shards[shard])
         return opened
 

@@ -64,6 +64,10 @@ class RemoteReader:
         """The bytes of one member of each sample."""
         return [bytes(view) for view in self._fetch(samples_N, where, GAP).views()]
 
+    def views(self, samples_N: Ints, where: Locations) -> Sequence[bytes | memoryview]:
+        """The same, without a copy."""
+        return self._fetch(samples_N, where, GAP).views()
+
     def into(self, samples_N: Ints, where: Locations, out: Bytes) -> None:
         """The same, end to end in `out`."""
         found = self._fetch(samples_N, where, GAP)

@@ -318,7 +318,9 @@ class SelectionStream(IterableDataset[Any]):
         }
         for name in self._members:
             text = name == label
-            columns[name] = [b"%d" % n for n in batch.labels.tolist()] if text else batch.members[name]
+            columns[name] = (
+                [b"%d" % n for n in batch.labels.tolist()] if text else list(map(bytes, batch.members[name]))
+            )
         columns |= {"__sample__": samples.tolist(), "__weight__": batch.weights.tolist()}
         names = tuple(columns)
         return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]

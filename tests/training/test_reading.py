@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numbered import open_shards
+from numbered import Write, open_shards
 
+from tamis.store import Store
 from tamis.store.datasets import Dataset, Locations
 from tamis.store.errors import ShardChanged
 from tamis.training.errors import SchemeRefused
@@ -118,3 +119,37 @@ def test_one_reader_reads_one_medium(sixty: Dataset) -> None:
     shards = (*sixty.shards[:2], replace(sixty.shards[2], uri="s3://bucket/a.tar"))
     with pytest.raises(SchemeRefused, match="several media"):
         open_reader(shards, str, Media())
+
+
+@pytest.fixture
+def large(store: Store, tmp_path: Path, write: Write) -> tuple[Dataset, list[bytes]]:
+    """12 members of 20,000 bytes in two shards; text, for nobody decodes them."""
+    data = [np.random.default_rng(i).bytes(20_000) for i in range(12)]
+    shards = [
+        write(tmp_path / f"large-{a}.tar", [(f"s{i:02d}", {"png": data[i]}) for i in range(a, a + 6)]) for a in (0, 6)
+    ]
+    return store.datasets.add("large", shards, label=None), data
+
+
+def test_large_members_are_mapped_and_outlive_the_reader(large: tuple[Dataset, list[bytes]]) -> None:
+    dataset, data = large
+    with reader_of(dataset) as reader:
+        found = reader.views(np.arange(12), dataset.locations())
+        assert {type(one) for one in found} == {memoryview}
+        assert reader.bytes_read == 12 * 20_000
+        assert all(one.readonly for one in found if isinstance(one, memoryview))
+    assert [bytes(one) for one in found] == data
+
+
+def test_a_mapped_shard_cut_short_is_named_and_not_touched(large: tuple[Dataset, list[bytes]]) -> None:
+    dataset, _ = large
+    with reader_of(dataset) as reader:
+        reader.views(np.arange(12), dataset.locations())
+        os.truncate(dataset.shards[1].uri, 60_000)
+        with pytest.raises(ShardChanged, match=r"large-6\.tar ends at byte 60000, and sample s08 \(number 8\)"):
+            reader.views(np.arange(12), dataset.locations())
+
+
+def test_small_members_are_copied(sixty: Dataset) -> None:
+    with reader_of(sixty) as reader:
+        assert {type(one) for one in reader.views(np.arange(60), sixty.locations())} == {bytes}
