@@ -15,7 +15,7 @@ from typing import Any
 
 from tamis.curation.choice import Choice, Inputs
 from tamis.curation.errors import UnknownMethodError
-from tamis.curation.randomized import select_random
+from tamis.curation.randomized import select_random, select_random_batches
 from tamis.curation.uncertainty import select_uncertain
 
 __all__ = ["METHODS", "Choice", "Inputs", "Method", "get_method", "parameters"]
@@ -55,6 +55,13 @@ METHODS: dict[str, Method] = {
         version=1,
         needs=frozenset(),
         summary="uniformly at random, the baseline",
+    ),
+    "random-pb": Method(
+        name="random-pb",
+        function=select_random_batches,
+        version=1,
+        needs=frozenset(),
+        summary="whole mini-batches of a fixed partition, at random (RandomPB)",
     ),
 }
 

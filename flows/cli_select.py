@@ -57,7 +57,8 @@ def _command(method: Method) -> click.Command:
     example = f"tamis select {method.name} --dataset cifar10 --budget 40%"
     help_text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
     help_text += " --measure margin\n" if scored else " --seed 7\n"
-    help_text += f"  {example} --scores 1f0c9a --scores 77ab02\n" if scored else f"  {example} --per-class --json\n"
+    second = "--scores 1f0c9a --scores 77ab02" if scored else "--per-class --json"
+    help_text += f"  {example} {second if scored or 'per_class' in parameters(method) else '--json'}\n"
     return click.command(method.name, help=help_text)(run)
 
 
