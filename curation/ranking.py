@@ -72,7 +72,7 @@ def top_k_per_class(
             f"labels are {labels_N.dtype} {list(labels_N.shape)}; expected one integer for each of the "
             f"{scores_N.size} scores"
         )
-    members = dict(_by_class(labels_N.astype(np.int64, copy=False)))
+    members = dict(by_class(labels_N.astype(np.int64, copy=False)))
     quotas = _quotas({label: rows.size for label, rows in members.items()}, k)
     chosen = [members[label][top_k(scores_N[members[label]], quota)] for label, quota in quotas.items()]
     return _best_first(scores_N, np.sort(np.concatenate(chosen)))
@@ -202,8 +202,12 @@ def _best_first(scores_N: NDArray[np.floating], samples: NDArray[np.int64]) -> N
     return samples[np.argsort(-scores_N[samples], kind="stable")]
 
 
-def _by_class(labels_N: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each class, in the order of the labels, with its samples, ascending."""
+def by_class(labels_N: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each class, in the order of the labels, with its samples, ascending.
+
+    Args:
+        labels_N: the class of each sample, int64 [N], at least one.
+    """
     low, high = int(labels_N.min()), int(labels_N.max())
     # NumPy's stable sort is a radix sort, linear in N, for 16 bits and fewer.
     codes_N = (labels_N - low).astype(np.uint16) if high - low < 2**16 else labels_N
