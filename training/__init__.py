@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tamis.training.gradients import last_layer as last_layer
+    from tamis.training.gradients import per_sample_gradients as per_sample_gradients
     from tamis.training.job import TrainConfig as TrainConfig
     from tamis.training.job import TrainResult as TrainResult
     from tamis.training.job import train as train
@@ -23,7 +25,9 @@ _WHERE = {
     "TrainResult": "job",
     "build_model": "models",
     "evaluate": "loop",
+    "last_layer": "gradients",
     "load_model": "signals",
+    "per_sample_gradients": "gradients",
     "predict": "signals",
     "score_shard": "signals",
     "train": "job",
@@ -35,7 +39,9 @@ __all__ = [  # the keys of _WHERE; type checkers want them written out
     "TrainResult",
     "build_model",
     "evaluate",
+    "last_layer",
     "load_model",
+    "per_sample_gradients",
     "predict",
     "score_shard",
     "train",

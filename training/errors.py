@@ -31,6 +31,10 @@ class LabelError(TamisError, ValueError):
     """Labels that a model cannot be trained on or judged by: none at all, or more classes than the model has."""
 
 
+class HeadError(TamisError, ValueError):
+    """A model whose last layer is not one that gradients can be taken of in the way asked for."""
+
+
 class StateMismatch(TamisError, ValueError):
     """A stream's saved state that belongs to another selection or seed."""
 
