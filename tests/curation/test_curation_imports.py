@@ -9,7 +9,14 @@ HEAVY = {"torch", "torchvision", "prefect", "pyarrow", "duckdb", "deltalake", "o
 
 
 @pytest.mark.parametrize(
-    "module", ["tamis.curation", "tamis.curation.methods", "tamis.curation.uncertainty", "tamis.curation.ranking"]
+    "module",
+    [
+        "tamis.curation",
+        "tamis.curation.methods",
+        "tamis.curation.uncertainty",
+        "tamis.curation.ranking",
+        "tamis.curation.gradmatch",
+    ],
 )
 def test_importing_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print(*sys.modules)"
