@@ -54,7 +54,8 @@ from tamis.curation.budget import check_count, proportional_quotas
 from tamis.curation.errors import CurationError
 from tamis.curation.lastlayer import Floats, Gradients, Ints, LastLayer, Matrix, Rows
 from tamis.curation.matched import Matched, Problem
-from tamis.curation.pursuit import Pursued, pursue
+from tamis.curation.pursued import Pursued
+from tamis.curation.pursuit import pursue
 from tamis.curation.randomized import fixed_batches
 from tamis.curation.ranking import by_class
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.datasets import Dataset
+from tamis.store.drafts import Draft
 from tamis.store.keys import key_of
 from tamis.store.roots import Root, reporting_full
 from tamis.store.selections import Selection
@@ -74,7 +75,7 @@ def keys(root: Root, dataset: Dataset) -> pa.Table:
     return _mapped(root, "keys", {"dataset": dataset.key}, make)
 
 
-def chosen(root: Root, selection: Selection, number: int) -> pa.Table:
+def chosen(root: Root, selection: Selection | Draft, number: int) -> pa.Table:
     """One round in rank order: `sample` (int64), `weight` (float32), and `by_place` (int64), the rows by sample."""
 
     def make() -> pa.Table:

@@ -11,10 +11,10 @@ import logging
 import pickle
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ from tamis.training.plans import Plan
 from tamis.training.stream import SelectionStream
 from tamis.training.weights import ModelMeta, pack_checkpoint, pack_model, unpack_checkpoint
 
+if TYPE_CHECKING:
+    from tamis.training.reselecting import Reselector
+
 STATISTICS = 1_024  # mean and standard deviation are those of the first samples of the first epoch, at least so many
 _EVALUATED = 256  # samples a forward pass
 _log = logging.getLogger("tamis.training")
@@ -67,6 +70,9 @@ class _Books:
     bytes_read: int = 0
     train_loss: float = 0.0  # mean of the last whole epoch
     seconds: float = 0.0
+    selecting: float = 0.0
+    evaluating: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class _Learner:
@@ -136,10 +142,14 @@ class Fitting:
         self._recipe = Recipe(**{name: getattr(config, name) for name in Recipe.__dataclass_fields__})
         self._classes = count_classes(store, plan.dataset, plan.evaluate_on)
         self._network = self._untrained()
-        self._stream = self._open_stream(plan.selection or plan.dataset, config.batch_size)
+        self._reselector = self._open_reselector()
+        chosen = self._reselector.draft if self._reselector else plan.selection or plan.dataset
+        self._stream = self._open_stream(chosen, config.batch_size)
         self._name = f"checkpoints/{plan.key}/latest.pt"
         self._books, self._gathered, self._head = _Books(), list[Step](), list[Batch]()
         self._rest: Generator[Batch] | None = None
+        self._judged: Evaluation | None = None
+        self._started = 0.0
         self._before = (0, 0)  # samples and bytes that earlier tries read
         if config.precision != "fp32" and self._device.type != "cuda":
             self._notify(f"{config.precision} needs a GPU: this training computes in fp32 on the {self._device.type}.")
@@ -153,28 +163,76 @@ class Fitting:
         Raises:
             NonFiniteLoss, ShardChanged, DecodeError: the last checkpoint is kept.
         """
-        started, books = perf_counter(), self._books
-        total = sum(self._stream.batches(epoch) for epoch in range(self._recipe.epochs))
+        books = self._books
+        total = self._total()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             learner = (self._restore() if self._resumable else None) or self._begin()
-            started -= books.seconds
+            self._started = perf_counter() - books.seconds
             while books.epoch < self._recipe.epochs:
+                if self._reselector is not None:
+                    books.selecting += self._reselector.before(books.epoch, learner.model)
                 for _ in self._epoch(learner):
-                    books.seconds = perf_counter() - started
                     if progress is not None:
                         progress(books.steps, total)
-        trained = perf_counter()
-        judged = self._evaluate(learner)
-        ended = perf_counter()
-        seconds = {"train": trained - started, "evaluate": ended - trained, "total": ended - started}
+        judged = self._judged or self._evaluate(learner)
+        ended = perf_counter() - self._started
+        seconds = {"train": ended - books.selecting - books.evaluating, "evaluate": books.evaluating, "total": ended}
+        if self._reselector is not None:
+            seconds["select"] = books.selecting
+            self._reselector.publish(learner.mean, learner.std)
         return Fitted(self._pack(learner), self._metrics(judged), seconds)
 
     def forget(self) -> None:
-        """Remove the checkpoint of a finished training."""
+        """Remove the checkpoint of a finished training, and the draft of what it chose."""
         self._store.root.delete(self._name)
+        if self._reselector is not None:
+            self._reselector.draft.forget()
+
+    def _open_reselector(self) -> "Reselector | None":
+        if self._plan.draft is None:
+            return None
+        from tamis.training.reselecting import Reselector  # torch.func is loaded only where it is needed
+
+        return Reselector(self._store, self._plan, self._device)
+
+    def _total(self) -> int:
+        """Steps in all; of rounds that are still to be made the size is known."""
+        epochs, size = range(self._recipe.epochs), self._plan.config.batch_size
+        if self._reselector is not None:
+            return sum(-(-samples // size) for samples in self._reselector.sizes())
+        return sum(self._stream.batches(epoch) for epoch in epochs)
+
+    def _look(self, learner: _Learner) -> None:
+        """Measure after an epoch, where that was asked for, and note what it had cost by then."""
+        config, books = self._plan.config, self._books
+        last = books.epoch == self._recipe.epochs
+        if config.evaluate_every is None or not (last or books.epoch % config.evaluate_every == 0):
+            return
+        judged = self._evaluate(learner)
+        assert judged is not None
+        self._judged = judged if last else None
+        spent = perf_counter() - self._started - books.evaluating
+        books.history.append(
+            {
+                "epoch": books.epoch, "seconds": spent, "selecting": books.selecting, "accuracy": judged.accuracy,
+                "loss": judged.loss, "train_loss": books.train_loss,
+            }
+        )  # fmt: skip
 
     def _begin(self) -> _Learner:
-        """From the first sample. The batches that give mean and standard deviation are kept for the first steps."""
+        """From the first sample. The batches that give mean and standard deviation are kept for the first steps.
+
+        A training that reselects needs them before there is anything to train on, and looks at samples of the whole
+        data set; its replay takes the same.
+        """
+        known = self._plan.selection.stats if self._plan.selection is not None else {}
+        if "mean" in known:
+            return self._learner(known["mean"], known["std"])
+        if self._reselector is not None:
+            every = self._open_stream(self._plan.dataset, self._plan.config.batch_size)
+            with closing(every.epoch(0)) as batches:
+                head = list(islice(batches, -(-STATISTICS // self._plan.config.batch_size)))
+            return self._learner(*pixel_statistics([batch.images for batch in head]))
         self._rest = self._stream.epoch(0)
         self._head = list(islice(self._rest, -(-STATISTICS // self._plan.config.batch_size)))
         return self._learner(*pixel_statistics([batch.images for batch in self._head]))
@@ -225,6 +283,7 @@ class Fitting:
                     self._save(learner)
                 yield
         self._end_epoch()
+        self._look(learner)
         self._save(learner)
 
     def _batches(self) -> Generator[Batch]:
@@ -250,6 +309,7 @@ class Fitting:
         if not self._resumable:
             return
         books, done = self._books, _together(self._gathered)
+        books.seconds = perf_counter() - self._started
         stream = self._stream.state_dict() | {"epoch": books.epoch, "samples_consumed": books.position}
         content = {"run": self._plan.key, "stream": stream, "books": asdict(books), **learner.state()}
         content |= {"samples": done.samples_B, "losses": done.losses_B.cpu()}
@@ -258,9 +318,12 @@ class Fitting:
     def _evaluate(self, learner: _Learner) -> Evaluation | None:
         if self._plan.evaluate_on is None:
             return None
+        started = perf_counter()
         stream = self._open_stream(self._plan.evaluate_on, _EVALUATED, shuffle=False)
         with closing(stream.epoch(0)) as batches:
-            return evaluate(learner.model, batches, device=self._device)
+            judged = evaluate(learner.model, batches, device=self._device)
+        self._books.evaluating += perf_counter() - started
+        return judged
 
     def _metrics(self, judged: Evaluation | None) -> dict[str, Any]:
         books = self._books
@@ -272,6 +335,8 @@ class Fitting:
         }
         if judged is not None:
             metrics |= {"accuracy": judged.accuracy, "loss": judged.loss}
+        if books.history:
+            metrics["history"] = books.history
         return metrics
 
     def _pack(self, learner: _Learner) -> bytes:

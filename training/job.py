@@ -76,7 +76,8 @@ def train(
     if there is not None:
         again = hashlib.sha256(fitting.fit(progress).model).hexdigest()
         return TrainResult(there, cached=False, confirmed=again == there.blob)
-    selection = None if made.selection is None else made.selection.key
+    trained_on = made.draft or made.selection  # the first will be there when the training is done
+    selection = None if trained_on is None else trained_on.key
     store.runs.begin(
         kind="train",
         key=made.key,

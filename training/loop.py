@@ -9,7 +9,8 @@ For a batch of B images x with labels y and weights w, and parameters theta:
     v      = momentum v + g
     theta  = theta - lr(t) (g + momentum v)        (Nesterov; without it: theta - lr(t) v)
 
-with t = epoch + position / n, the epochs trained so far. Everything random is a function of (seed, epoch, position),
+with t = epoch + position / n, the epochs trained so far; or the steps of Adam or RMSProp in place of the last three
+lines. Everything random is a function of (seed, epoch, position),
 so a run that stops at a position and goes on there takes the same steps as one that never stopped.
 
 When: through `tamis.training.job.train`; alone, to see or to change what training does.
@@ -43,6 +44,7 @@ class Recipe:
     """How to train; the fields are those of `tamis.training.job.TrainConfig`."""
 
     epochs: int
+    optimizer: Literal["sgd", "adam", "rmsprop"]
     lr: float
     momentum: float
     weight_decay: float
@@ -79,7 +81,11 @@ class Evaluation(NamedTuple):
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with the recipe's momentum, weight decay and Nesterov's correction."""
+    """The recipe's optimizer, with its rate and weight decay; momentum and Nesterov's correction are of "sgd" alone."""
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe.lr,

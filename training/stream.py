@@ -28,6 +28,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tamis.store import Store, flat
 from tamis.store.datasets import Dataset
+from tamis.store.drafts import Draft
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection
 from tamis.training.batches import AHEAD, Batch, Chosen, Images, Loaded, Loader, RawBatch, in_background, with_next
@@ -61,7 +62,7 @@ class SelectionStream(IterableDataset[Any]):
 
     Args:
         store: the store that knows the selection.
-        chosen: a selection, or a data set for all of its samples.
+        chosen: a selection, or a data set for all of its samples; a draft's rounds may still be made.
         seed: of the order.
         batch_size: samples a batch on each rank.
         rank, world: which of how many processes this is; by default what torch.distributed says, else 0 of 1.
@@ -92,7 +93,7 @@ class SelectionStream(IterableDataset[Any]):
     def __init__(
         self,
         store: Store,
-        chosen: Selection | Dataset,
+        chosen: Selection | Draft | Dataset,
         *,
         seed: int = 0,
         batch_size: int = 128,
@@ -120,14 +121,13 @@ class SelectionStream(IterableDataset[Any]):
         self.samples_read = self.bytes_read = 0
         self._placed_by_torch = rank is None and world is None
         self._store, self._chosen = store, chosen
-        self._rounds = _rounds(chosen)
         self._members = _members(self.dataset, members)
         # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
         self._index = Index.open(store, self.dataset, [m for m in self._members if m != self.dataset.label])
         self._pixels = Index.open(store, self.dataset)
         if yields == "samples":
             self._index.keys(np.zeros(0, np.int64))
-        for each in self._rounds:
+        for each in _rounds(chosen):
             self._table(each)
         self._media = self._decide(reading, check, cache_limit)
         self._due = _shared_epoch()
@@ -343,9 +343,10 @@ class SelectionStream(IterableDataset[Any]):
         return start
 
     def _round(self, epoch: int) -> _Round:
-        in_force = [r for r in self._rounds if r.first_epoch <= epoch]
+        rounds = _rounds(self._chosen)
+        in_force = [r for r in rounds if r.first_epoch <= epoch]
         if not in_force:
-            first = self._rounds[0].first_epoch
+            first = rounds[0].first_epoch if rounds else "none yet"
             raise SelectionError(f"The selection begins at epoch {first}: nothing is selected in epoch {epoch}.")
         return in_force[-1]
 
@@ -353,20 +354,21 @@ class SelectionStream(IterableDataset[Any]):
         """The samples and weights of a round, mapped; None for all of a data set."""
         if chosen.number is None:
             return None
-        assert isinstance(self._chosen, Selection)
+        assert not isinstance(self._chosen, Dataset)
         return flat.chosen(self._store.root, self._chosen, chosen.number)
 
     def _decide(self, reading: str, check: Any, limit: int) -> Media:
         """How shards are read, in words that name no "auto"."""
         folder, options = flat.cache_folder(self._store.root) / "shards", dict(self._store.root.options)
         whole = max(self.dataset.bytes, 1)
-        share = self.size(self._rounds[0].first_epoch) / max(self.dataset.samples, 1)
+        share = max((r.size for r in _rounds(self._chosen)), default=0) / max(self.dataset.samples, 1)
         if reading == "auto":
             reading = "ranges"
             if is_remote(self.dataset.shards):
                 from tamis.training.planner import choose
 
-                reading = choose(self._store, self._chosen, cache_limit=limit)
+                known = self.dataset if isinstance(self._chosen, Draft) else self._chosen
+                reading = choose(self._store, known, cache_limit=limit)
         fixed: Literal["ranges", "shards"] = "shards" if reading == "shards" else "ranges"
         return Media(fixed, check, share * whole < _SPARSE * whole, options, folder, limit)
 
@@ -410,7 +412,7 @@ def _place(rank: int | None, world: int | None) -> tuple[int, int]:
     return rank, world
 
 
-def _rounds(chosen: Selection | Dataset) -> list[_Round]:
+def _rounds(chosen: Selection | Draft | Dataset) -> list[_Round]:
     if isinstance(chosen, Dataset):
         return [_Round(0, chosen.samples, None)]
     return [_Round(r.first_epoch, r.size, r.round) for r in chosen.rounds]

@@ -1,0 +1,132 @@
+"""Choosing again as a training goes: Grad-Match between two epochs, and the rounds it leaves.
+
+What: `Reselector.before` is called at the beginning of every epoch. Where a new choice is due it computes the gradients
+of all samples under the weights of that moment, matches them, and adds a round to the training's draft; the stream goes
+on with it. When the training is done, `publish` makes the draft a selection, which other trainings replay.
+How: a round is in the store before anything is trained on it. A killed training that goes on finds it there; one that
+was killed while choosing chooses again from the same weights.
+Cost: one forward pass over the data set and the pursuits, once every `every` epochs; the books have it as `select`.
+Source: Killamsetty et al., "GRAD-MATCH", ICML 2021, algorithm 1 (R, kappa); Cai, Duan and Ananth, "Faster Training by
+Automatically Selecting the Best Training Data", 2022 (keeping the rounds and replaying them: Cached-Grad-Match).
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from tamis.curation.gradmatch import Target, match
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.drafts import Draft
+from tamis.store.selections import Published, RoundData
+from tamis.training.batches import Batch, Chosen, Images, load_batches
+from tamis.training.gradients import SampleGradients, last_layer, per_sample_gradients
+from tamis.training.index import Index
+from tamis.training.models import ImageClassifier, derive_seed
+from tamis.training.plans import Drafted, Plan, Reselect
+
+_PASS = 256  # samples a forward pass
+
+
+class Reselector:
+    """What a training needs to choose again.
+
+    Args:
+        store: the store.
+        plan: of a training that reselects.
+        device: where the model is.
+    """
+
+    def __init__(self, store: Store, plan: Plan, device: torch.device) -> None:
+        assert plan.draft is not None
+        assert plan.config.reselect is not None
+        self._store, self._plan, self._device = store, plan, device
+        self._drafted: Drafted = plan.draft
+        self._reselect: Reselect = plan.config.reselect
+        self.draft = Draft(store.root, self._drafted.key, plan.dataset.ref)
+
+    def sizes(self) -> list[int]:
+        """How many samples each epoch of the training has."""
+        full = self._drafted.full
+        return [self._plan.dataset.samples if e < full else self._drafted.k for e in range(self._plan.config.epochs)]
+
+    def before(self, epoch: int, model: ImageClassifier) -> float:
+        """Make the round that begins at an epoch, if one does and it is not there yet; the seconds it took."""
+        if not self._begins(epoch) or any(r.first_epoch == epoch for r in self.draft.rounds):
+            return 0.0
+        started = perf_counter()
+        if epoch < self._drafted.full:
+            everything = RoundData(np.arange(self._plan.dataset.samples), first_epoch=epoch)
+            self.draft.add(everything, seconds=0.0, what="everything")
+            return perf_counter() - started
+        generator = np.random.default_rng(derive_seed(self._plan.config.seed, "gradmatch", self._reselect.kind))
+        found = self._gradients(self._plan.dataset, model)
+        aim = None
+        if self._drafted.target is not None:
+            judged = self._gradients(self._drafted.target, model)
+            aim = Target(judged.gradients, judged.labels)
+        gradients = perf_counter() - started
+        chosen = match(
+            found.gradients,
+            found.labels,
+            k=self._drafted.k,
+            kind=self._reselect.kind,
+            lam=self._reselect.lam,
+            target=aim,
+            batch_size=self._plan.config.batch_size,
+            generator=generator,
+        )
+        seconds = perf_counter() - started
+        data = RoundData(found.samples[chosen.samples], chosen.weights, epoch, chosen.objective)
+        self.draft.add(
+            data,
+            seconds=seconds,
+            gradients=gradients,
+            error=chosen.error,
+            filled=int(chosen.filled.sum()),
+            nonfinite=len(found.nonfinite),
+        )
+        return seconds
+
+    def publish(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Published:
+        """Make the rounds a selection.
+
+        Args:
+            mean, std: of the pixels, as the training used them: a replay that is to give the same losses needs them.
+        """
+        made = self.draft.made
+        spent = sum(one.notes["seconds"] for one in made)
+        stats: dict[str, Any] = {
+            "mean": list(mean),
+            "std": list(std),
+            "rounds": [one.notes for one in made],
+            "seconds": {"select": spent},
+        }
+        rounds = [one.data for one in made]
+        return self._store.selections.publish(
+            name=self._drafted.name, **self._drafted.asked, rounds=rounds, seconds=spent, stats=stats
+        )
+
+    def _begins(self, epoch: int) -> bool:
+        """Whether a round begins: with everything at first, where the training starts warm, and then every so often."""
+        full = self._drafted.full
+        return epoch == 0 if epoch < full else (epoch - full) % self._reselect.every == 0
+
+    def _gradients(self, dataset: Dataset, model: ImageClassifier) -> SampleGradients:
+        config, head = self._plan.config, self._reselect.head
+        index = Index.open(self._store, dataset)
+        with closing(load_batches(index, _in_order(dataset), Images(config.channels, config.image_size))) as loaded:
+            batches: Iterator[Batch] = (one.batch for one in loaded)
+            if head is not None:
+                return per_sample_gradients(model, batches, f"network.{head}", self._device)
+            return last_layer(model, batches, self._device)
+
+
+def _in_order(dataset: Dataset) -> Iterator[Chosen]:
+    for a in range(0, dataset.samples, _PASS):
+        part = np.arange(a, min(a + _PASS, dataset.samples))
+        yield Chosen(part, np.ones(len(part), np.float32))
