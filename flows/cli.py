@@ -14,10 +14,10 @@ import click
 from tamis.curation.errors import CurationError
 from tamis.flows.cli_common import App, common
 from tamis.flows.cli_dataset import dataset
+from tamis.flows.cli_gradmatch import select
 from tamis.flows.cli_reading import selection
 from tamis.flows.cli_run import run
 from tamis.flows.cli_score import score
-from tamis.flows.cli_select import select
 from tamis.flows.cli_serve import serve
 from tamis.flows.cli_sql import sql
 from tamis.flows.cli_train import train

@@ -14,6 +14,7 @@ from tamis.flows.output import emit, facts
 @click.option("--model", required=True, help="preact20, preact56, resnet18, ..., or your own as module:function.")
 @click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
 @click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--optimizer", default="sgd", show_default=True, type=click.Choice(["sgd", "adam", "rmsprop"]))
 @click.option("--lr", default=0.1, show_default=True, type=float, help="Learning rate at the start.")
 @click.option("--momentum", default=0.9, show_default=True, type=float)
 @click.option("--weight-decay", default=5e-4, show_default=True, type=float)
@@ -23,6 +24,7 @@ from tamis.flows.output import emit, facts
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--augment", default="crop-flip", show_default=True, type=click.Choice(["none", "crop-flip"]))
 @click.option("--evaluate-on", help="Data set to measure accuracy on, as name or name@version.")
+@click.option("--evaluate-every", type=click.IntRange(1), help="Epochs between measurements, for tamis report.")
 @click.option("--record-losses", is_flag=True, help="Keep every sample's loss of every epoch (table losses).")
 @resource_options
 @common
@@ -36,6 +38,7 @@ def train(app: App, device: str, workers: int, score_batch: int, force: bool, **
       tamis train --dataset cifar10 --selection cifar10-entropy --model preact56 --epochs 30 --evaluate-on cifar10-test
       tamis train --dataset cifar10 --model resnet18 --schedule step --step-size 30
       tamis train --dataset cifar10 --selection cifar10-entropy@1 --model mypackage.models:small --lr 0.03
+      tamis train --dataset cifar10 --selection cifar10-gm --model mobilenet_v2 --optimizer adam --lr 0.001
     """
     from tamis.training.job import TrainConfig, find
 

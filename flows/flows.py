@@ -1,4 +1,4 @@
-"""The flows: index, score, select, train. Each is thin: the work is library functions, the results are in the store.
+"""The flows: index, score, select, train, match. Each is thin: the work is library functions, results are in the store.
 
 Tasks hand on keys, never arrays. What is computed already is known by the store, not by Prefect: a flow that was killed
 and runs again computes what is left. Prefect gives retries, a view of what runs, and schedules.
@@ -19,8 +19,9 @@ from tamis.flows.progress import steps, track
 from tamis.flows.work import index_shards
 from tamis.store import Store
 from tamis.store.errors import TamisError
-from tamis.training import job, scoring, selecting
+from tamis.training import job, matching, scoring, selecting
 from tamis.training.job import TrainConfig
+from tamis.training.matching import MatchConfig
 from tamis.training.selecting import SelectConfig
 
 _GROUPS = 64  # tasks of one pass at the most: a task costs Prefect some milliseconds, a killed one its shards
@@ -113,7 +114,22 @@ def train_flow(
     return _train(store, config, resources or Resources(), force)
 
 
-FLOWS = {"index": index_flow, "score": score_flow, "select": select_flow, "train": train_flow}
+@task(name="match", **_retried)
+def _match(store: str, config: MatchConfig, resources: Resources, force: bool) -> dict[str, Any]:
+    bar = steps("match gradients")
+    made = matching.select_by_runs(Store.open(store), config, device=resources.device, force=force, progress=bar)
+    return {"selection": made.selection.ref, "created": made.created, "confirmed": made.confirmed}
+
+
+@flow(name="match", persist_result=False)
+def match_flow(
+    store: str, config: MatchConfig, resources: Resources | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Choose by the gradients of models that are trained already (Grad-Match). Returns the selection's name@version."""
+    return _match(store, config, resources or Resources(), force)
+
+
+FLOWS = {"index": index_flow, "score": score_flow, "select": select_flow, "train": train_flow, "match": match_flow}
 
 
 def with_workers(name: str, resources: Resources) -> Any:

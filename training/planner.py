@@ -23,6 +23,7 @@ from tamis.training.index import Index
 from tamis.training.media import CACHE_LIMIT, Media, is_remote, open_reader
 
 WAYS = ("ranges", "shards", "curated")
+SMALL = 512 << 20
 LOCAL_BANDWIDTH = 1e9  # of this machine's own disk or memory, b/s, where it is not what is measured
 _QUEUE = 16  # reads that a local disk works on at once
 _REMOTE_QUEUE, _FETCHES = 64, 4  # as in `tamis.training.remote`, which would load an object store's client
@@ -129,11 +130,18 @@ def plan(
 
 
 def choose(store: Store, chosen: Selection | Dataset, *, cache_limit: int = CACHE_LIMIT) -> str:
-    """ "ranges" or "shards", whichever is the quicker for a single epoch: what a stream does without being told."""
+    """What a stream does without being told: "ranges" or "shards".
+
+    Shards of `SMALL` bytes together are fetched whole without measuring anything: that takes seconds on any medium, and
+    is done once, while ranges are paid for in each epoch. Otherwise it is the quicker of the two for a single epoch.
+    """
+    dataset = chosen if isinstance(chosen, Dataset) else store.datasets.get(chosen.dataset)
+    touched = sum(s.bytes for s in Index.open(store, dataset).shards(_samples(store, chosen, dataset)))
+    if touched <= min(SMALL, cache_limit):
+        return "shards"
     found = plan(store, chosen, cache_limit=cache_limit)
     ways = {way.name: way.seconds(1) for way in found.ways if way.name != "curated"}
-    whole = next(way for way in found.ways if way.name == "shards")
-    return "ranges" if whole.disk > cache_limit or ways["ranges"] <= ways["shards"] else "shards"
+    return "ranges" if touched > cache_limit or ways["ranges"] <= ways["shards"] else "shards"
 
 
 def measure(store: Store, dataset: Dataset, *, latency: float | None = None, bandwidth: float | None = None) -> Costs:

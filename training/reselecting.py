@@ -1,8 +1,9 @@
 """Choosing again as a training goes: Grad-Match between two epochs, and the rounds it leaves.
 
-What: `Reselector.before` is called at the beginning of every epoch. Where a new choice is due it computes the gradients
-of all samples under the weights of that moment, matches them, and adds a round to the training's draft; the stream goes
-on with it. When the training is done, `publish` makes the draft a selection, which other trainings replay.
+What: `choose` makes one round by a model: the gradients of all samples, and the few that match them.
+`Reselector.before` is called at the beginning of every epoch; where a new choice is due it adds a round to the
+training's draft, and the stream goes on with it. When the training is done, `publish` makes the draft a selection, which
+other trainings replay.
 How: a round is in the store before anything is trained on it. A killed training that goes on finds it there; one that
 was killed while choosing chooses again from the same weights.
 Cost: one forward pass over the data set and the pursuits, once every `every` epochs; the books have it as `select`.
@@ -12,8 +13,9 @@ Automatically Selecting the Best Training Data", 2022 (keeping the rounds and re
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ from tamis.training.batches import Batch, Chosen, Images, load_batches
 from tamis.training.gradients import SampleGradients, last_layer, per_sample_gradients
 from tamis.training.index import Index
 from tamis.training.models import ImageClassifier, derive_seed
-from tamis.training.plans import Drafted, Plan, Reselect
+from tamis.training.plans import GRADMATCH, Drafted, Plan, Reselect
 
 _PASS = 256  # samples a forward pass
 
@@ -47,6 +49,17 @@ class Reselector:
         self._store, self._plan, self._device = store, plan, device
         self._drafted: Drafted = plan.draft
         self._reselect: Reselect = plan.config.reselect
+        config = plan.config
+        self._asked = Asked(
+            plan.draft.k,
+            self._reselect.kind,
+            self._reselect.lam,
+            self._reselect.head,
+            plan.draft.target,
+            config.batch_size,
+            Images(config.channels, config.image_size),
+            config.seed,
+        )
         self.draft = Draft(store.root, self._drafted.key, plan.dataset.ref)
 
     def sizes(self) -> list[int]:
@@ -63,33 +76,11 @@ class Reselector:
             everything = RoundData(np.arange(self._plan.dataset.samples), first_epoch=epoch)
             self.draft.add(everything, seconds=0.0, what="everything")
             return perf_counter() - started
-        generator = np.random.default_rng(derive_seed(self._plan.config.seed, "gradmatch", self._reselect.kind))
-        found = self._gradients(self._plan.dataset, model)
-        aim = None
-        if self._drafted.target is not None:
-            judged = self._gradients(self._drafted.target, model)
-            aim = Target(judged.gradients, judged.labels)
-        gradients = perf_counter() - started
-        chosen = match(
-            found.gradients,
-            found.labels,
-            k=self._drafted.k,
-            kind=self._reselect.kind,
-            lam=self._reselect.lam,
-            target=aim,
-            batch_size=self._plan.config.batch_size,
-            generator=generator,
+        data, notes = choose(
+            self._store, self._plan.dataset, model, self._asked, first_epoch=epoch, device=self._device
         )
-        seconds = perf_counter() - started
-        data = RoundData(found.samples[chosen.samples], chosen.weights, epoch, chosen.objective)
-        self.draft.add(
-            data,
-            seconds=seconds,
-            gradients=gradients,
-            error=chosen.error,
-            filled=int(chosen.filled.sum()),
-            nonfinite=len(found.nonfinite),
-        )
+        notes["seconds"] = seconds = perf_counter() - started
+        self.draft.add(data, **notes)
         return seconds
 
     def publish(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Published:
@@ -116,14 +107,82 @@ class Reselector:
         full = self._drafted.full
         return epoch == 0 if epoch < full else (epoch - full) % self._reselect.every == 0
 
-    def _gradients(self, dataset: Dataset, model: ImageClassifier) -> SampleGradients:
-        config, head = self._plan.config, self._reselect.head
-        index = Index.open(self._store, dataset)
-        with closing(load_batches(index, _in_order(dataset), Images(config.channels, config.image_size))) as loaded:
-            batches: Iterator[Batch] = (one.batch for one in loaded)
-            if head is not None:
-                return per_sample_gradients(model, batches, f"network.{head}", self._device)
-            return last_layer(model, batches, self._device)
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be chosen.
+
+    Attributes:
+        k: how many samples.
+        kind, lam, head: as in `tamis.training.plans.Reselect`.
+        target: the data set whose gradient is matched; None for the training gradient.
+        batch_size: samples a mini-batch, for the kind "batch".
+        images: how the model takes images.
+        seed: of the partition into mini-batches.
+    """
+
+    k: int
+    kind: Literal["class-gradient", "class", "batch"]
+    lam: float
+    head: str | None
+    target: Dataset | None
+    batch_size: int
+    images: Images
+    seed: int
+
+
+def choose(
+    store: Store,
+    dataset: Dataset,
+    model: ImageClassifier,
+    asked: Asked,
+    *,
+    first_epoch: int = 0,
+    device: str | torch.device = "auto",
+) -> tuple[RoundData, dict[str, Any]]:
+    """One round by a model: gradients of all samples, and the few whose weighted sum matches theirs.
+
+    Args:
+        store: the store.
+        dataset: what is chosen from.
+        model: the gradients are those of its last layer; it is left as it was.
+        asked: how many, and how.
+        first_epoch: of the round.
+        device: where to compute.
+
+    Returns:
+        The round, and what is worth knowing about it: seconds, relative error, how many were filled up, ...
+    """
+    started = perf_counter()
+    found, aim = _gradients(store, dataset, model, asked, device), None
+    if asked.target is not None:
+        judged = _gradients(store, asked.target, model, asked, device)
+        aim = Target(judged.gradients, judged.labels)
+    gradients = perf_counter() - started
+    chosen = match(
+        found.gradients,
+        found.labels,
+        k=asked.k,
+        kind=asked.kind,
+        lam=asked.lam,
+        target=aim,
+        batch_size=asked.batch_size,
+        generator=np.random.default_rng(derive_seed(asked.seed, GRADMATCH, asked.kind)),
+    )
+    notes = {"seconds": perf_counter() - started, "gradients": gradients, "error": chosen.error}
+    notes |= {"filled": int(chosen.filled.sum()), "nonfinite": found.nonfinite[:10].tolist()}
+    data = RoundData(found.samples[chosen.samples], chosen.weights, first_epoch, chosen.objective)
+    return data, notes | {"excluded": len(chosen.excluded)}
+
+
+def _gradients(
+    store: Store, dataset: Dataset, model: ImageClassifier, asked: Asked, device: str | torch.device
+) -> SampleGradients:
+    with closing(load_batches(Index.open(store, dataset), _in_order(dataset), asked.images)) as loaded:
+        batches: Iterator[Batch] = (one.batch for one in loaded)
+        if asked.head is not None:
+            return per_sample_gradients(model, batches, f"network.{asked.head}", device)
+        return last_layer(model, batches, device)
 
 
 def _in_order(dataset: Dataset) -> Iterator[Chosen]:

@@ -129,4 +129,10 @@ def test_costs_are_measured(store: Store, far: Dataset, s3: S3Server) -> None:
     slow = measure(store, far)
     s3.fault()
     assert slow.latency > 0.02 > measure(store, far).latency
-    assert choose(store, far) in ("ranges", "shards")
+
+
+def test_what_is_small_is_fetched_whole_unless_there_is_no_room(store: Store, far: Dataset, s3: S3Server) -> None:
+    s3.counts(reset=True)
+    assert choose(store, far) == "shards"
+    assert s3.counts()["requests"].get("GET", 0) == 0  # nothing was measured
+    assert choose(store, far, cache_limit=1) == "ranges"
