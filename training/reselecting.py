@@ -2,8 +2,8 @@
 
 What: `choose` makes one round by a model: the gradients of all samples, and the few that match them.
 `Reselector.before` is called at the beginning of every epoch; where a new choice is due it adds a round to the
-training's draft, and the stream goes on with it. When the training is done, `publish` makes the draft a selection, which
-other trainings replay.
+training's draft, and the stream goes on with it. When the training is done, `publish` makes the draft a selection,
+which other trainings replay.
 How: a round is in the store before anything is trained on it. A killed training that goes on finds it there; one that
 was killed while choosing chooses again from the same weights.
 Cost: one forward pass over the data set and the pursuits, once every `every` epochs; the books have it as `select`.
