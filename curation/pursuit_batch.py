@@ -1,0 +1,297 @@
+"""Many pursuits at once: one problem a class, solved as one batch in torch, for a GPU.
+
+What: `pursue_batch` gives for each problem what `tamis.curation.pursuit.pursue` gives for it alone; `pursue_many` takes
+whichever is faster: the batch on an accelerator, `pursue` one after the other on a CPU.
+When: Grad-Match by class, where ten problems of 5,000 rows leave a GPU idle one by one.
+How: rows are padded to [P, N, D], and every step is done for all problems at once: correlations, picks, the inverse of
+the chosen rows' system, weights. The inverse B = (A_S A_S^T + lam)^-1 is kept whole in float64, zero outside the chosen
+places: a row that comes and a row that goes (its weight would turn negative) are each one outer product, and no place
+has to move. A problem that has stopped takes part with zeros. At the end each problem is solved once more in float64.
+Numbers: as in `pursue`: products in float32, or float64 where there are at most two million numbers in all.
+Cost: P (N D + 2 K D + 3 K^2) multiplications a pick, at the speed at which memory is read; memory
+P (4 N D + 4 K D + 16 K^2) bytes, on the device.
+Source: as `tamis.curation.pursuit`; Hager, "Updating the inverse of a matrix", SIAM Review 31, 1989.
+Legend: P problems, N rows, D numbers a row, K places for chosen rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tamis.curation.errors import CurationError
+from tamis.curation.pursued import (
+    Floats,
+    Ints,
+    Pursued,
+    Stopped,
+    check_problem,
+    check_settings,
+    objective,
+    precision,
+    residual,
+    unit,
+)
+from tamis.curation.pursuit import pursue
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One problem of many.
+
+    Attributes:
+        rows_ND: floats [N, D]; D is the same in all problems, N need not be.
+        target_D: [D].
+        k: 1 to N.
+    """
+
+    rows_ND: NDArray[np.floating]
+    target_D: NDArray[np.floating]
+    k: int
+
+
+def pursue_many(
+    problems: Sequence[Problem],
+    *,
+    lam: float = 0.5,
+    tolerance: float = 0.0,
+    memory: int | None = None,
+    device: str | torch.device = "cpu",
+) -> list[Pursued]:
+    """Solve many problems, on a CPU one after the other and elsewhere as one batch.
+
+    Args:
+        problems: of equally long rows.
+        lam, tolerance: as for `pursue`.
+        memory: bytes beside the data; for each problem on a CPU, for the whole batch elsewhere.
+        device: where to compute.
+
+    Returns:
+        An answer for each problem.
+
+    Raises:
+        CurationError: what `pursue` raises, or rows of different lengths.
+    """
+    if torch.device(device).type == "cpu":
+        _same_length(problems)
+        return [pursue(p.rows_ND, p.target_D, k=p.k, lam=lam, tolerance=tolerance, memory=memory) for p in problems]
+    return pursue_batch(problems, lam=lam, tolerance=tolerance, memory=memory, device=device)
+
+
+def pursue_batch(
+    problems: Sequence[Problem],
+    *,
+    lam: float = 0.5,
+    tolerance: float = 0.0,
+    memory: int | None = None,
+    device: str | torch.device = "cpu",
+) -> list[Pursued]:
+    """Solve many problems as one batch; arguments, answers and errors are those of `pursue_many`.
+
+    `memory` is what may be used on the device, the padded rows included; None for whatever there is.
+    """
+    check_settings(lam, tolerance)
+    _same_length(problems)
+    checked = [check_problem(p.rows_ND, p.target_D, p.k) for p in problems]
+    return _Batch(checked, lam, tolerance, memory, torch.device(device)).run() if checked else []
+
+
+class _Batch:
+    """One run. Tensors have a leading P; rows and targets are scaled by powers of two, a pair for each problem."""
+
+    def __init__(
+        self,
+        problems: list[tuple[NDArray[np.float32], Floats, int]],
+        lam: float,
+        tolerance: float,
+        memory: int | None,
+        device: torch.device,
+    ) -> None:
+        self._problems, self._lam, self._tolerance, self._device = problems, lam, tolerance, device
+        count, n, d = len(problems), max(len(p[0]) for p in problems), problems[0][0].shape[1]
+        self._places = max(p[2] for p in problems) + 1  # one for the row that is being added
+        self._kind = precision(count * n * d)
+        self._dtype = torch.float64 if self._kind.dtype is np.float64 else torch.float32
+        self._afford(count, n, d, memory)
+        self._units = [unit(max(float(r.max(initial=0)), -float(r.min(initial=0)))) for r, _, _ in problems]
+        self._wholes = [unit(float(np.abs(t).max(initial=0))) for _, t, _ in problems]
+        self._rows = torch.zeros(count, n, d, dtype=self._dtype, device=device)
+        for p, (rows, _, _) in enumerate(problems):
+            # Through float64, a few rows at a time: one over the unit of very small rows is no float32.
+            for a in range(0, len(rows), 1024):
+                piece = rows[a : a + 1024] / np.float64(self._units[p])
+                self._rows[p, a : a + len(piece)] = torch.from_numpy(piece)
+        targets = np.stack([t / whole for (_, t, _), whole in zip(problems, self._wholes, strict=True)])
+        self._target = torch.from_numpy(targets).to(device)
+        self._ridge = self._each([lam / u**2 for u in self._units])
+        self._k = self._each([p[2] for p in problems])
+        self._square = (self._target**2).sum(1)
+        self._p = torch.arange(count, device=device)
+        self._start(count, n, d)
+
+    def _afford(self, count: int, n: int, d: int, memory: int | None) -> None:
+        size, k = self._dtype.itemsize, self._places
+        needed = count * (size * (n * d + k * d) + 16 * k * k + 40 * n)
+        if memory is not None and needed > memory:
+            raise CurationError(
+                f"{memory:,} bytes of memory are too few: {count} problems of up to {n:,} rows of {d:,} numbers take "
+                f"{needed:,} together. Allow that much, or solve fewer of them at a time"
+            )
+
+    def _each(self, values: list[float] | list[int]) -> Tensor:
+        """One number a problem."""
+        return torch.tensor(values, dtype=torch.float64, device=self._device)
+
+    def _start(self, count: int, n: int, d: int) -> None:
+        k, device = self._places, self._device
+        self._chosen = torch.zeros(count, k, d, dtype=self._dtype, device=device)
+        self._row = torch.full((count, k), -1, device=device)  # which row is at a place
+        self._taken = torch.zeros(count, k, dtype=torch.bool, device=device)
+        self._inverse = torch.zeros(count, k, k, dtype=torch.float64, device=device)
+        self._right, self._weights = (
+            torch.zeros(count, k, dtype=torch.float64, device=device),
+            torch.zeros(count, k, dtype=torch.float64, device=device),
+        )
+        squares = torch.einsum("pnd,pnd->pn", self._rows, self._rows).double()
+        helps = self._kind.nothing * self._square[:, None].sqrt() * (squares + self._ridge[:, None]).sqrt()
+        self._floor = helps.to(self._dtype)
+        self._spanned = torch.zeros(count, n, dtype=torch.bool, device=device)
+        self._useless, self._open = self._spanned.clone(), torch.ones_like(self._spanned)
+        self._gained, self._stopped = torch.zeros(count, dtype=torch.float64, device=device), dict[int, Stopped]()
+        self._gains, self._picked = [list[float]() for _ in range(count)], [list[int]() for _ in range(count)]
+
+    def run(self) -> list[Pursued]:
+        running = torch.ones(len(self._problems), dtype=torch.bool, device=self._device)
+        while True:
+            row, found = self._best()
+            self._stop(running & ~found, "optimal")
+            running &= found
+            if not running.any():
+                return [self._answer(p) for p in range(len(self._problems))]
+            self._take(row, running)
+            count = self._taken.sum(1)
+            full = running & (count >= self._k)
+            self._stop(full, "budget")
+            near = running & ~full & (self._square - self._gained <= self._tolerance * self._square)
+            near &= bool(self._tolerance) & (count > 0)
+            self._stop(near, "tolerance")
+            running &= ~full & ~near
+
+    def _best(self) -> tuple[Tensor, Tensor]:
+        """The row that correlates most with what is missing, of equals the lowest, and whether there is one."""
+        kind = self._dtype
+        missing = self._target.to(kind) - torch.bmm(self._weights.to(kind)[:, None], self._chosen)[:, 0]
+        left = torch.bmm(self._rows, missing[:, :, None])[:, :, 0]
+        shut = (left <= self._floor) | ~self._open | self._spanned | self._useless
+        left.masked_fill_(shut, -torch.inf)
+        best = left.max(1).values
+        gone = ((self._square - self._gained).clamp(min=0) / self._square).nan_to_num().sqrt().to(kind)
+        equal = best * (1 - self._kind.tie)
+        tied = (left >= equal[:, None] - self._floor * 0.25 * gone[:, None]) & (left > -torch.inf)
+        return tied.to(torch.uint8).argmax(1), best > -torch.inf
+
+    def _take(self, row: Tensor, running: Tensor) -> None:
+        """Add a row to each running problem and settle the weights."""
+        before, place = self._gained.clone(), (~self._taken).to(torch.uint8).argmax(1)
+        one = self._rows[self._p, row]
+        wide = one.double()
+        column = torch.bmm(self._chosen, one[:, :, None])[:, :, 0].double() * self._taken
+        diagonal = (wide**2).sum(1) + self._ridge
+        solved = torch.bmm(self._inverse, column[:, :, None])[:, :, 0]
+        rest = diagonal - (column * solved).sum(1)
+        new = running & (rest > self._kind.dependent * diagonal)
+        self._spanned[self._p, row] |= running & ~new
+        p, at = self._p[new], place[new]
+        solved[self._p, place] = -1.0
+        self._update(solved, torch.where(new, 1 / rest, 0.0))
+        self._chosen[p, at], self._row[p, at], self._taken[p, at] = one[p], row[p], True
+        self._right[p, at] = (wide * self._target).sum(1)[p]
+        self._open[p, row[p]] = False
+        left = self._settle(new)
+        self._gained = (self._right * self._weights).sum(1)
+        kept = new & self._taken[self._p, place] & (self._row[self._p, place] == row)
+        self._spanned &= ~(left & kept)[:, None]
+        # A row is picked twice only if the first time lowered E: so picking comes to an end, whatever rounding does.
+        useless = new & (self._gained <= before + torch.finfo(torch.float64).eps * self._square)
+        self._useless[self._p, row] |= useless
+        for p, pick, gain in zip(*(t[kept].tolist() for t in (self._p, row, self._gained)), strict=True):
+            self._picked[p].append(pick)
+            self._gains[p].append(gain)
+
+    def _update(self, vector: Tensor, factor: Tensor) -> None:
+        """B += factor * vector vector^T, for each problem."""
+        self._inverse.baddbmm_((vector * factor[:, None])[:, :, None], vector[:, None])
+
+    def _settle(self, changed: Tensor) -> Tensor:
+        """Lawson and Hanson's inner loop: towards the solution, and out with what reaches zero first.
+
+        Returns which problems lost a row.
+        """
+        lost = torch.zeros_like(changed)
+        while True:
+            aim = torch.bmm(self._inverse, self._right[:, :, None])[:, :, 0]
+            low = self._taken & (aim <= 0) & changed[:, None]
+            falling = low.any(1)
+            self._weights = torch.where((changed & ~falling)[:, None], aim * self._taken, self._weights)
+            changed = changed & falling
+            if not changed.any():
+                return lost
+            fall = self._weights - aim
+            room = torch.where(low, torch.where(fall > 0, self._weights / fall, 0.0), torch.inf)
+            step, place = room.min(1)
+            moved = (self._weights + step.nan_to_num(posinf=0.0)[:, None] * (aim - self._weights)).clamp(min=0)
+            self._weights = torch.where(changed[:, None], moved, self._weights)
+            self._drop(place, changed)
+            lost |= changed
+
+    def _drop(self, place: Tensor, which: Tensor) -> None:
+        """Take a row out of the system of some problems."""
+        vector = self._inverse[self._p, :, place]
+        pivot = vector[self._p, place]
+        self._update(vector, torch.where(which, -1 / pivot, 0.0))
+        p, at = self._p[which], place[which]
+        self._inverse[p, at], self._inverse[p, :, at] = 0.0, 0.0
+        self._open[p, self._row[p, at]] = True
+        self._weights[p, at], self._right[p, at], self._taken[p, at], self._chosen[p, at] = 0.0, 0.0, False, 0.0
+
+    def _stop(self, which: Tensor, why: Stopped) -> None:
+        for p in self._p[which].tolist():
+            self._stopped[p] = why
+
+    def _answer(self, p: int) -> Pursued:
+        rows_ND, target, _ = self._problems[p]
+        taken = self._taken[p] & (self._weights[p] > 0)
+        last = {row: pick for pick, row in enumerate(self._picked[p])}
+        pairs = zip(self._row[p][taken].tolist(), self._weights[p][taken].tolist(), strict=True)
+        pairs = sorted(pairs, key=lambda pair: last[pair[0]])
+        rows = np.array([row for row, _ in pairs], np.int64)
+        weights = np.array([weight for _, weight in pairs]) * (self._wholes[p] / self._units[p])
+        weights = self._refined(p, rows, weights)
+        end = objective(rows_ND, target, rows, weights, self._lam)
+        path = np.maximum((float(self._square[p]) - np.array(self._gains[p])) * self._wholes[p] ** 2, end)
+        path[-1:] = end
+        return Pursued(rows, weights, end, np.minimum.accumulate(path), self._stopped[p])
+
+    def _refined(self, p: int, rows: Ints, weights: Floats) -> Floats:
+        """The weights of chosen rows, solved for again in float64; as they are where one would not be positive."""
+        rows_ND, target, _ = self._problems[p]
+        chosen = torch.from_numpy(rows_ND[rows]).to(self._device).double() / self._units[p]
+        system = chosen @ chosen.T + self._ridge[p] * torch.eye(len(rows), dtype=torch.float64, device=self._device)
+        factor, failed = torch.linalg.cholesky_ex(system)
+        out = weights
+        for _ in range(0 if failed.item() else 2):
+            missing = torch.from_numpy(residual(rows_ND, target, rows, out) / self._wholes[p]).to(self._device)
+            scaled = torch.from_numpy(out * (self._units[p] / self._wholes[p])).to(self._device)
+            slope = chosen @ missing - self._ridge[p] * scaled
+            out = (scaled + torch.cholesky_solve(slope[:, None], factor)[:, 0]).cpu().numpy()
+            out = out * (self._wholes[p] / self._units[p])
+        return out if (out > 0).all() else weights
+
+
+def _same_length(problems: Sequence[Problem]) -> None:
+    lengths = {np.shape(p.rows_ND)[-1:] for p in problems}
+    if len(lengths) > 1:
+        raise CurationError(f"rows have {sorted(n for (n,) in lengths)} numbers; expected equally many in all problems")

@@ -1,0 +1,121 @@
+"""Many pursuits as one batch: the same answers as one by one."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+
+from tamis.curation import pursued
+from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
+from tamis.curation.pursued import Pursued
+from tamis.curation.pursuit import pursue
+from tamis.curation.pursuit_batch import Problem, pursue_batch, pursue_many
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
+
+
+def by_class() -> list[Problem]:
+    """The digits' last-layer gradients, a problem a class: other numbers of rows, other budgets."""
+    pixels, labels = load_digits(return_X_y=True)
+    inputs = np.column_stack([pixels / 16, np.ones(len(pixels))])
+    logits = 4 * inputs @ np.linalg.lstsq(inputs, np.eye(10)[labels], rcond=None)[0]
+    errors = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - np.eye(10)[labels]
+    rows = [(errors[labels == c, c, None] * inputs[labels == c]).astype(np.float32) for c in range(10)]
+    return [Problem(each, each.sum(0, dtype=np.float64), 5 + 3 * c) for c, each in enumerate(rows)]
+
+
+def same(found: Pursued, alone: Pursued, close: float = 1e-6) -> None:
+    assert found.rows.dtype == np.int64
+    assert found.rows.tolist() == alone.rows.tolist()
+    assert found.stopped == alone.stopped
+    assert found.weights == pytest.approx(alone.weights, rel=close)
+    assert found.objective == pytest.approx(alone.objective, rel=close)
+    assert found.objectives == pytest.approx(alone.objectives, rel=close, abs=close * alone.objectives.max(initial=0))
+
+
+def random_problems(seed: int, lengths: list[int], d: int, share: float) -> list[Problem]:
+    draw = np.random.default_rng(seed)
+    made = [np.maximum(draw.normal(size=(n, d)), -0.3).astype(np.float32) for n in lengths]
+    return [Problem(rows, rows.sum(0) + draw.normal(size=d), max(1, int(share * len(rows)))) for rows in made]
+
+
+class TestSameAsOneByOne:
+    @pytest.mark.parametrize("device", DEVICES)
+    @pytest.mark.parametrize("lam", [0.5, 0.01])
+    def test_gradients_by_class(self, device: str, lam: float) -> None:
+        problems = by_class()
+        for found, p in zip(pursue_batch(problems, lam=lam, device=device), problems, strict=True):
+            same(found, pursue(p.rows_ND, p.target_D, k=p.k, lam=lam))
+
+    @pytest.mark.parametrize("device", DEVICES)
+    @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+    @pytest.mark.parametrize("lam", [0.5, 0.0])
+    def test_rows_that_leave_again(self, device: str, share: float, lam: float) -> None:
+        problems = random_problems(5, [60, 1, 33, 60, 200], 12, share)
+        for found, p in zip(pursue_batch(problems, lam=lam, device=device), problems, strict=True):
+            same(found, pursue(p.rows_ND, p.target_D, k=p.k, lam=lam))
+
+    @given(seed=st.integers(0, 1000), lengths=st.lists(st.integers(1, 15), min_size=1, max_size=4), d=st.integers(1, 6))
+    def test_any_shape(self, seed: int, lengths: list[int], d: int) -> None:
+        problems = random_problems(seed, lengths, d, 0.7)
+        for found, p in zip(pursue_batch(problems), problems, strict=True):
+            same(found, pursue(p.rows_ND, p.target_D, k=p.k))
+
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_float32_comes_as_near(self, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        problems = by_class()
+        exact = pursue_batch(problems, device=device)
+        monkeypatch.setattr(pursued, "DOUBLE_UP_TO", 0)
+        for found, wide in zip(pursue_batch(problems, device=device), exact, strict=True):
+            assert found.objective == pytest.approx(wide.objective, rel=0.05)
+            assert found.rows[:5].tolist() == wide.rows[:5].tolist()
+
+    def test_each_stops_for_its_own_reason(self) -> None:
+        draw = np.random.default_rng(0)
+        rows = draw.random((20, 4)).astype(np.float32)
+        cases = [
+            Problem(rows, rows.sum(0), 3), Problem(-rows, rows.sum(0), 3), Problem(0 * rows, rows.sum(0), 20),
+            Problem(rows, np.zeros(4), 1), Problem(np.repeat(rows[:1], 5, 0), 7 * rows[0], 5),
+        ]  # fmt: skip
+        for lam, tolerance in [(0.5, 0.0), (0.0, 0.0), (0.0, 0.3)]:
+            for found, p in zip(pursue_batch(cases, lam=lam, tolerance=tolerance), cases, strict=True):
+                same(found, pursue(p.rows_ND, p.target_D, k=p.k, lam=lam, tolerance=tolerance))
+
+    @pytest.mark.parametrize("size", [1e-30, 1e15])
+    def test_problems_of_other_scales_do_not_disturb_each_other(self, size: float) -> None:
+        plain, power = random_problems(1, [40, 40], 7, 0.3), 2.0 ** round(np.log2(size))
+        scaled = Problem((plain[0].rows_ND * power).astype(np.float32), plain[0].target_D * power, plain[0].k)
+        found = pursue_batch([scaled, plain[1]], lam=0.0)
+        same(found[1], pursue(plain[1].rows_ND, plain[1].target_D, k=plain[1].k, lam=0.0))
+        assert found[0].rows.tolist() == pursue_batch(plain, lam=0.0)[0].rows.tolist()
+
+
+class TestPursueMany:
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_answers_of_either_way(self, device: str) -> None:
+        problems = by_class()
+        for found, p in zip(pursue_many(problems, device=device), problems, strict=True):
+            same(found, pursue(p.rows_ND, p.target_D, k=p.k))
+
+    @pytest.mark.parametrize("function", [pursue_many, pursue_batch])
+    def test_no_problems(self, function: Callable[..., list[Pursued]]) -> None:
+        assert function([]) == []
+
+    @pytest.mark.parametrize("function", [pursue_many, pursue_batch])
+    def test_bad_input(self, function: Callable[..., list[Pursued]]) -> None:
+        good, other = random_problems(0, [9], 4, 0.5)[0], random_problems(0, [9], 3, 0.5)[0]
+        bad = Problem(np.where(np.arange(9)[:, None] == 4, np.nan, good.rows_ND), good.target_D, 2)
+        with pytest.raises(CurationError, match=r"rows have \[3, 4\] numbers"):
+            function([good, other])
+        with pytest.raises(NonFiniteError, match=r"1 of 9 rows .* \(samples 4\)"):
+            function([good, bad])
+        with pytest.raises(BudgetError):
+            function([good, Problem(good.rows_ND, good.target_D, 10)])
+        with pytest.raises(CurationError, match="lam of 0 or more"):
+            function([good], lam=-1)
+        with pytest.raises(CurationError, match="100 bytes of memory are too few"):
+            function([good], memory=100)
