@@ -177,7 +177,7 @@ class Support:
         while True:
             aim = self._solve(self._z[: len(self.order)], self._outer)
             low = np.flatnonzero(aim <= 0)
-            low = low[~np.isin(low, self._held)]
+            low = low[~np.isin(low, self._held)] if self._held else low
             if not len(low):
                 self.weights = aim
                 return

@@ -1,8 +1,9 @@
-"""Run the benchmarks: python tests/benchmarks/run.py [NAME ...] [--quick] [--data DIR] [--cache DIR] [--json FILE]
+"""Run the benchmarks: python tests/benchmarks/run.py [NAME ...] [OPTION ...]; --help lists them
 
 NAME is index, sql, publish, ...: the `bench_NAME.py` beside this file; all of them by default. --data (or
 TAMIS_BENCH_DATA) is a folder with train-*.tar, such as CIFAR-10 in WebDataset shards; without it scikit-learn's digits
-serve. --cache (or TAMIS_BENCH_CACHE) keeps what takes minutes to make. Prints a table and writes it as JSON.
+serve. --cache (or TAMIS_BENCH_CACHE) keeps what takes minutes to make. --cords (or TAMIS_BENCH_CORDS) is a checkout of
+CORDS, which the pursuit is measured against. Prints a table and writes it as JSON.
 """
 
 import argparse
@@ -35,12 +36,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs, not how fast it is")
     parser.add_argument("--data", type=Path, default=os.environ.get("TAMIS_BENCH_DATA"))
     parser.add_argument("--cache", default=os.environ.get("TAMIS_BENCH_CACHE"))
+    parser.add_argument("--cords", default=os.environ.get("TAMIS_BENCH_CORDS"))
     parser.add_argument("--json", type=Path, default=Path(".benchmarks/results.json"))
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(NAMES)):
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(NAMES)}")
     if given.cache:
         os.environ["TAMIS_BENCH_CACHE"] = str(given.cache)
+    if given.cords:
+        os.environ["TAMIS_BENCH_CORDS"] = str(given.cords)
     everything: dict[str, list[Result]] = {}
     for name in given.names or NAMES:
         print(f"== {name}", flush=True)
