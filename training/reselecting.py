@@ -178,14 +178,15 @@ def choose(
 def _gradients(
     store: Store, dataset: Dataset, model: ImageClassifier, asked: Asked, device: str | torch.device
 ) -> SampleGradients:
-    with closing(load_batches(Index.open(store, dataset), _in_order(dataset), asked.images)) as loaded:
+    with closing(load_batches(Index.open(store, dataset), in_order(dataset), asked.images)) as loaded:
         batches: Iterator[Batch] = (one.batch for one in loaded)
         if asked.head is not None:
             return per_sample_gradients(model, batches, f"network.{asked.head}", device)
         return last_layer(model, batches, device)
 
 
-def _in_order(dataset: Dataset) -> Iterator[Chosen]:
+def in_order(dataset: Dataset) -> Iterator[Chosen]:
+    """All samples of a data set, in batches for one pass."""
     for a in range(0, dataset.samples, _PASS):
         part = np.arange(a, min(a + _PASS, dataset.samples))
         yield Chosen(part, np.ones(len(part), np.float32))
