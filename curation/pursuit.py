@@ -5,7 +5,7 @@ correlates most with what is missing comes next, then all weights are solved for
 When: to match a gradient with the gradients of few samples (`tamis.curation.gradmatch`).
 How: the system of the chosen rows is one growing Cholesky factor, never built anew (`tamis.curation.support`). The
 correlations of all N rows are computed for many picks at a time, as one matrix product: picks are made among the
-`LISTED` rows that correlated most, and each is confirmed against all rows afterwards; where another row turns out to
+rows that correlated most (`LISTED`, or one in `SHARE`), and each is confirmed against all rows afterwards; where another row turns out to
 have been better, the picks from there on are taken back. So the answer is that of the plain algorithm, at the price of
 a product a block in place of one a pick. Rows that correlate alike, to what the numbers can tell
 (`tamis.curation.pursued.Precision`), go by their index, the lowest first.
@@ -40,8 +40,9 @@ from tamis.curation.pursued import (
 )
 from tamis.curation.support import Rows, State, Support
 
-LISTED = 1024
-BLOCK = 32  # picks between two looks at all rows
+LISTED = 1024  # at least
+SHARE = 16  # one in so many rows is listed, where that is more
+BLOCK = 32  # picks between two looks at all rows, at most
 HELD = 64  # rows held at zero before they are left out of the factor
 _SPEED = 6  # multiplications of a matrix product in the time of one whose numbers come from memory
 _LOOKED = 1 << 14  # rows looked at at a time
@@ -98,7 +99,7 @@ class _Pursuit:
         gram = self._rows @ self._rows.T if plan.gram else None
         room = min(len(rows_ND), k + HELD + BLOCK)
         self._support = Support(self._rows, target, lam / self._unit**2, gram, room, self._kind.dependent)
-        self._gram, self._listed = gram, min(LISTED, plan.listed)
+        self._gram, self._listed = gram, min(max(LISTED, len(rows_ND) // SHARE), plan.listed)
         self._first = self._rows @ target.astype(self._kind.dtype)  # correlations with the target [N]
         self._square = float(target @ target)
         helps = self._kind.nothing * self._square**0.5 * np.sqrt(_squares(self._rows) + lam / self._unit**2)
@@ -119,7 +120,7 @@ class _Pursuit:
             if wrong:  # a row that was not listed was better than this pick: it and those after it are taken back
                 self._take_back(begun[wrong])
                 stopped = None
-            picks = wrong or BLOCK
+            picks = wrong or min(BLOCK, 2 * picks)  # as many as were right, and more again while they are
         return self._answer(stopped)
 
     def _closed(self) -> Ints:
@@ -212,36 +213,26 @@ class _Pursuit:
         """
         last = len(begun) if stopped == "optimal" else len(begun) - 1
         vectors = np.stack([one.vector for one in begun], axis=1)
-        after_N = np.empty(len(self._rows), self._rows.dtype)
+        found = np.empty((len(self._rows), len(begun)), self._rows.dtype)
         wrong = last
-        for a in range(0, len(after_N), _LOOKED):
-            found = self._look(a, vectors)
-            after_N[a : a + _LOOKED] = found[:, -1]
-            wrong = min(wrong, self._better(a, found, listed, begun[:last]))
-        if wrong == last:
-            return after_N, 0
-        for a in range(0, len(after_N), _LOOKED):
-            after_N[a : a + _LOOKED] = self._look(a, vectors[:, wrong])
-        return after_N, wrong
-
-    def _look(self, a: int, vectors: Rows) -> Rows:
-        """The correlations of `_LOOKED` rows from a on, [_LOOKED] or [_LOOKED, T]."""
-        piece = slice(a, a + _LOOKED)
-        if self._gram is None:
-            return self._rows[piece] @ vectors
-        first = self._first[piece]
-        return (first if vectors.ndim == 1 else first[:, None]) - self._gram[piece] @ vectors
+        for a in range(0, len(found), _LOOKED):
+            piece = found[a : a + _LOOKED]
+            np.matmul((self._rows if self._gram is None else self._gram)[a : a + _LOOKED], vectors, out=piece)
+            if self._gram is not None:
+                np.subtract(self._first[a : a + _LOOKED, None], piece, out=piece)
+            wrong = min(wrong, self._better(a, piece, listed, begun[:last]))
+        return found[:, -1 if wrong == last else wrong].copy(), 0 if wrong == last else wrong
 
     def _better(self, a: int, found: Rows, listed: Ints, begun: list["_Begun"]) -> int:
         """The first pick, but for the very first, for which a row that was not listed was better; else their number."""
-        found = found[:, : len(begun)]
         floor, best = self._floor[a : a + len(found)], np.array([max(one.best, 0.0) for one in begun])
         blur, rows = np.array([one.blur for one in begun], floor.dtype), np.array([one.row for one in begun])
+        near = found[:, : len(begun)] >= self._equal(best, floor[:, None] * blur)
         for column, one in enumerate(begun):
-            found[_within(one.closed, a, len(found)), column] = -np.inf
-        found[_within(listed, a, len(found))] = -np.inf
-        found[:, :1] = -np.inf
-        at, picks = np.nonzero(found >= self._equal(best, floor[:, None] * blur))
+            near[_within(one.closed, a, len(found)), column] = False
+        near[_within(listed, a, len(found))] = False
+        near[:, :1] = False
+        at, picks = np.nonzero(near)
         value, earlier = found[at, picks], at + a < rows[picks]
         better = earlier | (value > best[picks] * (1 + self._kind.tie) + floor[at] * blur[picks])
         return int(picks[better & (value > floor[at])].min(initial=len(begun)))
@@ -287,8 +278,8 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
     chosen, gram = size * rows * d, size * n * n
     one = 64 * size  # rows of a list at least
     fixed = (
-        4 * rows * (rows + 128) + 8 * rows * 2 * (HELD + BLOCK)  # the factor; what is held, and what was there before
-        + size * (BLOCK + 1) * 4 * min(n, _LOOKED) + 32 * n  # a look at the rows; a number or a few for each
+        4 * rows * (rows + 128) + 8 * rows * 3 * (HELD + BLOCK)  # the factor; what is held, and what was there before
+        + size * (BLOCK + 1) * (n + 4 * min(n, _LOOKED)) + 32 * n  # a look at the rows; a few numbers for each
         + 12 * PIECE * d + (size * n * d if copied else 0)
     )  # fmt: skip
     ways = {False: fixed + chosen + d * (one + 2 * size * BLOCK), True: fixed + gram + n * (one + 2 * size * BLOCK)}

@@ -30,7 +30,7 @@ class State:
 
     size: int
     held: tuple[int, ...]
-    columns: Floats
+    each: tuple[Floats, ...]
     weights: Floats
 
 
@@ -59,7 +59,8 @@ class Support:
         self._right, self._z = np.empty(room), np.empty(room)  # h and L^-1 h, valid down to the size, as all of these
         self._chosen = np.empty((0 if gram_NN is not None else room, rows_ND.shape[1]), rows_ND.dtype)
         self._held: tuple[int, ...] = ()
-        self._columns = np.empty((room, 0))  # V = L^-1 E_Z
+        self._each = tuple[Floats, ...]()  # the columns of V = L^-1 E_Z, shared with states
+        self._columns = np.empty((room, 0))  # and V
         self._inner, self._outer = np.empty((0, 0)), np.empty(0)  # V^T V and V^T z
 
     @property
@@ -107,7 +108,7 @@ class Support:
         return True
 
     def state(self) -> State:
-        return State(len(self.order), self._held, self._columns, self.weights)
+        return State(len(self.order), self._held, self._each, self.weights)
 
     def restore(self, state: State) -> None:
         """Take back what came after a state; no `compact` may lie between."""
@@ -115,15 +116,14 @@ class Support:
             del self._place[row]
         del self.order[state.size :]
         self._factor.cut(state.size)
-        self._held, self.weights = state.held, state.weights
-        self._columns = state.columns
-        self._refresh()
+        self.weights = state.weights
+        self._hold_these(state.held, state.each)
 
     def compact(self) -> None:
         """Leave the held rows out of the factor. Weights stay as they are, but for rows that rounding refuses."""
         again = self.free[min(self._held) :]
         weights = dict(zip(self.order, self.weights.tolist(), strict=True))
-        self.restore(State(min(self._held), (), np.empty((len(self._z), 0)), self.weights[: min(self._held)]))
+        self.restore(State(min(self._held), (), (), self.weights[: min(self._held)]))
         refused = [row for row in again if not self._append(row)]
         self.weights = np.array([weights[row] for row in self.order])
         if refused:
@@ -163,6 +163,8 @@ class Support:
         self._z[size] = (self._right[size] - last @ self._z[:size]) / pivot
         if self._held:
             self._columns[size] = new = -(last @ self._columns[:size]) / pivot
+            for column, number in zip(self._each, new.tolist(), strict=True):
+                column[size] = number
             self._inner = self._inner + np.outer(new, new)
             self._outer = self._outer + new * self._z[size]
         if self._gram is None:
@@ -198,22 +200,21 @@ class Support:
         return out
 
     def _hold(self, place: int) -> None:
-        size = len(self.order)
-        unit = np.zeros(size)
+        unit, column = np.zeros(len(self.order)), np.empty(len(self._z))
         unit[place] = 1.0
-        columns = np.empty((len(self._z), len(self._held) + 1))
-        columns[:size, :-1] = self._columns[:size]
-        columns[:size, -1] = self._factor.forward(unit, place)
-        self._held, self._columns = (*self._held, place), columns
+        column[: len(unit)] = self._factor.forward(unit, place)
         self.weights[place] = 0.0
-        self._refresh()
+        self._hold_these((*self._held, place), (*self._each, column))
 
     def _release(self, place: int) -> None:
         at = self._held.index(place)
-        self._held = self._held[:at] + self._held[at + 1 :]
-        self._columns = np.delete(self._columns, at, axis=1)
-        self._refresh()
+        self._hold_these(self._held[:at] + self._held[at + 1 :], self._each[:at] + self._each[at + 1 :])
 
-    def _refresh(self) -> None:
-        columns = self._columns[: len(self.order)]
-        self._inner, self._outer = columns.T @ columns, columns.T @ self._z[: len(self.order)]
+    def _hold_these(self, places: tuple[int, ...], columns: tuple[Floats, ...]) -> None:
+        if places != self._held:
+            self._columns = np.empty((len(self._z), len(places)))
+            self._columns[:] = np.stack(columns, axis=1) if places else 0.0
+        self._held, self._each = places, columns
+        size = len(self.order)
+        self._inner = self._columns[:size].T @ self._columns[:size]
+        self._outer = self._columns[:size].T @ self._z[:size]

@@ -106,6 +106,7 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 
     def set_them(listed: int, block: int) -> None:
         monkeypatch.setattr(pursuit, "LISTED", listed)
+        monkeypatch.setattr(pursuit, "SHARE", 1_000_000)
         monkeypatch.setattr(pursuit, "BLOCK", block)
 
     return set_them
