@@ -4,11 +4,11 @@ What: `pursue` minimises E(S, w) = ||A_S^T w - b||^2 + lam ||w||^2 over w >= 0 a
 correlates most with what is missing comes next, then all weights are solved for again.
 When: to match a gradient with the gradients of few samples (`tamis.curation.gradmatch`).
 How: the system of the chosen rows is one growing Cholesky factor, never built anew (`tamis.curation.support`). The
-correlations of all N rows are computed for many picks at a time, as one matrix product: picks are made among the
-rows that correlated most (`LISTED`, or one in `SHARE`), and each is confirmed against all rows afterwards; where another row turns out to
-have been better, the picks from there on are taken back. So the answer is that of the plain algorithm, at the price of
-a product a block in place of one a pick. Rows that correlate alike, to what the numbers can tell
-(`tamis.curation.pursued.Precision`), go by their index, the lowest first.
+correlations of all N rows are computed for many picks at a time, as one matrix product: picks are made among listed
+rows (`LISTED`, or one in `SHARE`), those that correlate most now and those that did lately, and each is confirmed
+against all rows afterwards; where another row turns out to have been better, the picks from there on are taken back.
+So the answer is that of the plain algorithm, at the price of a product a block in place of one a pick. Rows that
+correlate alike, to what the numbers can tell (`tamis.curation.pursued.Precision`), go by their index, lowest first.
 Numbers: products are in float32 (float64 where there are at most two million numbers), factors and weights in
 float64; the weights are refined at the end with residuals in float64.
 Cost: N D + 2 S D + S^2 multiplications a pick, those of the first term in matrix products; memory 4 k D bytes beside
@@ -45,6 +45,7 @@ SHARE = 16  # one in so many rows is listed, where that is more
 BLOCK = 32  # picks between two looks at all rows, at most
 HELD = 64  # rows held at zero before they are left out of the factor
 _SPEED = 6  # multiplications of a matrix product in the time of one whose numbers come from memory
+_FADE = 0.95  # of a correlation's weight for the list, from a look to the next
 _LOOKED = 1 << 14  # rows looked at at a time
 _ORDINARY = 2.0**30  # rows whose largest number is within this and its inverse are used as they are
 
@@ -105,6 +106,7 @@ class _Pursuit:
         helps = self._kind.nothing * self._square**0.5 * np.sqrt(_squares(self._rows) + lam / self._unit**2)
         self._floor: Rows = helps.astype(self._kind.dtype)
         self._spanned, self._useless = frozenset[int](), frozenset[int]()  # by the rows chosen now; for good
+        self._high = self._first.copy()  # how high each row's correlation was lately
         self._crowded = False  # a row was refused that the held rows help to span
         self._gains, self._picked = list[float](), list[int]()  # ||b||^2 - E after each pick, and its row
 
@@ -153,7 +155,11 @@ class _Pursuit:
         open_N[self._closed()] = -np.inf
         best = open_N.max()
         first = int(np.argmax(open_N >= self._equal(best, self._floor * self._blur()))) if best > 0 else 0
-        return np.union1d(np.argpartition(open_N, -self._listed)[-self._listed :], first)
+        half = (self._listed + 1) // 2
+        high_N = np.where(open_N > -np.inf, self._high, -np.inf)
+        now = np.argpartition(open_N, -half)[-half:]
+        high_N[now] = -np.inf
+        return np.union1d(np.append(np.argpartition(high_N, -half)[-half:], now), first)
 
     def _pick(self, listed: Ints, picks: int, tolerance: float) -> tuple[Stopped | None, list["_Begun"]]:
         """Up to `picks` picks among the listed rows. What was there before each is kept; the last entry is the end."""
@@ -221,6 +227,7 @@ class _Pursuit:
             if self._gram is not None:
                 np.subtract(self._first[a : a + _LOOKED, None], piece, out=piece)
             wrong = min(wrong, self._better(a, piece, listed, begun[:last]))
+        np.maximum(found.max(axis=1), self._high * self._high.dtype.type(_FADE), out=self._high)
         return found[:, -1 if wrong == last else wrong].copy(), 0 if wrong == last else wrong
 
     def _better(self, a: int, found: Rows, listed: Ints, begun: list["_Begun"]) -> int:
