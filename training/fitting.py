@@ -9,7 +9,7 @@ Resume: a checkpoint holds the stream's state and everything that the steps chan
 
 import logging
 import pickle
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -72,6 +72,7 @@ class _Books:
     seconds: float = 0.0
     selecting: float = 0.0
     evaluating: float = 0.0
+    streaming: float = 0.0  # waiting for batches
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -166,8 +167,9 @@ class Fitting:
         books = self._books
         total = self._total()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            began = perf_counter()  # the batches that `_begin` draws are part of what a training costs
             learner = (self._restore() if self._resumable else None) or self._begin()
-            self._started = perf_counter() - books.seconds
+            self._started = began - books.seconds
             while books.epoch < self._recipe.epochs:
                 if self._reselector is not None:
                     books.selecting += self._reselector.before(books.epoch, learner.model)
@@ -177,6 +179,7 @@ class Fitting:
         judged = self._judged or self._evaluate(learner)
         ended = perf_counter() - self._started
         seconds = {"train": ended - books.selecting - books.evaluating, "evaluate": books.evaluating, "total": ended}
+        seconds["stream"] = books.streaming  # part of "train"
         if self._reselector is not None:
             seconds["select"] = books.selecting
             self._reselector.publish(learner.mean, learner.std)
@@ -231,10 +234,10 @@ class Fitting:
         if self._reselector is not None:
             every = self._open_stream(self._plan.dataset, self._plan.config.batch_size)
             with closing(every.epoch(0)) as batches:
-                head = list(islice(batches, -(-STATISTICS // self._plan.config.batch_size)))
+                head = list(islice(self._timed(batches), -(-STATISTICS // self._plan.config.batch_size)))
             return self._learner(*pixel_statistics([batch.images for batch in head]))
         self._rest = self._stream.epoch(0)
-        self._head = list(islice(self._rest, -(-STATISTICS // self._plan.config.batch_size)))
+        self._head = list(islice(self._timed(self._rest), -(-STATISTICS // self._plan.config.batch_size)))
         return self._learner(*pixel_statistics([batch.images for batch in self._head]))
 
     def _restore(self) -> _Learner | None:
@@ -291,8 +294,18 @@ class Fitting:
             self._rest = self._stream.epoch(self._books.epoch, self._books.position)
         with closing(self._rest) as rest:
             yield from self._head
-            yield from rest
+            yield from self._timed(rest)
         self._rest, self._head = None, []
+
+    def _timed(self, batches: Iterator[Batch]) -> Generator[Batch]:
+        """The batches as they are; the books get what waiting for each took."""
+        while True:
+            started = perf_counter()
+            batch = next(batches, None)
+            self._books.streaming += perf_counter() - started
+            if batch is None:
+                return
+            yield batch
 
     def _end_epoch(self) -> None:
         books, whole = self._books, _together(self._gathered)

@@ -59,6 +59,7 @@ def test_learns_digits_and_keeps_the_books(store: Store, dataset: Dataset, judge
     assert 0 < run.metrics["bytes_read"] < 3 * dataset.extents().size.sum()
     assert seen == [(i, 3 * steps) for i in range(1, 3 * steps + 1)]
     assert 0 < run.seconds["train"] + run.seconds["evaluate"] <= run.seconds["total"]
+    assert 0 < run.seconds["stream"] < run.seconds["train"]
     assert checkpoints(store) == []
     found = store.query(
         "select epoch, count(*) n, min(sample) a, max(sample) b, avg(loss) l from losses group by 1 order by 1"
