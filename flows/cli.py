@@ -15,7 +15,8 @@ from tamis.curation.errors import CurationError
 from tamis.flows.cli_common import App, common
 from tamis.flows.cli_dataset import dataset
 from tamis.flows.cli_gradmatch import select
-from tamis.flows.cli_reading import selection
+from tamis.flows.cli_looking import selection
+from tamis.flows.cli_report import report
 from tamis.flows.cli_run import run
 from tamis.flows.cli_score import score
 from tamis.flows.cli_serve import serve
@@ -95,7 +96,7 @@ def demo(app: App, folder: str, epochs: int | None) -> None:
     run_demo(folder, epochs=epochs, as_json=app.as_json)
 
 
-for _command in (dataset, score, select, selection, train, run, sql, serve):
+for _command in (dataset, score, select, selection, train, run, report, sql, serve):
     cli.add_command(_command)
 
 

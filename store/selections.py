@@ -7,6 +7,7 @@ Publishing what is there answers with what is there; publishing something else u
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,12 +91,18 @@ class Selection:
 
     def read_round(self, number: int) -> tuple[Ints, Floats]:
         """Samples and weights of one round, in rank order."""
-        rows = self._tables.read(
-            "selection_samples", None, ["round", "sample", "weight", "rank"], selection=self.key, attempt=self._attempt
-        )
-        rows = rows.filter(pc.equal(rows["round"], number))
-        order = np.argsort(np.asarray(rows["rank"]))
-        return np.asarray(rows["sample"])[order], np.asarray(rows["weight"])[order]
+        rows = self._rows()
+        return _ranked(rows.filter(pc.equal(rows["round"], number)))
+
+    def read_rounds(self) -> list[tuple[Ints, Floats]]:
+        """Samples and weights of every round, in rank order: read once, however many rounds there are."""
+        rows = self._rows().sort_by("round")
+        starts = np.searchsorted(np.asarray(rows["round"]), np.arange(len(self.rounds) + 1))
+        return [_ranked(rows.slice(a, b - a)) for a, b in pairwise(starts.tolist())]
+
+    def _rows(self) -> pa.Table:
+        columns = ["round", "sample", "weight", "rank"]
+        return self._tables.read("selection_samples", None, columns, selection=self.key, attempt=self._attempt)
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,37 @@ class Difference:
     only_second: Ints
     jaccard: float
     weight_correlation: float | None
+
+
+def compare(a: Ints, weight_a: npt.ArrayLike, b: Ints, weight_b: npt.ArrayLike) -> Difference:
+    """Two choices of samples side by side.
+
+    Args:
+        a, b: the samples, [k] and [m], each once.
+        weight_a, weight_b: their weights. Their correlation (Pearson's) is that over samples in both, and None where
+            there are fewer than two such, or one side's weights do not vary.
+    """
+    both, at_a, at_b = np.intersect1d(a, b, assume_unique=True, return_indices=True)
+    union = len(a) + len(b) - len(both)
+    x, y = np.asarray(weight_a, np.float64)[at_a], np.asarray(weight_b, np.float64)[at_b]
+    varies = len(both) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0
+    return Difference(
+        both, np.setdiff1d(a, b, assume_unique=True), np.setdiff1d(b, a, assume_unique=True), len(both) / union,
+        float(np.corrcoef(x, y)[0, 1]) if varies else None,
+    )  # fmt: skip
+
+
+def check_comparable(first: Selection, second: Selection) -> None:
+    """Refuse selections of different datasets.
+
+    Raises:
+        SelectionError: naming both.
+    """
+    if split_ref(first.dataset)[0] != split_ref(second.dataset)[0]:
+        raise SelectionError(
+            f"{first.ref} chooses from {first.dataset}, {second.ref} from {second.dataset}: their sample numbers "
+            "mean different samples. Compare selections of one dataset."
+        )
 
 
 class Selections:
@@ -232,20 +270,8 @@ class Selections:
         Raises:
             SelectionError: they choose from different datasets, whose sample numbers mean different samples.
         """
-        if split_ref(first.dataset)[0] != split_ref(second.dataset)[0]:
-            raise SelectionError(
-                f"{first.ref} chooses from {first.dataset}, {second.ref} from {second.dataset}: their sample numbers "
-                "mean different samples. Compare selections of one dataset."
-            )
-        (a, weight_a), (b, weight_b) = first.round_at(epoch), second.round_at(epoch)
-        both, at_a, at_b = np.intersect1d(a, b, assume_unique=True, return_indices=True)
-        union = len(a) + len(b) - len(both)
-        x, y = weight_a[at_a].astype(np.float64), weight_b[at_b].astype(np.float64)
-        varies = len(both) > 1 and x.std() > 0 and y.std() > 0
-        return Difference(
-            both, np.setdiff1d(a, b, assume_unique=True), np.setdiff1d(b, a, assume_unique=True), len(both) / union,
-            float(np.corrcoef(x, y)[0, 1]) if varies else None,
-        )  # fmt: skip
+        check_comparable(first, second)
+        return compare(*first.round_at(epoch), *second.round_at(epoch))
 
     def _publish(
         self, head: dict[str, Any], checked: "list[tuple[Ints, Floats]]", rounds: Sequence[RoundData]
@@ -298,6 +324,11 @@ class Selections:
         rounds = self._tables.read("selection_rounds", selection=key, attempt=attempt).sort_by("round").to_pylist()
         heads = tuple(Round(r["round"], r["first_epoch"], r["size"], r["objective"]) for r in rounds)
         return _selection(row, heads, self._tables)
+
+
+def _ranked(rows: pa.Table) -> tuple[Ints, Floats]:
+    order = np.argsort(np.asarray(rows["rank"]))
+    return np.asarray(rows["sample"])[order], np.asarray(rows["weight"])[order]
 
 
 def _claims(key: str, name: str, version: int) -> dict[str, int]:

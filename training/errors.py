@@ -45,3 +45,11 @@ class WorkerDied(TamisError, RuntimeError):
 
 class DestinationTaken(TamisError, FileExistsError):
     """Where curated shards should go lies something else under the same names."""
+
+
+class ReportError(TamisError, ValueError):
+    """Runs or selections that cannot be reported on, or drawn, as asked."""
+
+
+class ExtraMissing(TamisError, ImportError):
+    """A package that only one of tamis' extras installs."""

@@ -84,6 +84,9 @@ def test_weights_ranks_and_rounds_come_back_as_they_were(store: Store, dataset: 
         assert np.array_equal(samples, np.asarray(rounds[expected].samples))
         assert np.array_equal(weights, np.asarray(rounds[expected].weights))
     assert [(r.first_epoch, r.size, r.objective) for r in selection.rounds] == [(0, 100, 0), (7, 101, 1), (14, 102, 2)]
+    for each, (samples, weights) in zip(rounds, selection.read_rounds(), strict=True):
+        assert np.array_equal(samples, np.asarray(each.samples))
+        assert np.array_equal(weights, np.asarray(each.weights))
 
 
 def test_difference(store: Store, dataset: Dataset) -> None:
@@ -93,6 +96,8 @@ def test_difference(store: Store, dataset: Dataset) -> None:
     assert (found.both.tolist(), found.only_first.tolist(), found.only_second.tolist()) == ([2, 5], [1], [7, 9])
     assert found.jaccard == pytest.approx(2 / 5)
     assert found.weight_correlation == pytest.approx(1)
+    even = publish(store, dataset, "even", seed=2, rounds=[RoundData([1, 2, 5], [0.1] * 3)]).selection
+    assert store.selections.diff(one, even).weight_correlation is None  # equal weights correlate with nothing
 
 
 def test_adding_the_same_shards_again(store: Store, dataset: Dataset, digits: dict[str, list[Path]]) -> None:
