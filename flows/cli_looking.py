@@ -57,13 +57,14 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
 
     def people() -> None:
         for ref, one in answer.items():
-            title = f"{ref}: {one['rounds']} rounds, {one['samples']} samples, {one['never']} never chosen"
+            many = "1 round" if one["rounds"] == 1 else f"{one['rounds']} rounds"
+            click.echo(f"{ref}: {many}, {one['samples']} samples, {one['never']} never chosen")
             rows = [
                 {"sum of weights" if weighted else "times chosen": each.text, "samples": each.samples}
                 | {"share": f"{each.samples / one['samples']:.2%}"}
                 for each in drawn[ref]
             ]
-            table(rows, title=title)
+            table(rows)
         if out is not None:
             click.echo(f"Drawn in {out}")
 
@@ -104,18 +105,14 @@ def images(app: App, ref: str, most: int, least: int, out: str, seed: int, tile:
 def _sheet(sheet: "Sheet", out: str) -> None:
     for name, shown in (("most", sheet.most), ("least", sheet.least)):
         if shown:
-            times = (
-                f"{shown[0].times}" if shown[0].times == shown[-1].times else f"{shown[0].times} to {shown[-1].times}"
-            )
+            times = " to ".join(map(str, sorted({shown[0].times, shown[-1].times})))
             click.echo(f"{len(shown)} chosen {name} often: in {times} of {sheet.rounds} rounds")
     click.echo(f"{sheet.never} samples were never chosen\nDrawn in {out}")
 
 
 @selection.command()
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
-@click.option(
-    "--epoch", type=click.IntRange(0), help="Compare the rounds in force in it; default: all rounds together."
-)
+@click.option("--epoch", type=click.IntRange(0), help="Compare the rounds in force then; default: all rounds together.")
 @common
 def overlap(app: App, refs: tuple[str, ...], epoch: int | None) -> None:
     """Say how much selections of one data set have in common, each with each; of a single one, its rounds.

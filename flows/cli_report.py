@@ -56,8 +56,8 @@ def speedup(
 def _show(found: "Report", drawn: str | None) -> None:
     table([_row(one) for one in found.rows], title="Fixed-accuracy speedup over full training")
     for one in found.rows:
-        if one.why is not None:
-            click.echo(f"{one.run[:12]}: {one.why}.")
+        if one.note is not None:
+            click.echo(f"{one.run[:12]}: {one.note}.")
     if drawn is not None:
         click.echo(f"Drawn in {drawn}")
 

@@ -10,15 +10,15 @@ same model, data set and recipe but for the selection:
     pays after  ceil(C / saved) replays   C the seconds that the selection has cost; never, where nothing is saved
 
 T counts what training took, its batches and its own selecting included and measuring left out. Between two measurements
-it is taken from the straight line through them, at and before the first it is the first's. Of a run that chose as it
-went (Grad-Match) T holds the choosing, which a replay (Cached-Grad-Match) does not pay: a replay's speedup is without
-it, and `speedup_once` adds all of C to its time, as if there were no other training to share it. A run that chose as it
-went stands for its own replay, (T_r less the choosing), and is the first to save: it pays after
-max(ceil(C / saved) - 1, 0) replays.
+it is taken from the straight line through them; up to the first it is the first's, and a note says where that makes the
+speedup a bound. Of a run that chose as it went (Grad-Match) T holds the choosing, which a replay (Cached-Grad-Match)
+does not pay: a replay's speedup is without it, and `speedup_once` adds all of C to its time, as if there were no other
+training to share it. A run that chose as it went stands for its own replay (T_r less the choosing) and is the first to
+save: it pays after max(ceil(C / saved) - 1, 0) replays.
 When: after trainings, to say whether a selection was worth making.
 Cost: one read of runs and selections; no model is loaded.
-Departs: the paper defines fixed-accuracy speedup in a word. The line between measurements is for full training, whose
-epochs are long: the end of the epoch would credit a subset with up to one of them.
+Departs: the paper has the tables and no formula. The line between measurements is for full training, whose epochs are
+long: taking the end of the epoch would credit a subset with up to one of them.
 Source: Cai, Duan and Ananth, "Faster Training by Automatically Selecting the Best Training Data", 2022, tables 1 to 3.
 """
 
@@ -94,7 +94,7 @@ class Speedup:
         speedup_once: the same with all of C in a replay's time.
         saved: what one replay saves; 0 or less: nothing.
         pays_after: replays after which C is saved; None where nothing is, or there is nothing to compare with.
-        why: why there is no speedup.
+        note: why there is no speedup, or that it is only a bound.
         curve: the measurements.
     """
 
@@ -120,7 +120,7 @@ class Speedup:
     speedup_once: float | None
     saved: float | None
     pays_after: int | None
-    why: str | None
+    note: str | None
     curve: Curve
 
 
@@ -210,7 +210,7 @@ def speedup(run: Run, full: Run | None, selection: Selection | None = None, accu
         stream=run.seconds.get("stream"),
         total=run.seconds.get("total", curve.seconds[-1]),
         **_compared(way, mine, theirs, cost),
-        why=_why(full, mine, theirs, a),
+        note=_note(way, full, mine, theirs, a),
         curve=curve,
     )
 
@@ -250,12 +250,19 @@ def _compared(
     return {"speedup": faster, "speedup_once": once, "saved": saved, "pays_after": replays}
 
 
-def _why(full: Run | None, mine: object, theirs: object, accuracy: float) -> str | None:
+def _note(
+    way: Way, full: Run | None, mine: tuple[float, float] | None, theirs: tuple[float, float] | None, accuracy: float
+) -> str | None:
     if mine is None:
         return f"never reached {accuracy:.4g}"
     if full is None:
         return "no full training of the same model, data and recipe was measured on the way"
-    return None if theirs is not None else f"full training never reached {accuracy:.4g}"
+    if theirs is None:
+        return f"full training never reached {accuracy:.4g}"
+    curve = Curve.of(full)
+    if way != "full" and curve is not None and accuracy < curve.accuracy[0]:
+        return f"full training was past {accuracy:.4g} when it was first measured: the speedup is at most that"
+    return None
 
 
 def _way(run: Run) -> Way:

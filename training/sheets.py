@@ -177,7 +177,7 @@ def _lay_out(groups: list[tuple[str, tuple[Shown, ...], list[Image.Image]]], til
 
 def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """What of a caption fits beneath its image, in characters that pillow's own font has."""
-    text = text.encode("ascii", "replace").decode()
+    text = " ".join(text.encode("ascii", "replace").decode().split())
     while text and font.getlength(text) > width:
         text = text[:-1]
     return text
