@@ -84,6 +84,7 @@ class Target:
 class _Settings:
     lam: float
     tolerance: float
+    spare: float
     part_size: int
     surplus: float
     memory: int | None
@@ -108,6 +109,7 @@ def match(
     kind: Kind = "class-gradient",
     lam: float = 0.5,
     tolerance: float = 0.0,
+    spare: float = 0.05,
     target: Target | None = None,
     batch_size: int = 128,
     part_size: int = 32768,
@@ -124,6 +126,7 @@ def match(
         kind: "class", "class-gradient" (a `LastLayer` only) or "batch".
         lam: ridge on the weights, 0 or more.
         tolerance: a pursuit stops once E is at most this fraction of ||b||^2.
+        spare: rows that a pursuit picks beyond its budget and leaves out again, as a fraction of it; 0 is the paper's.
         target: match a validation gradient: its sum (over the class) times the number of candidates (of the class) over
             the number of validation samples (of the class). None: the sum over the candidates.
         batch_size: samples a mini-batch of the partition.
@@ -141,7 +144,7 @@ def match(
         CurationError: more samples asked for than have finite gradients (names some of the others), labels or a target
             that do not fit, parameters out of range, or too little memory.
     """
-    source, settings = _source(gradients), _Settings(lam, tolerance, part_size, surplus, memory, generator)
+    source, settings = _source(gradients), _Settings(lam, tolerance, spare, part_size, surplus, memory, generator)
     _check(source, kind, settings)
     k, good = check_count(k, len(source)), source.finite()
     excluded = np.flatnonzero(~good)
@@ -267,6 +270,7 @@ def _pursue_once(source: Gradients, samples: Ints, b: Floats, k: int, settings: 
         k=min(k, len(samples)),
         lam=settings.lam,
         tolerance=settings.tolerance,
+        spare=settings.spare,
         memory=settings.memory,
     )
     return replace(found, rows=samples[found.rows])
@@ -320,6 +324,7 @@ def _check(source: Gradients, kind: Kind, settings: _Settings) -> None:
     for name, value, least, below in (
         ("lam", settings.lam, 0, math.inf),
         ("tolerance", settings.tolerance, 0, 1),
+        ("spare", settings.spare, 0, 1),
         ("part_size", settings.part_size, 1, math.inf),
         ("surplus", settings.surplus, 1, math.inf),
     ):

@@ -55,7 +55,9 @@ def validation() -> Digits:
 
 
 def run(given: Digits, seed: int = 0, **settings: Any) -> Matched:
-    return match(*given, generator=np.random.default_rng(seed), **{"k": 60, "lam": LAM, "batch_size": 8} | settings)
+    return match(
+        *given, generator=np.random.default_rng(seed), **{"k": 60, "lam": LAM, "spare": 0.0, "batch_size": 8} | settings
+    )
 
 
 def written_out(gradients: LastLayer) -> np.ndarray:
@@ -250,7 +252,7 @@ def test_inputs_are_left_as_they_were(digits: Digits, kind: Kind) -> None:
 def test_gradients_written_out_are_matched_alike(digits: Digits, kind: Kind) -> None:
     rows = digits[0].rows(np.arange(600))
     one, two = run(digits, kind=kind), match(
-        rows, digits[1], k=60, kind=kind, lam=LAM, batch_size=8, generator=np.random.default_rng(0)
+        rows, digits[1], k=60, kind=kind, lam=LAM, spare=0.0, batch_size=8, generator=np.random.default_rng(0)
     )  # fmt: skip
     assert two.samples.tolist() == one.samples.tolist()
     np.testing.assert_allclose(two.weights, one.weights, rtol=1e-3)

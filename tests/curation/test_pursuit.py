@@ -15,6 +15,7 @@ from tamis.curation import pursued, pursuit
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
 from tamis.curation.pursued import DOUBLE, Pursued
 from tamis.curation.pursuit import objective, pursue
+from tamis.curation.thinning import thin
 
 Floats = np.ndarray
 
@@ -441,3 +442,46 @@ class TestMemory:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert peak <= memory
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_spare_picks_are_left_out_again(k: int) -> None:
+    """What stays are exactly k rows at their best weights; mostly they beat k greedy picks."""
+    better = 0
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        rows = np.maximum(random.normal(size=(200, 30)) + random.normal(size=(200, 1)), -0.3).astype(np.float32)
+        target = rows.sum(axis=0).astype(np.float64)
+        plain, spare = (pursue(rows, target, k=k, spare=part) for part in (0.0, 0.2))
+        assert len(spare.rows) == len(set(spare.rows.tolist())) == min(k, len(plain.rows))
+        assert (spare.weights > 0).all()
+        wide = rows[spare.rows].astype(np.float64)
+        missing = target - spare.weights @ wide
+        assert np.abs(wide @ missing - 0.5 * spare.weights).max() <= 1e-6 * np.abs(rows @ target).max()
+        assert spare.objective == pytest.approx(missing @ missing + 0.5 * spare.weights @ spare.weights)
+        assert spare.objective <= plain.objective
+        assert (np.diff(spare.objectives) <= 0).all()
+        assert spare.objectives[-1] == spare.objective
+        better += spare.objective < plain.objective
+    assert better >= 3 or k == 1
+
+
+def test_thinning_leaves_out_what_costs_least() -> None:
+    """One row fewer: every other that could have gone would have left a larger objective."""
+    random = np.random.default_rng(4)
+    rows = np.abs(random.normal(size=(12, 20))).astype(np.float32)
+    target = rows.sum(axis=0).astype(np.float64)
+    found = pursue(rows, target, k=8)
+    left = thin(rows, target, found, 7, 0.5)
+    others = []
+    for gone in found.rows.tolist():
+        wide = rows[[row for row in found.rows.tolist() if row != gone]].astype(np.float64)
+        weights = np.linalg.solve(wide @ wide.T + 0.5 * np.eye(7), wide @ target)
+        missing = target - weights @ wide
+        others.append(missing @ missing + 0.5 * weights @ weights)
+    assert left.objective == pytest.approx(min(others))
+
+
+def test_a_spare_part_out_of_range_is_refused() -> None:
+    with pytest.raises(CurationError, match=r"spare is 1\.5"):
+        pursue(np.ones((3, 2), np.float32), np.ones(2), k=1, spare=1.5)
