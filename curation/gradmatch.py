@@ -44,6 +44,7 @@ Legend: N samples, M validation samples, C classes, E features, D numbers a grad
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -115,6 +116,7 @@ def match(
     part_size: int = 32768,
     surplus: float = 2.0,
     memory: int | None = None,
+    threads: int = 1,
     generator: np.random.Generator,
 ) -> Matched:
     """Choose exactly `k` samples and their weights.
@@ -133,6 +135,7 @@ def match(
         part_size: rows from which a problem is solved in two levels, in parts of at most so many rows.
         surplus: how many times its share of k each part hands on to the second level, 1 or more.
         memory: bytes that one pursuit may use beside its rows; None for the pursuit's own limit.
+        threads: classes solved at a time. Only worth it while BLAS itself has one thread.
         generator: where the partitions come from. For "batch" it is the one of
             `tamis.curation.randomized.fixed_batches`: the same generator state gives the same batches, round by round.
 
@@ -156,7 +159,12 @@ def match(
         solved = [_solve_batches(source, batches, k, batch_size, aim, settings)]
     else:
         labels_N = _labels(labels_N, source, "labels", "candidates")
-        solved = [_solve_class(*one, aim, settings) for one in _classes(source, labels_N, good, k, kind)]
+        classes = list(_classes(source, labels_N, good, k, kind))
+        # Classes in two levels draw their parts from the generator, one after the other.
+        at_once = 1 if max(len(samples) for _, _, samples, _ in classes) > part_size else min(threads, len(classes))
+        with ThreadPoolExecutor(at_once, thread_name_prefix="tamis-pursuits") as pool:
+            waiting = [pool.submit(_solve_class, *one, aim, settings) for one in classes]
+            solved = [each.result() for each in waiting]
     return _merge(solved, excluded, 0 if aim is None else aim.excluded)
 
 

@@ -178,8 +178,9 @@ class Support:
         """Lawson and Hanson's inner loop: go towards the solution, stop where a weight reaches zero, hold it there."""
         while True:
             aim = self._solve(self._z[: len(self.order)], self._outer)
-            low = np.flatnonzero(aim <= 0)
-            low = low[~np.isin(low, self._held)] if self._held else low
+            negative = aim <= 0
+            negative[list(self._held)] = False
+            low = np.flatnonzero(negative)
             if not len(low):
                 self.weights = aim
                 return

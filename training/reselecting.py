@@ -11,6 +11,7 @@ Source: Killamsetty et al., "GRAD-MATCH", ICML 2021, algorithm 1 (R, kappa); Cai
 Automatically Selecting the Best Training Data", 2022 (keeping the rounds and replaying them: Cached-Grad-Match).
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from tamis.curation.gradmatch import Target, match
 from tamis.store import Store
@@ -159,16 +161,19 @@ def choose(
         judged = _gradients(store, asked.target, model, asked, device)
         aim = Target(judged.gradients, judged.labels)
     gradients = perf_counter() - started
-    chosen = match(
-        found.gradients,
-        found.labels,
-        k=asked.k,
-        kind=asked.kind,
-        lam=asked.lam,
-        target=aim,
-        batch_size=asked.batch_size,
-        generator=np.random.default_rng(derive_seed(asked.seed, GRADMATCH, asked.kind)),
-    )
+    # Threads of BLAS wait for each other at every small product; classes on threads of their own do not.
+    with threadpool_limits(1, user_api="blas"):
+        chosen = match(
+            found.gradients,
+            found.labels,
+            k=asked.k,
+            kind=asked.kind,
+            lam=asked.lam,
+            target=aim,
+            batch_size=asked.batch_size,
+            threads=os.cpu_count() or 1,
+            generator=np.random.default_rng(derive_seed(asked.seed, GRADMATCH, asked.kind)),
+        )
     notes = {"seconds": perf_counter() - started, "gradients": gradients, "error": chosen.error}
     notes |= {"filled": int(chosen.filled.sum()), "nonfinite": found.nonfinite[:10].tolist()}
     data = RoundData(found.samples[chosen.samples], chosen.weights, first_epoch, chosen.objective)
