@@ -9,13 +9,18 @@ line of the function's "Args".
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tamis.curation.choice import Choice, Inputs
 from tamis.curation.errors import UnknownMethodError
-from tamis.curation.randomized import select_random, select_random_batches
+from tamis.curation.randomized import (
+    select_random,
+    select_random_batch_rounds,
+    select_random_batches,
+    select_random_rounds,
+)
 from tamis.curation.uncertainty import select_uncertain
 
 __all__ = ["METHODS", "Choice", "Inputs", "Method", "get_method", "parameters"]
@@ -32,6 +37,8 @@ class Method:
         needs: which of "scores", "labels" and "correct" it always needs in its inputs. A parameter may need
             more: the function says so when it is missing.
         summary: one line for listings.
+        rounds: the same function giving `Choice` after `Choice` without end, where a method can choose anew for each
+            round of a selection; its first one is what `function` gives for the same generator.
     """
 
     name: str
@@ -39,6 +46,7 @@ class Method:
     version: int
     needs: frozenset[str]
     summary: str
+    rounds: Callable[..., Iterator[Choice]] | None = None
 
 
 METHODS: dict[str, Method] = {
@@ -55,6 +63,7 @@ METHODS: dict[str, Method] = {
         version=1,
         needs=frozenset(),
         summary="uniformly at random, the baseline",
+        rounds=select_random_rounds,
     ),
     "random-pb": Method(
         name="random-pb",
@@ -62,6 +71,7 @@ METHODS: dict[str, Method] = {
         version=1,
         needs=frozenset(),
         summary="whole mini-batches of a fixed partition, at random (RandomPB)",
+        rounds=select_random_batch_rounds,
     ),
 }
 

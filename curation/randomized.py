@@ -203,3 +203,19 @@ def select_random_batches(inputs: Inputs, *, k: int, batch_size: int = 128, gene
     """
     samples = random_batches(inputs.n, k=k, batch_size=batch_size, generator=generator)
     return Choice(samples, np.ones(samples.size, np.float32))
+
+
+def select_random_rounds(
+    inputs: Inputs, *, k: int, per_class: bool = False, generator: np.random.Generator
+) -> Iterator[Choice]:
+    """Choose as `select_random` does, again and again, without end: adaptive random."""
+    for samples in random_rounds(inputs.n, k=k, generator=generator, labels_N=inputs.labels_N, per_class=per_class):
+        yield Choice(samples=samples, weights=np.ones(k, np.float32))
+
+
+def select_random_batch_rounds(
+    inputs: Inputs, *, k: int, batch_size: int = 128, generator: np.random.Generator
+) -> Iterator[Choice]:
+    """Choose as `select_random_batches` does, other batches of the same partition again and again, without end."""
+    for samples in random_batch_rounds(inputs.n, k=k, batch_size=batch_size, generator=generator):
+        yield Choice(samples=samples, weights=np.ones(k, np.float32))

@@ -38,6 +38,12 @@ _SCORE_OPTIONS = (
 )
 
 
+_ROUND_OPTIONS = (
+    click.option("--rounds", default=1, show_default=True, type=click.IntRange(1), help="Choose anew so many times."),
+    click.option("--every", default=20, show_default=True, type=click.IntRange(1), help="Epochs between rounds."),
+)
+
+
 def _command(method: Method) -> click.Command:
     scored = "scores" in method.needs
 
@@ -50,7 +56,7 @@ def _command(method: Method) -> click.Command:
     def run(app: App, **given: Any) -> None:
         _select(app, method, given)
 
-    for option in _SCORE_OPTIONS if scored else ():
+    for option in (*(_SCORE_OPTIONS if scored else ()), *(_ROUND_OPTIONS if method.rounds else ())):
         run = option(run)
     for name, default in parameters(method).items():
         run = _parameter(name, default, _described(method, name))(run)

@@ -44,7 +44,6 @@ class Recipe:
     """How to train; the fields are those of `tamis.training.job.TrainConfig`."""
 
     epochs: int
-    optimizer: Literal["sgd", "adam", "rmsprop"]
     lr: float
     momentum: float
     weight_decay: float
@@ -55,6 +54,7 @@ class Recipe:
     seed: int
     augment: Literal["none", "crop-flip"]
     precision: Literal["fp32", "bf16", "fp16"]
+    optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
 
 
 class Step(NamedTuple):

@@ -5,6 +5,7 @@ selection is there already nothing is read but its head.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
 
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis.curation.budget import resolve_budget
-from tamis.curation.choice import Inputs
+from tamis.curation.choice import Choice, Inputs
 from tamis.curation.errors import CurationError
-from tamis.curation.methods import Method, get_method, parameters
+from tamis.curation.methods import METHODS, Method, get_method, parameters
 from tamis.curation.ranking import rank_correlation
 from tamis.store import Store
 from tamis.store.datasets import Dataset
@@ -38,6 +39,8 @@ class SelectConfig(BaseModel):
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
         params: the method's own parameters; what is absent has the method's default.
         seed: of the method's generator.
+        rounds: how many times to choose, for methods that can choose anew.
+        every: epochs that each round is in force.
         name: the selection's name; None: dataset-measure, or dataset-method.
     """
 
@@ -50,6 +53,8 @@ class SelectConfig(BaseModel):
     scores: tuple[str, ...] = ()
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
+    rounds: int = Field(default=1, ge=1)
+    every: int = Field(default=20, ge=1)
     name: str | None = None
 
 
@@ -72,19 +77,29 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
     own = _own_parameters(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
     params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
+    if config.rounds > 1:
+        params |= {"rounds": config.rounds, "every": config.every}
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
     asked: dict[str, Any] = {"method": method.name, "version": method.version, "params": params, "seed": config.seed}
     asked |= {"dataset": dataset, "inputs": [r.key for r in runs]}
     there = store.selections.find(store.selections.key(**asked), name)
     if there is not None and not force:
         return Published(there, created=False)
-    choice = method.function(
-        _inputs(store, dataset, config, runs, own), k=k, **own, generator=_generator(config.seed, method)
-    )
+    choices = _choose(method, config.rounds, _inputs(store, dataset, config, runs, own), k, own, config.seed)
     costs = _costs(store, runs) | {"select": perf_counter() - started}
-    stats = {"excluded": choice.excluded, "seconds": costs}
-    rounds = [RoundData(choice.samples, choice.weights)]
+    stats = {"excluded": choices[0].excluded, "seconds": costs}
+    rounds = [RoundData(c.samples, c.weights, first_epoch=i * config.every) for i, c in enumerate(choices)]
     return store.selections.publish(name=name, **asked, rounds=rounds, seconds=sum(costs.values()), stats=stats)
+
+
+def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:
+    generator = _generator(seed, method)
+    if rounds == 1:
+        return [method.function(inputs, k=k, **own, generator=generator)]
+    if method.rounds is None:
+        able = ", ".join(name for name, other in METHODS.items() if other.rounds is not None)
+        raise CurationError(f"Method {method.name} chooses once: {able} can choose {rounds} rounds.")
+    return list(islice(method.rounds(inputs, k=k, **own, generator=generator), rounds))
 
 
 def newest_scores(store: Store, dataset: Dataset) -> Run:

@@ -229,3 +229,13 @@ def test_its_entry_is_whole(method: Method) -> None:
     assert method.version >= 1
     assert method.summary
     assert "\n" not in method.summary
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.rounds is not None])
+def test_rounds_begin_with_the_one_choice_and_go_on_with_others(name: str) -> None:
+    method, inputs = METHODS[name], Inputs(n=60)
+    assert method.rounds is not None
+    one = method.function(inputs, k=12, generator=np.random.default_rng(3))
+    first, *others = itertools.islice(method.rounds(inputs, k=12, generator=np.random.default_rng(3)), 5)
+    assert np.array_equal(first.samples, one.samples)
+    assert all(len(np.unique(other.samples)) == 12 for other in others)

@@ -239,3 +239,14 @@ def test_doctor_names_a_missing_shard(tamis: Any, tmp_path: Path, digits: dict[s
     found = tamis("doctor", "--json")
     assert found.code == 1
     assert str(copy) in found.json["problems"][0]
+
+
+def test_random_samples_can_be_other_ones_each_round(tamis: Any, indexed: Store) -> None:
+    """Adaptive random, the baseline of choices that change as the training goes."""
+    asked = ("select", "random", "--dataset", "digits", "--budget", 100, "--rounds", 3, "--every", 5, "--name", "anew")
+    assert tamis(*asked).code == 0
+    rounds = indexed.selections.get("anew").rounds
+    assert [(r.first_epoch, r.size) for r in rounds] == [(0, 100), (5, 100), (10, 100)]
+    assert len({tuple(indexed.selections.get("anew").read_round(i)[0].tolist()) for i in range(3)}) == 3
+    said = tamis("select", "random-pb", "--dataset", "digits", "--budget", 100, "--rounds", 0)
+    assert said.code == 2
