@@ -94,12 +94,16 @@ def _lines(axes: Any, rows: Sequence[Speedup]) -> None:
     colours = iter(_COLOURS * (len(rows) // len(_COLOURS) + 1))
     for row in rows:
         colour = "black" if row.way == "full" else next(colours)
-        axes.plot(row.curve.seconds, row.curve.accuracy, ".-", color=colour, linewidth=1, label=label(row))
+        style = ".--" if row.way == "replay" else ".-"
+        axes.plot(row.curve.seconds, row.curve.accuracy, style, color=colour, linewidth=1, label=label(row))
         if row.seconds is not None:
             axes.plot([row.seconds], [row.accuracy], "o", color=colour, fillstyle="none")
     axes.set(xlabel="seconds, selecting included", ylabel="accuracy", xlim=(0, None))
     axes.grid(visible=True, linewidth=0.3)
-    axes.legend(loc="lower right", fontsize="small")
+    many = len(rows) > 6  # then beside the lines, not over them
+    axes.legend(
+        loc="upper left" if many else "lower right", bbox_to_anchor=(1.02, 1) if many else None, fontsize="small"
+    )
 
 
 def label(row: Speedup) -> str:
