@@ -75,6 +75,7 @@ def train(
     fitting = Fitting(store, made, device=device, notify=notify, resumable=there is None, every=checkpoint_every)
     if there is not None:
         again = hashlib.sha256(fitting.fit(progress).model).hexdigest()
+        fitting.forget()
         return TrainResult(there, cached=False, confirmed=again == there.blob)
     trained_on = made.draft or made.selection  # the first will be there when the training is done
     selection = None if trained_on is None else trained_on.key

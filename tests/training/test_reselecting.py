@@ -56,6 +56,14 @@ def test_a_training_leaves_its_rounds_as_a_selection(store: Store, dataset: Data
     assert not store.root.list("drafts")
 
 
+def test_asked_again_by_force_it_confirms_itself(store: Store, first: Any) -> None:
+    config = TrainConfig(reselect=RESELECT, **RECIPE)
+    assert train(store, config).cached
+    assert train(store, config, force=True).confirmed
+    assert len(store.selections.all()) == 1
+    assert not store.root.list("drafts")
+
+
 def test_a_replay_with_the_same_everything_has_the_same_losses(store: Store, first: Any) -> None:
     replay = train(store, TrainConfig(selection="gm", **RECIPE)).run
     assert losses(store, replay.key) == losses(store, first.key)
