@@ -187,9 +187,8 @@ class _Job:
             try:
                 for future in as_completed(futures):
                     future.result()
-            except BaseException:
+            finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
             return tuple(future.result() for future in futures)
 
     def _called(self, sample: int) -> str:

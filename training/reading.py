@@ -4,10 +4,10 @@ What: a reader takes where members lie (shard, offset, size; from the index) and
 `into` end to end in memory of the caller's, `read` with near ranges merged into one.
 When: behind every stream and every scoring pass. A reader belongs to one thread.
 How: `LocalReader` reads files with one `pread` a range: 1.3 µs for 2 kB that the operating system has in memory. Large
-members that are in memory are not copied at all: `views` maps the files and hands out what is mapped, once it has seen
-that they are as long as they were. A descriptor is opened, and the shard checked against the index, once for as long as
-it stays among the last used. Where reads turn out to come from a disk, the ranges of the batches to come are asked for
-ahead, all at once.
+members that are in memory are not copied at all: `views` maps the files and hands out what is mapped, once the
+operating system has said that they are in memory and as long as they were. A descriptor is opened, and the shard
+checked against the index, once for as long as it stays among the last used. Where reads turn out to come from a disk,
+the ranges of the batches to come are asked for ahead, all at once.
 The reader of object stores is `tamis.training.remote.RemoteReader`. Schemes that no reader is entered for in
 `open_reader` are refused: nothing is piped through a shell.
 """
@@ -152,18 +152,17 @@ class LocalReader:
         count = len(where.size)
         if not count or int(where.size.sum()) < count * _LARGE or len(set(where.shard.tolist())) > self._open_files:
             return self.each(samples_N, where)
-        first = slice(0, 1)
-        self.each(samples_N[first], _part(where, first))  # says whether it had to come from a disk
-        if self._slow:
-            return self.each(samples_N, where)
         shards, offsets = where.shard.tolist(), where.offset.tolist()
         ends = (where.offset + where.size).tolist()
+        some = (0, count // 2, count - 1)
+        if not all(_in_memory(self._descriptor(shards[at]), ends[at] - 1) for at in some):
+            return self.each(samples_N, where)
         maps = {shard: self._map(shard) for shard in set(shards)}
         # A page beyond a file's end would end the process when it is touched.
         there = {shard: os.fstat(self._descriptors[shard]).st_size for shard in maps}
         if any(end > there[shard] for shard, end in zip(shards, ends, strict=True)):
             return self.each(samples_N, where)  # which names what was cut short
-        self.bytes_read += int(where.size[1:].sum())
+        self.bytes_read += int(where.size.sum())
         return [maps[shard][a:b] for shard, a, b in zip(shards, offsets, ends, strict=True)]
 
     def into(self, samples_N: Ints, where: Locations, out: Bytes) -> None:
@@ -299,6 +298,14 @@ def merge(where: Locations, gap: int = GAP) -> Plan:
 
 def _part(where: Locations, part: slice) -> Locations:
     return Locations(where.shard[part], where.offset[part], where.size[part])
+
+
+def _in_memory(descriptor: int, at: int) -> bool:
+    """Whether a byte is in memory. No where there is none, and where the file system cannot tell, as tmpfs."""
+    try:
+        return os.preadv(descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
 
 
 def _fill(descriptor: int, view: memoryview, offset: int) -> int:

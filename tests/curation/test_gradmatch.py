@@ -481,7 +481,7 @@ class TestBadInput:
 
     def test_a_matrix_has_no_slices(self, digits: Digits) -> None:
         with pytest.raises(CurationError, match="needs a LastLayer"):
-            run((digits[0].rows(np.arange(600)), digits[1]), kind="class-gradient")  # type: ignore[arg-type]
+            run((digits[0].rows(np.arange(600)), digits[1]), kind="class-gradient")
 
     def test_labels_that_do_not_fit(self, digits: Digits) -> None:
         gradients, labels = digits
@@ -490,7 +490,7 @@ class TestBadInput:
             (labels.astype(float), "one integer"), (labels + 1, "expected 0 to 9"), (labels - 1, "expected 0 to 9"),
         ):  # fmt: skip
             with pytest.raises(CurationError, match=said):
-                run((gradients, wrong))  # type: ignore[arg-type]
+                run((gradients, wrong))
 
     def test_targets_that_do_not_fit(self, digits: Digits, validation: Digits) -> None:
         gradients, labels = validation

@@ -15,7 +15,8 @@ from tamis.curation.pursued import Pursued
 from tamis.curation.pursuit import pursue
 from tamis.curation.pursuit_batch import Problem, pursue_batch, pursue_many
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here; the same cases run on the CPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
 
 
 def by_class() -> list[Problem]:

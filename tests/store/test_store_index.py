@@ -27,7 +27,7 @@ def oracle(path: Path) -> list[Sample]:
             if not member.isreg() or not stem or not dot or not extension or file.startswith("__"):
                 continue
             key = f"{folder}/{stem}" if "/" in member.name else stem
-            content = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
+            content = tar.extractfile(member).read()
             if not found or found[-1][0] != key:
                 found.append((key, []))
             found[-1][1].append((extension.lower(), content))

@@ -36,7 +36,7 @@ def contents(paths: list[Path]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for path in paths:
         with tarfile.open(path) as tar:
-            found |= {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]  # all are files
+            found |= {m.name: tar.extractfile(m).read() for m in tar}
     return found
 
 
@@ -67,7 +67,7 @@ def test_digits(digits: dict[str, list[Path]], store: Store) -> None:
 
 def _first_image(path: Path) -> Image.Image:
     with tarfile.open(path) as tar:
-        return Image.open(tar.extractfile(tar.next()))  # type: ignore[arg-type]
+        return Image.open(tar.extractfile(tar.next()))
 
 
 def test_folder_by_class(tmp_path: Path, folder: Path, store: Store) -> None:
@@ -93,7 +93,7 @@ def test_torchvision_dataset_object(tmp_path: Path, folder: Path, store: Store) 
     assert dataset.labels().tolist() == pairs.targets
     assert dataset.keys([0, 59]) == ["im0000000", "im0000059"]
     with tarfile.open(paths[0]) as tar:
-        first = Image.open(tar.extractfile("im0000000.png"))  # type: ignore[arg-type]
+        first = Image.open(tar.extractfile("im0000000.png"))
         assert np.array_equal(np.asarray(first), np.asarray(pairs[0][0]))
 
 
@@ -104,8 +104,8 @@ def test_arrays_grey_and_coloured(tmp_path: Path) -> None:
     assert classes == []
     with tarfile.open(paths[0]) as tar:
         for name, array in (("0000000.png", grey), ("0000001.png", colour)):
-            assert np.array_equal(np.asarray(Image.open(tar.extractfile(name))), array)  # type: ignore[arg-type]
-        assert tar.extractfile("0000001.cls").read() == b"1"  # type: ignore[union-attr]
+            assert np.array_equal(np.asarray(Image.open(tar.extractfile(name))), array)
+        assert tar.extractfile("0000001.cls").read() == b"1"
 
 
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:

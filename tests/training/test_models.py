@@ -67,7 +67,7 @@ def test_a_block_adds_to_what_comes_in() -> None:
     model = build_model("preact20", num_classes=10).eval()
     assert isinstance(model, PreActResNet)
     second = model.stages[1]
-    for conv in second.convs:  # type: ignore[union-attr]
+    for conv in second.convs:
         nn.init.zeros_(conv.weight)
     x = torch.randn(2, 16, 8, 8)
     assert torch.equal(second(x), x)  # no activation on the way: that is the identity mapping
@@ -145,7 +145,7 @@ def test_a_function_of_ones_own(own: str) -> None:
         model = build_model(f"{own}:{function}", num_classes=6, in_channels=2, seed=3)
         assert model(torch.zeros(1, 2, 5, 5)).shape == (1, 6)
         again = build_model(f"{own}:{function}", num_classes=6, in_channels=2, seed=3)
-        assert torch.equal(model[0].weight, again[0].weight)  # type: ignore[index]
+        assert torch.equal(model[0].weight, again[0].weight)
     assert build_model(f"{own}:takes_one", num_classes=6)(torch.zeros(1, 2, 5, 5)).shape == (1, 6)
     assert isinstance(build_model(f"{own}:takes_none", num_classes=6), nn.Flatten)
     with pytest.raises(UnknownModelError, match="returned a str"):

@@ -40,7 +40,7 @@ def numbers(stream: SelectionStream, epoch: int = 0) -> list[int]:
 def test_gives_what_files_give(store: Store, sixty: Dataset, far: Dataset, reading: str, check: str) -> None:
     assert far.key == sixty.key  # the same content, wherever it lies
     near = SelectionStream(store, sixty, batch_size=8, seed=2)
-    there = SelectionStream(store, far, batch_size=8, seed=2, reading=reading, check=check)  # type: ignore[arg-type]
+    there = SelectionStream(store, far, batch_size=8, seed=2, reading=reading, check=check)
     assert numbers(there, 1) == numbers(near, 1)
     assert [d["__sample__"] for d in there] == [d["__sample__"] for d in near]
     assert [d["png"] for d in there] == [d["png"] for d in near]
@@ -77,7 +77,7 @@ def test_the_cache_keeps_to_its_limit(store: Store, far: Dataset, tmp_path: Path
 def test_errors_and_cut_connections_are_outlived(store: Store, far: Dataset, s3: S3Server, reading: str) -> None:
     whole = list(range(60))
     for fault in ({"status": 500}, {"status": 503}, {"cut": 40}):
-        stream = SelectionStream(store, far, reading=reading, batch_size=16, cache_limit=1)  # type: ignore[arg-type]
+        stream = SelectionStream(store, far, reading=reading, batch_size=16, cache_limit=1)
         s3.fault(method="GET", path="data/", times=4, **fault)
         assert sorted(numbers(stream)) == whole
         s3.fault()
@@ -93,7 +93,7 @@ def test_a_server_that_is_gone_is_named(store: Store, seven: Selection, monkeypa
 
 @pytest.mark.parametrize("reading", ["ranges", "shards"])
 def test_a_shard_that_is_missing_or_another_is_named(store: Store, far: Dataset, reading: str) -> None:
-    stream = SelectionStream(store, far, reading=reading)  # type: ignore[arg-type]
+    stream = SelectionStream(store, far, reading=reading)
     folder, _, name = far.shards[1].uri.rpartition("/")
     sleep(1.1)  # an object store tells times to the second
     Root(folder).put(name, b"\0" * far.shards[1].bytes)

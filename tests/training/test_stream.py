@@ -223,7 +223,7 @@ def threads() -> int:
 def test_leaving_early_leaves_no_thread_and_no_open_file(store: Store, sixty: Dataset, leave: str) -> None:
     stream = SelectionStream(store, sixty, batch_size=2)
 
-    def use(batches):  # type: ignore[no-untyped-def]
+    def use(batches):
         for _ in batches:
             assert threads() == 1
             assert open_shards() > 0
@@ -367,7 +367,7 @@ def test_iterating_resumes_at_a_sample(store: Store, thirteen: Selection) -> Non
 
 def test_a_stream_travels_to_another_process(store: Store, thirteen: Selection) -> None:
     stream = SelectionStream(store, thirteen, seed=1)
-    copy = pickle.loads(pickle.dumps(stream))  # noqa: S301  # as workers that are spawned get it
+    copy = pickle.loads(pickle.dumps(stream))  # noqa: S301  # our own, as spawned workers get it
     assert list(copy) == list(stream)
 
 
@@ -449,7 +449,7 @@ def test_raw_batches_hold_the_members_as_they_lie_in_the_shard(store: Store, thi
 
 @pytest.mark.parametrize("form", ["batches", "raw"])
 def test_iterating_can_give_batches(store: Store, thirteen: Selection, form: str) -> None:
-    stream = SelectionStream(store, thirteen, batch_size=5, yields=form)  # type: ignore[arg-type]
+    stream = SelectionStream(store, thirteen, batch_size=5, yields=form)
     epochs = [[np.asarray(batch.samples).tolist() for batch in stream] for _ in range(2)]
     assert epochs == [[batch.samples.tolist() for batch in stream.epoch(e)] for e in range(2)]
 

@@ -131,11 +131,11 @@ def test_the_key_covers_a_users_own_code(
 
 
 @pytest.fixture
-def half(dataset: Dataset, select: Select):  # type: ignore[no-untyped-def]
+def half(dataset: Dataset, select: Select):
     return select(dataset, (0, list(range(0, 1200, 2))), weights=[1.0 + i % 3 for i in range(600)])
 
 
-def test_trains_on_a_selection_alone(store: Store, dataset: Dataset, half) -> None:  # type: ignore[no-untyped-def]
+def test_trains_on_a_selection_alone(store: Store, dataset: Dataset, half) -> None:
     config = changed(QUICK, selection=half.ref, record_losses=True)
     run = train(store, config).run
     assert run.selection == half.key
@@ -146,7 +146,7 @@ def test_trains_on_a_selection_alone(store: Store, dataset: Dataset, half) -> No
     assert np.array_equal(found, np.arange(0, 1200, 2))
 
 
-def test_weights_change_what_is_learned(store: Store, dataset: Dataset, half, select: Select) -> None:  # type: ignore[no-untyped-def]
+def test_weights_change_what_is_learned(store: Store, dataset: Dataset, half, select: Select) -> None:
     even = select(
         dataset,
         (
@@ -161,7 +161,7 @@ def test_weights_change_what_is_learned(store: Store, dataset: Dataset, half, se
     assert len(blobs) == 2
 
 
-def test_a_selection_of_another_dataset_is_refused(store: Store, sixty: Dataset, half) -> None:  # type: ignore[no-untyped-def]
+def test_a_selection_of_another_dataset_is_refused(store: Store, sixty: Dataset, half) -> None:
     with pytest.raises(SelectionError, match=r"is of digits@1, not of sixty"):
         train(store, changed(QUICK, dataset="sixty", selection=half.ref))
 
@@ -382,7 +382,7 @@ def test_bad_configurations_are_refused(fields: dict[str, object]) -> None:
 
 def test_a_configuration_does_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        QUICK.lr = 1.0  # type: ignore[misc]
+        QUICK.lr = 1.0
 
 
 def test_checkpoint_every_is_checked(store: Store, sixty: Dataset) -> None:
