@@ -1,13 +1,14 @@
 """A Cholesky factor that grows by a row at a time, in float64, for systems whose columns come one by one.
 
-What: `GrowingCholesky` holds L with L L^T = H for a symmetric positive definite H; `append` adds a row and column of H.
+What: `GrowingCholesky` holds L with L L^T = H for a symmetric positive definite H; `append` adds a row and column of
+H, `extend` some at once.
 When: inside `tamis.curation.pursuit`, where the next column depends on the solution so far.
 How: L is kept in row blocks of `BLOCK`, each as wide as it has to be. The blocks on the diagonal are kept as their
 inverses, which is all that solving needs: one matrix-vector product a block row.
 Cost: S^2 / 2 multiplications to go forward or backward, at the speed at which memory is read; memory 4 S (S + BLOCK)
 bytes, half of a full float64 matrix.
 Source: Golub and Van Loan, Matrix Computations, 4th edition, section 4.2 (the bordered Cholesky factorization).
-Legend: S rows in the factor.
+Legend: S rows in the factor, T more that come together.
 """
 
 import numpy as np
@@ -58,10 +59,45 @@ class GrowingCholesky:
         self.size += 1
         return row_S, pivot
 
+    @property
+    def room(self) -> int:
+        """How many rows `extend` takes now, at most."""
+        return BLOCK - self.size % BLOCK
+
+    def extend(self, columns_TS: Floats, system_TT: Floats) -> tuple[Floats, Floats] | None:
+        """Add up to `room` rows and columns at once, at the speed of matrix products.
+
+        Args:
+            columns_TS: the new rows of H, up to the diagonal part, [T, size].
+            system_TT: their own part of H.
+
+        Returns:
+            The new rows of L, [T, size], and the inverse of their own part, [T, T]; None, and nothing added, where one
+            of the columns depends on the others.
+        """
+        rows_TS = self.forward(columns_TS.T).T
+        try:
+            own_TT = np.linalg.cholesky(system_TT - rows_TS @ rows_TS.T)
+        except np.linalg.LinAlgError:
+            return None
+        if not (np.diag(own_TT) ** 2 > self._dependent * np.diag(system_TT)).all():
+            return None
+        block, row = divmod(self.size, BLOCK)
+        first, end = block * BLOCK, row + len(own_TT)
+        if row == 0:
+            self._rows.append(np.zeros((BLOCK, first + BLOCK)))
+        rows, apart_TT = self._rows[block], np.tril(np.linalg.inv(own_TT))
+        inverse = rows[:, first:]
+        rows[row:end, :first] = rows_TS[:, :first]
+        inverse[row:end, :row] = -apart_TT @ rows_TS[:, first:] @ inverse[:row, :row]
+        inverse[row:end, row:end] = apart_TT
+        self.size += len(own_TT)
+        return rows_TS, apart_TT
+
     def forward(self, right_S: Floats, begin: int = 0) -> Floats:
-        """Return L^-1 right, [size]; the first `begin` entries of `right_S` must be zero."""
+        """Return L^-1 right, [size] or [size, T]; the first `begin` entries of `right_S` must be zero."""
         size, first = len(right_S), begin // BLOCK
-        out_S = np.zeros(size)
+        out_S = np.zeros(right_S.shape)
         for block in range(first, -(-size // BLOCK)):
             a, b = block * BLOCK, min((block + 1) * BLOCK, size)
             part = right_S[a:b]

@@ -21,6 +21,7 @@ Legend: N rows, D numbers a row, S rows in the factor, L rows listed, T picks of
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ from tamis.curation.thinning import thin
 LISTED = 1024  # at least
 SHARE = 16  # one in so many rows is listed, where that is more
 BLOCK = 32  # picks between two looks at all rows, at most
-HELD = 64  # rows held at zero before they are left out of the factor
+HELD = 32  # rows held at zero before they are left out of the factor
 _SPEED = 6  # multiplications of a matrix product in the time of one whose numbers come from memory
 _FADE = 0.95  # of a correlation's weight for the list, from a look to the next
 _LOOKED = 1 << 14  # rows looked at at a time
@@ -131,7 +132,7 @@ class _Pursuit:
         self._k = k
         correlations_N, picks, stopped = self._first, BLOCK, None
         while stopped is None:
-            if self._crowded or self._support.held > HELD:
+            if self._crowded or self._support.columns > HELD:
                 self._support.compact()
                 self._crowded = False
             listed = self._list(correlations_N)
@@ -144,13 +145,10 @@ class _Pursuit:
         return self._answer(stopped)
 
     def _closed(self) -> Ints:
-        """The rows that may not be picked, in rising order."""
-        return np.array(sorted({*self._support.free, *self._spanned, *self._useless}), np.int64)
-
-    def _mask(self, rows: Ints) -> NDArray[np.bool_]:
-        mask_N = np.zeros(len(self._rows), bool)
-        mask_N[rows] = True
-        return mask_N
+        """The rows that may not be picked; some may be there twice."""
+        if not self._spanned and not self._useless:
+            return self._support.free
+        return np.concatenate([self._support.free, [*self._spanned], [*self._useless]]).astype(np.int64)
 
     def _blur(self) -> float:
         """How far correlations can be wrong now, as a part of `_floor`.
@@ -181,12 +179,18 @@ class _Pursuit:
 
     def _pick(self, listed: Ints, picks: int, tolerance: float) -> tuple[Stopped | None, list["_Begun"]]:
         """Up to `picks` picks among the listed rows. What was there before each is kept; the last entry is the end."""
-        data, floor, begun = self._rows_of(listed), self._floor[listed], list[_Begun]()
-        stopped: Stopped | None = None
+        data, floor, first, begun = self._rows_of(listed), self._floor[listed], self._first[listed], list[_Begun]()
+        place_N = np.full(len(self._rows), len(listed), np.intp)  # in the list; others share one behind it
+        place_N[listed] = np.arange(len(listed))
+        all_left = np.empty(len(listed) + 1, data.dtype)
+        left, stopped = all_left[:-1], cast(Stopped | None, None)
         while True:
             closed, vector = self._closed(), self._support.missing() if self._gram is None else self._support.spread()
-            left = data @ vector if self._gram is None else self._first[listed] - data @ vector
-            left[(left <= floor) | self._mask(closed)[listed]] = -np.inf
+            np.matmul(data, vector, out=left)
+            if self._gram is not None:
+                np.subtract(first, left, out=left)
+            all_left[place_N[closed]] = -np.inf
+            left[left <= floor] = -np.inf
             best = float(left.max())
             at = int(np.argmax(left >= self._equal(best, floor * self._blur()))) if best > 0 else 0
             begun.append(self._begin(vector, closed, best, int(listed[at])))
@@ -252,14 +256,15 @@ class _Pursuit:
         """The first pick, but for the very first, for which a row that was not listed was better; else their number."""
         floor, best = self._floor[a : a + len(found)], np.array([max(one.best, 0.0) for one in begun])
         blur, rows = np.array([one.blur for one in begun], floor.dtype), np.array([one.row for one in begun])
-        near = found[:, : len(begun)] >= self._equal(best, floor[:, None] * blur)
-        for column, one in enumerate(begun):
-            near[_within(one.closed, a, len(found)), column] = False
+        near = found[:, : len(begun)] >= self._equal(best, floor.max(initial=0.0) * blur)  # or nearer than that
         near[_within(listed, a, len(found))] = False
         near[:, :1] = False
+        for column, one in enumerate(begun):
+            near[_within(one.closed, a, len(found)), column] = False
         at, picks = np.nonzero(near)
         value, earlier = found[at, picks], at + a < rows[picks]
-        better = earlier | (value > best[picks] * (1 + self._kind.tie) + floor[at] * blur[picks])
+        equal = earlier & (value >= self._equal(best[picks], floor[at] * blur[picks]))
+        better = equal | (value > best[picks] * (1 + self._kind.tie) + floor[at] * blur[picks])
         return int(picks[better & (value > floor[at])].min(initial=len(begun)))
 
     def _answer(self, stopped: Stopped) -> Pursued:
@@ -333,7 +338,6 @@ def _squares(rows_ND: Rows) -> Rows:
     return np.concatenate([np.einsum("nd,nd->n", piece, piece) for piece in pieces])
 
 
-def _within(sorted_rows: Ints, a: int, count: int) -> Ints:
+def _within(rows: Ints, a: int, count: int) -> Ints:
     """Those of some rows that lie from a to a + count, counted from a."""
-    low, high = np.searchsorted(sorted_rows, [a, a + count])
-    return sorted_rows[low:high] - a
+    return rows[(rows >= a) & (rows < a + count)] - a

@@ -5,12 +5,13 @@ What: `Support.add` takes a row in and solves min ||A_S^T w - b||^2 + lam ||w||^
 How: one growing Cholesky factor of H = A_S A_S^T + lam. A row whose weight would turn negative stays in the factor,
 held at weight zero by a Schur complement over the held rows: that is a downdate which costs one forward solve,
 disturbs nothing and can be undone when the row is wanted again. With Z the held places, x = H^-1 (h - E_Z y), where y
-makes x_Z zero; V = L^-1 E_Z and z = L^-1 h only grow, so a pick costs one forward and one backward pass over L.
+makes x_Z zero; V = L^-1 E_Z and z = L^-1 h only grow, so a pick costs one forward and one backward pass over L. A row
+that is wanted again leaves its column of V behind, unused: a state that is restored may want it.
 `compact` leaves the held rows out for good, before they are many or where they stand in the way of a row that they
-help to span.
+help to span: the factor from the first of them on is made anew, a block of rows at a time.
 Source: Lawson and Hanson, "Solving Least Squares Problems", 1974, chapter 23 (the active-set step, which never raises
 the objective).
-Legend: N rows, D numbers a row, S rows in the factor, Z of them held.
+Legend: N rows, D numbers a row, S rows in the factor, Z of them held, C columns of V, used or not.
 """
 
 from dataclasses import dataclass
@@ -26,11 +27,18 @@ Rows = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class State:
-    """What taking rows back needs."""
+    """What taking rows back needs.
+
+    Attributes:
+        size: rows in the factor.
+        columns: of V.
+        held: those of them that are used.
+        weights: [size].
+    """
 
     size: int
+    columns: int
     held: tuple[int, ...]
-    each: tuple[Floats, ...]
     weights: Floats
 
 
@@ -46,28 +54,36 @@ class Support:
         dependent: a row whose own part is less than this part of its square is spanned by the others.
 
     Attributes:
-        order: the rows in the factor, as they came.
         weights: float64 [S], zero for held ones.
+        gained: ||b||^2 - E(S, w).
     """
 
     def __init__(
         self, rows_ND: Rows, target_D: Floats, lam: float, gram_NN: Rows | None, room: int, dependent: float
     ) -> None:
         self._rows, self._target, self._lam, self._gram = rows_ND, target_D, lam, gram_NN
-        self._factor, self.order, self.weights = GrowingCholesky(dependent), list[int](), np.empty(0)
+        self._factor, self.weights, self.gained = GrowingCholesky(dependent), np.empty(0), 0.0
+        # Valid down to the size, as all of these: the rows' numbers, whether they have a weight of their own, h, L^-1 h.
+        self._order, self._own = np.empty(room, np.int64), np.zeros(room, bool)
+        self._right, self._z = np.empty(room), np.empty(room)
+        self._diagonal = np.empty(room)  # of H
         self._place: dict[int, int] = {}
-        self._right, self._z = np.empty(room), np.empty(room)  # h and L^-1 h, valid down to the size, as all of these
         self._chosen = np.empty((0 if gram_NN is not None else room, rows_ND.shape[1]), rows_ND.dtype)
         self._held: tuple[int, ...] = ()
-        self._each = tuple[Floats, ...]()  # the columns of V = L^-1 E_Z, shared with states
-        self._columns = np.empty((room, 0))  # and V
-        self._inner, self._outer = np.empty((0, 0)), np.empty(0)  # V^T V and V^T z
+        self._holds: list[int] = []  # the place that each column of V is for
+        self._columns = np.empty((room, 8))  # V = L^-1 E_Z
+        self._inner, self._outer = np.empty((8, 8)), np.empty(8)  # V^T V and V^T z
 
     @property
-    def free(self) -> list[int]:
+    def size(self) -> int:
+        """Rows in the factor."""
+        return self._factor.size
+
+    @property
+    def free(self) -> Ints:
         """The rows with a weight of their own, as they came."""
-        held = set(self._held)
-        return [row for place, row in enumerate(self.order) if place not in held]
+        size = self.size
+        return self._order[:size][self._own[:size]]
 
     @property
     def held(self) -> int:
@@ -75,24 +91,24 @@ class Support:
         return len(self._held)
 
     @property
-    def count(self) -> int:
-        """How many rows have a weight of their own."""
-        return len(self.order) - len(self._held)
+    def columns(self) -> int:
+        """How many columns V has: a pick costs so many times S multiplications more."""
+        return len(self._holds)
 
     @property
-    def gained(self) -> float:
-        """||b||^2 - E(S, w)."""
-        return float(self._right[: len(self.order)] @ self.weights)
+    def count(self) -> int:
+        """How many rows have a weight of their own."""
+        return self.size - len(self._held)
 
     def missing(self) -> Rows:
         """What is left of the target: b - A_S^T w, [D] in the data's precision."""
-        kind, size = self._rows.dtype, len(self.order)
-        return self._target.astype(kind) - self.weights.astype(kind) @ self._chosen[:size]
+        kind = self._rows.dtype
+        return self._target.astype(kind) - self.weights.astype(kind) @ self._chosen[: self.size]
 
     def spread(self) -> Rows:
         """The weights of all N rows, in the data's precision."""
         out_N = np.zeros(len(self._rows), self._rows.dtype)
-        out_N[self.order] = self.weights
+        out_N[self._order[: self.size]] = self.weights
         return out_N
 
     def weight(self, row: int) -> float:
@@ -108,41 +124,57 @@ class Support:
         return True
 
     def state(self) -> State:
-        return State(len(self.order), self._held, self._each, self.weights)
+        return State(self.size, len(self._holds), self._held, self.weights)
 
     def restore(self, state: State) -> None:
         """Take back what came after a state; no `compact` may lie between."""
-        for row in self.order[state.size :]:
+        for row in self._order[state.size : self.size].tolist():
             del self._place[row]
-        del self.order[state.size :]
         self._factor.cut(state.size)
-        self.weights = state.weights
-        self._hold_these(state.held, state.each)
+        del self._holds[state.columns :]
+        self._held, self.weights = state.held, state.weights
+        self._own[: state.size] = True
+        self._own[[self._holds[column] for column in state.held]] = False
+        known = self._columns[: state.size, : state.columns]
+        self._inner[: state.columns, : state.columns] = known.T @ known
+        self._outer[: state.columns] = known.T @ self._z[: state.size]
+        self.gained = float(self._right[: state.size] @ self.weights)
 
     def compact(self) -> None:
         """Leave the held rows out of the factor. Weights stay as they are, but for rows that rounding refuses."""
-        again = self.free[min(self._held) :]
-        weights = dict(zip(self.order, self.weights.tolist(), strict=True))
-        self.restore(State(min(self._held), (), (), self.weights[: min(self._held)]))
-        refused = [row for row in again if not self._append(row)]
-        self.weights = np.array([weights[row] for row in self.order])
-        if refused:
+        if not self._held:
+            self._holds = []
+            return
+        own = self._own[: self.size].copy()
+        begin = int(np.argmin(own))
+        again, weights = self._order[begin : self.size][own[begin:]], self.weights
+        squares, right = self._diagonal[begin : self.size][own[begin:]], self._right[begin : self.size][own[begin:]]
+        self.restore(State(begin, 0, (), weights[:begin]))
+        at, refused = 0, np.zeros(len(again), bool)
+        while at < len(again):
+            part = slice(at, min(len(again), at + self._factor.room))
+            at = part.stop
+            if not self._extend(again[part], squares[part], right[part]):
+                refused[part] = [not self._append(row) for row in again[part].tolist()]
+        self.weights = np.concatenate([weights[:begin], weights[begin:][own[begin:]][~refused]])
+        self.gained = float(self._right[: self.size] @ self.weights)
+        if refused.any():
             self._settle()
 
     def refine(self) -> None:
         """Solve again for the error that products in float32 left, with residuals in float64 from the data."""
-        free = np.setdiff1d(np.arange(len(self.order)), self._held)
-        rows = np.array(self.order, np.int64)[free]
-        weights, error = self.weights[free], np.inf
+        own = self._own[: self.size]
+        rows, weights, error = self.free, self.weights[own], np.inf
         for _ in range(4):
             gradient = self._gradient(rows, weights)
             if np.abs(gradient).max(initial=0.0) >= error or (weights <= 0).any():
                 return
             self.weights = self.weights.copy()
-            self.weights[free], error = weights, np.abs(gradient).max(initial=0.0)
-            full = np.zeros(len(self.order))
-            full[free] = gradient
-            weights = weights + self._solve(self._factor.forward(full))[free]
+            self.weights[own], error = weights, np.abs(gradient).max(initial=0.0)
+            full = np.zeros(self.size)
+            full[own] = gradient
+            full = self._factor.forward(full)
+            weights = weights + self._solve(full, self._columns[: self.size, : len(self._holds)].T @ full)[own]
 
     def _gradient(self, rows: Ints, weights: Floats) -> Floats:
         """Half of the steepest descent of E in the weights of some rows, in float64."""
@@ -152,70 +184,94 @@ class Support:
         return np.concatenate([np.empty(0), *products]) - self._lam * weights
 
     def _append(self, row: int) -> bool:
-        size, one = len(self.order), self._rows[row]
-        products = self._gram[row, self.order] if self._gram is not None else self._chosen[:size] @ one
+        size, one = self.size, self._rows[row]
+        products = self._chosen[:size] @ one if self._gram is None else self._gram[row, self._order[:size]]
         wide = one.astype(np.float64)
-        added = self._factor.append(products.astype(np.float64), float(wide @ wide) + self._lam)
+        diagonal = float(wide @ wide) + self._lam
+        added = self._factor.append(products.astype(np.float64), diagonal)
         if added is None:
             return False
         last, pivot = added
-        self._right[size] = wide @ self._target
+        self._diagonal[size], self._right[size] = diagonal, wide @ self._target
         self._z[size] = (self._right[size] - last @ self._z[:size]) / pivot
-        if self._held:
-            self._columns[size] = new = -(last @ self._columns[:size]) / pivot
-            for column, number in zip(self._each, new.tolist(), strict=True):
-                column[size] = number
-            self._inner = self._inner + np.outer(new, new)
-            self._outer = self._outer + new * self._z[size]
+        columns = len(self._holds)
+        if columns:
+            self._columns[size, :columns] = new = -(last @ self._columns[:size, :columns]) / pivot
+            self._inner[:columns, :columns] += new[:, None] * new
+            self._outer[:columns] += new * self._z[size]
         if self._gram is None:
             self._chosen[size] = one
-        self._place[row] = size
-        self.order.append(row)
-        self.weights = np.append(self.weights, 0.0)
+        self._place[row], self._order[size], self._own[size] = size, row, True
+        return True
+
+    def _extend(self, rows: Ints, diagonal: Floats, right: Floats) -> bool:
+        """Append some rows at once, while none is held; False, and nothing changed, where one of them is spanned."""
+        size = self.size
+        end = size + len(rows)
+        if self._gram is None:
+            self._chosen[size:end] = self._rows[rows]
+            products = self._chosen[size:end] @ self._chosen[:end].T
+        else:
+            products = self._gram[rows[:, None], np.append(self._order[:size], rows)]
+        wide = products.astype(np.float64)
+        system = wide[:, size:]
+        system[np.diag_indices(len(rows))] = diagonal
+        added = self._factor.extend(wide[:, :size], system)
+        if added is None:
+            return False
+        last, apart = added
+        self._diagonal[size:end], self._right[size:end] = diagonal, right
+        self._z[size:end] = apart @ (right - last @ self._z[:size])
+        self._order[size:end], self._own[size:end] = rows, True
+        self._place |= zip(rows.tolist(), range(size, end), strict=True)
         return True
 
     def _settle(self) -> None:
         """Lawson and Hanson's inner loop: go towards the solution, stop where a weight reaches zero, hold it there."""
+        size = self.size
+        weights = np.zeros(size)
+        weights[: len(self.weights)] = self.weights
         while True:
-            aim = self._solve(self._z[: len(self.order)], self._outer)
-            negative = aim <= 0
-            negative[list(self._held)] = False
-            low = np.flatnonzero(negative)
+            aim = self._solve(self._z[:size], self._outer[: len(self._holds)])
+            low = np.flatnonzero((aim <= 0) & self._own[:size])
             if not len(low):
-                self.weights = aim
+                self.weights, self.gained = aim, float(self._right[:size] @ aim)
                 return
-            fall = self.weights[low] - aim[low]
-            room = np.divide(self.weights[low], fall, out=np.zeros(len(low)), where=fall > 0)
+            fall = weights[low] - aim[low]
+            room = np.divide(weights[low], fall, out=np.zeros(len(low)), where=fall > 0)
             at = int(np.argmin(room))
-            self.weights = np.maximum(self.weights + room[at] * (aim - self.weights), 0.0)
+            weights = np.maximum(weights + room[at] * (aim - weights), 0.0)
+            weights[low[at]] = 0.0
             self._hold(int(low[at]))
 
-    def _solve(self, z: Floats, outer: Floats | None = None) -> Floats:
-        """H^-1 of what z is L^-1 of, with the held places at zero; `outer` is V^T z where it is known."""
+    def _solve(self, z: Floats, outer: Floats) -> Floats:
+        """H^-1 of what z is L^-1 of, with the held places at zero; `outer` is V^T z."""
         if not self._held:
             return self._factor.backward(z)
-        columns = self._columns[: len(z)]
-        outer = columns.T @ z if outer is None else outer
-        out = self._factor.backward(z - columns @ np.linalg.solve(self._inner, outer))
-        out[list(self._held)] = 0.0
+        held, columns = list(self._held), len(self._holds)
+        if len(held) == columns:
+            y = np.linalg.solve(self._inner[:columns, :columns], outer)
+        else:
+            y = np.zeros(columns)
+            y[held] = np.linalg.solve(self._inner[np.ix_(held, held)], outer[held])
+        out = self._factor.backward(z - self._columns[: len(z), :columns] @ y)
+        out[~self._own[: len(z)]] = 0.0
         return out
 
     def _hold(self, place: int) -> None:
-        unit, column = np.zeros(len(self.order)), np.empty(len(self._z))
+        size, at = self.size, len(self._holds)
+        if at == len(self._outer):  # full
+            wider, inner = np.empty((len(self._z), 2 * at)), np.empty((2 * at, 2 * at))
+            wider[:, :at], inner[:at, :at] = self._columns, self._inner
+            self._columns, self._inner, self._outer = wider, inner, np.append(self._outer, np.empty(at))
+        unit = np.zeros(size)
         unit[place] = 1.0
-        column[: len(unit)] = self._factor.forward(unit, place)
-        self.weights[place] = 0.0
-        self._hold_these((*self._held, place), (*self._each, column))
+        self._columns[:size, at] = column = self._factor.forward(unit, place)
+        self._inner[at, : at + 1] = self._inner[: at + 1, at] = column @ self._columns[:size, : at + 1]
+        self._outer[at] = column @ self._z[:size]
+        self._holds.append(place)
+        self._held, self._own[place] = (*self._held, at), False
 
     def _release(self, place: int) -> None:
-        at = self._held.index(place)
-        self._hold_these(self._held[:at] + self._held[at + 1 :], self._each[:at] + self._each[at + 1 :])
-
-    def _hold_these(self, places: tuple[int, ...], columns: tuple[Floats, ...]) -> None:
-        if places != self._held:
-            self._columns = np.empty((len(self._z), len(places)))
-            self._columns[:] = np.stack(columns, axis=1) if places else 0.0
-        self._held, self._each = places, columns
-        size = len(self.order)
-        self._inner = self._columns[:size].T @ self._columns[:size]
-        self._outer = self._columns[:size].T @ self._z[:size]
+        self._held = tuple(column for column in self._held if self._holds[column] != place)
+        self._own[place] = True
