@@ -86,7 +86,8 @@ class GrowingCholesky:
         first, end = block * BLOCK, row + len(own_TT)
         if row == 0:
             self._rows.append(np.zeros((BLOCK, first + BLOCK)))
-        rows, apart_TT = self._rows[block], np.tril(np.linalg.inv(own_TT))
+        rows = self._rows[block]
+        apart_TT = np.tril(np.linalg.inv(own_TT)).astype(np.float64)
         inverse = rows[:, first:]
         rows[row:end, :first] = rows_TS[:, :first]
         inverse[row:end, :row] = -apart_TT @ rows_TS[:, first:] @ inverse[:row, :row]

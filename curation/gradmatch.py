@@ -44,19 +44,19 @@ Legend: N samples, M validation samples, C classes, E features, D numbers a grad
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.curation import pursued
 from tamis.curation.budget import check_count, proportional_quotas
 from tamis.curation.errors import CurationError
 from tamis.curation.lastlayer import Floats, Gradients, Ints, LastLayer, Matrix, Rows
 from tamis.curation.matched import Matched, Problem
-from tamis.curation.pursued import Pursued
-from tamis.curation.pursuit import pursue
+from tamis.curation.pursued import Pursue, Pursued
+from tamis.curation.pursuit import pursue_each
 from tamis.curation.randomized import fixed_batches
 from tamis.curation.ranking import by_class
 
@@ -89,6 +89,7 @@ class _Settings:
     part_size: int
     surplus: float
     memory: int | None
+    pursue: Pursue
     generator: np.random.Generator
 
 
@@ -116,7 +117,7 @@ def match(
     part_size: int = 32768,
     surplus: float = 2.0,
     memory: int | None = None,
-    threads: int = 1,
+    pursue: Pursue = pursue_each,
     generator: np.random.Generator,
 ) -> Matched:
     """Choose exactly `k` samples and their weights.
@@ -135,7 +136,9 @@ def match(
         part_size: rows from which a problem is solved in two levels, in parts of at most so many rows.
         surplus: how many times its share of k each part hands on to the second level, 1 or more.
         memory: bytes that one pursuit may use beside its rows; None for the pursuit's own limit.
-        threads: classes solved at a time. Only worth it while BLAS itself has one thread.
+        pursue: what solves the problems: one after the other, several at a time in processes
+            (`tamis.curation.pursuers.Pursuers.pursue`), or as a batch on a GPU
+            (`functools.partial(tamis.curation.pursuit_batch.pursue_batch, device="cuda")`).
         generator: where the partitions come from. For "batch" it is the one of
             `tamis.curation.randomized.fixed_batches`: the same generator state gives the same batches, round by round.
 
@@ -147,7 +150,8 @@ def match(
         CurationError: more samples asked for than have finite gradients (names some of the others), labels or a target
             that do not fit, parameters out of range, or too little memory.
     """
-    source, settings = _source(gradients), _Settings(lam, tolerance, spare, part_size, surplus, memory, generator)
+    settings = _Settings(lam, tolerance, spare, part_size, surplus, memory, pursue, generator)
+    source = _source(gradients)
     _check(source, kind, settings)
     k, good = check_count(k, len(source)), source.finite()
     excluded = np.flatnonzero(~good)
@@ -159,13 +163,23 @@ def match(
         solved = [_solve_batches(source, batches, k, batch_size, aim, settings)]
     else:
         labels_N = _labels(labels_N, source, "labels", "candidates")
-        classes = list(_classes(source, labels_N, good, k, kind))
-        # Classes in two levels draw their parts from the generator, one after the other.
-        at_once = 1 if max(len(samples) for _, _, samples, _ in classes) > part_size else min(threads, len(classes))
-        with ThreadPoolExecutor(at_once, thread_name_prefix="tamis-pursuits") as pool:
-            waiting = [pool.submit(_solve_class, *one, aim, settings) for one in classes]
-            solved = [each.result() for each in waiting]
+        solved = _solve_classes(list(_classes(source, labels_N, good, k, kind)), aim, settings)
     return _merge(solved, excluded, 0 if aim is None else aim.excluded)
+
+
+@dataclass(frozen=True, eq=False)
+class _Wanted:
+    """What is to be pursued: up to k of some samples, towards b."""
+
+    source: Gradients
+    samples: Ints
+    b: Floats
+    k: int
+
+    @property
+    def stays(self) -> bool:
+        """Whether all of them may be chosen."""
+        return self.k >= len(self.samples)
 
 
 class _Aim:
@@ -210,21 +224,35 @@ def _classes(
         yield _of_class(source, label, kind), label, samples, budget
 
 
-def _solve_class(
-    source: Gradients, label: int, samples: Ints, budget: int, aim: _Aim | None, settings: _Settings
-) -> _Solved:
-    b = source.total(samples) if aim is None else aim.total(label, len(samples))
-    square = float(b @ b)
-    if budget == 0:
-        nothing = Problem(label, len(samples), 0, 0, square, square, square, square, "nothing")
-        return _Solved(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), nothing)
-    found = _pursue(source, samples, b, budget, settings)
-    more = _rest(source, samples, b, found)[: budget - len(found.rows)]
+def _solve_classes(
+    classes: list[tuple[Gradients, int, Ints, int]], aim: _Aim | None, settings: _Settings
+) -> list[_Solved]:
+    wanted, solved = list[_Wanted](), list[_Solved]()
+    for source, label, samples, budget in classes:
+        b = source.total(samples) if aim is None else aim.total(label, len(samples))
+        wanted.append(_Wanted(source, samples, b, budget))
+    answers = iter(_pursue([one for one in wanted if one.k], settings))
+    for (_, label, _, _), one in zip(classes, wanted, strict=True):
+        solved.append(_finish(one, label, next(answers), settings) if one.k else _nothing(one, label))
+    return solved
+
+
+def _nothing(one: _Wanted, label: int) -> _Solved:
+    square = _square(one.b)
+    problem = Problem(label, len(one.samples), 0, 0, square, square, square, square, "nothing")
+    return _Solved(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), problem)
+
+
+def _finish(one: _Wanted, label: int, found: Pursued, settings: _Settings) -> _Solved:
+    """A class's samples: those that were pursued, and as many more as are left of its budget."""
+    more = _rest(one.source, one.samples, one.b, found)[: one.k - len(found.rows)]
     chosen, weights = np.concatenate([found.rows, more]), _with_rest(found.weights, len(more))
-    missing = _square(b - source.total(chosen, weights))
+    missing = _square(one.b - one.source.total(chosen, weights))
     trained = missing + settings.lam * _square(weights)
-    problem = Problem(label, len(samples), budget, len(more), found.objective, trained, missing, square, found.stopped)
-    return _Solved(chosen, weights, np.arange(budget) >= len(found.rows), problem)
+    problem = Problem(
+        label, len(one.samples), one.k, len(more), found.objective, trained, missing, _square(one.b), found.stopped
+    )
+    return _Solved(chosen, weights, np.arange(one.k) >= len(found.rows), problem)
 
 
 def _solve_batches(
@@ -237,7 +265,7 @@ def _solve_batches(
     b = (source.total(np.concatenate(batches)) if aim is None else aim.total(None, n)) / batch_size
     picks = -(-k // batch_size)
     while True:  # once, but for batches that are short
-        found = _pursue(means, every, b, picks, settings)
+        [found] = _pursue([_Wanted(means, every, b, picks)], settings)
         short = k - int(sizes[found.rows].sum())
         if short <= 0 or len(found.rows) < picks:
             break
@@ -254,34 +282,45 @@ def _solve_batches(
     return _Solved(samples, weights, np.arange(k) >= k - filled, problem)
 
 
-def _pursue(source: Gradients, samples: Ints, b: Floats, k: int, settings: _Settings) -> Pursued:
-    """Pursue among some samples, in one level or two. The rows of the answer are samples."""
-    parts = -(-len(samples) // settings.part_size)
-    if parts > 1:
-        shuffled, each = settings.generator.permutation(samples), math.ceil(settings.surplus * k / parts)
-        winners = [
-            _pursue_once(source, np.sort(part), b * (len(part) / len(samples)), each, settings).rows
-            if each < len(part)
-            else part
-            for part in np.array_split(shuffled, parts)
-        ]
-        samples = np.sort(np.concatenate(winners))
-    return _pursue_once(source, samples, b, k, settings)
+def _pursue(wanted: list[_Wanted], settings: _Settings) -> list[Pursued]:
+    """Pursue each in one level or two. The rows of the answers are samples."""
+    parts = [_parts(one, settings) for one in wanted]
+    winners = iter(_pursue_once([part for each in parts for part in each if not part.stays], settings))
+    second = list[_Wanted]()
+    for one, each in zip(wanted, parts, strict=True):
+        left = [part.samples if part.stays else next(winners).rows for part in each]
+        second.append(replace(one, samples=np.sort(np.concatenate(left))) if left else one)
+    return _pursue_once(second, settings)
 
 
-def _pursue_once(source: Gradients, samples: Ints, b: Floats, k: int, settings: _Settings) -> Pursued:
-    if not len(samples):  # no part had a row that helps
-        return Pursued(samples, np.empty(0), _square(b), np.empty(0), "optimal")
-    found = pursue(
-        source.rows(samples),
-        b,
-        k=min(k, len(samples)),
-        lam=settings.lam,
-        tolerance=settings.tolerance,
-        spare=settings.spare,
-        memory=settings.memory,
+def _parts(one: _Wanted, settings: _Settings) -> list[_Wanted]:
+    """The first level: random parts, each towards its share of b; none where one level is enough."""
+    count, n = -(-len(one.samples) // settings.part_size), len(one.samples)
+    if count == 1:
+        return []
+    shuffled, each = settings.generator.permutation(one.samples), math.ceil(settings.surplus * one.k / count)
+    return [
+        _Wanted(one.source, np.sort(part), one.b * (len(part) / n), each) for part in np.array_split(shuffled, count)
+    ]
+
+
+def _pursue_once(wanted: list[_Wanted], settings: _Settings) -> list[Pursued]:
+    """Pursue each in one level; no samples (no part had one that helps) have no answer but nothing."""
+    problems = (
+        pursued.Problem(one.source.rows(one.samples), one.b, min(one.k, len(one.samples)))
+        for one in wanted
+        if len(one.samples)
     )
-    return replace(found, rows=samples[found.rows])
+    how = settings
+    answers = iter(how.pursue(problems, lam=how.lam, tolerance=how.tolerance, spare=how.spare, memory=how.memory))
+    found = list[Pursued]()
+    for one in wanted:
+        if len(one.samples):
+            answer = next(answers)
+            found.append(replace(answer, rows=one.samples[answer.rows]))
+        else:
+            found.append(Pursued(one.samples, np.empty(0), _square(one.b), np.empty(0), "optimal"))
+    return found
 
 
 def _rest(source: Gradients, samples: Ints, b: Floats, found: Pursued) -> Ints:

@@ -76,8 +76,12 @@ class LastLayer:
 
     def rows(self, samples: Ints) -> Rows:
         """The gradients of some samples, float32 [n, D]."""
-        inputs = self._inputs(samples)
-        return (self.residuals_NC[samples][:, :, None] * inputs[:, None, :]).reshape(len(samples), self.width)
+        out_nCE = np.empty((len(samples), self.classes, self.width // self.classes), np.float32)
+        inputs, residuals = self.features_NE[samples], self.residuals_NC[samples]
+        np.multiply(residuals[:, :, None], inputs[:, None, :], out=out_nCE[:, :, : inputs.shape[1]])
+        if self.bias:
+            out_nCE[:, :, -1] = residuals
+        return out_nCE.reshape(len(samples), self.width)
 
     def total(self, samples: Ints, weights: Floats | None = None) -> Floats:
         """The (weighted) sum of the gradients of some samples, added up in float64: [D]."""

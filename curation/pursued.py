@@ -1,12 +1,15 @@
 """What a pursuit takes and gives: its checks, its answer, its objective, and what its numbers can tell apart.
 
-`tamis.curation.pursuit` (one problem, NumPy) and `tamis.curation.pursuit_batch` (many, torch) share these.
+`tamis.curation.pursuit` (one problem, NumPy), `tamis.curation.pursuers` (many, in processes) and
+`tamis.curation.pursuit_batch` (many, torch) share these.
 
 Legend: N rows, D numbers a row, S chosen rows.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +24,33 @@ _LARGEST = 1e150  # of the target: its square is a float64
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Stopped = Literal["budget", "optimal", "tolerance"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One problem of many.
+
+    Attributes:
+        rows_ND: floats [N, D].
+        target_D: [D].
+        k: 1 to N.
+    """
+
+    rows_ND: NDArray[np.floating]
+    target_D: NDArray[np.floating]
+    k: int
+
+
+class Pursue(Protocol):
+    """Solves problems: one by one, in processes, or as a batch on a GPU; which, changes only how long it takes.
+
+    Problems are asked for as they are needed. Answers come in their order. The keywords are those of
+    `tamis.curation.pursuit.pursue`.
+    """
+
+    def __call__(
+        self, problems: Iterable[Problem], *, lam: float, tolerance: float, spare: float, memory: int | None
+    ) -> Iterable["Pursued"]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +143,20 @@ def check_problem(rows_ND: ArrayLike, target_D: ArrayLike, k: int) -> tuple[NDAr
     return rows, target, k
 
 
-def check_settings(lam: float, tolerance: float) -> None:
-    """Refuse a ridge or a tolerance that cannot be."""
+def check_settings(lam: float, tolerance: float, spare: float) -> None:
+    """Refuse a ridge, a tolerance or a share of spare picks that cannot be."""
     if not 0 <= lam < np.inf or not 0 <= tolerance < 1:
         raise CurationError(
             f"lam is {lam} and tolerance {tolerance}; expected lam of 0 or more and tolerance in [0, 1)"
         )
+    if not 0 <= spare <= 1:
+        raise CurationError(f"spare is {spare}; expected a fraction of k, 0 to 1")
+
+
+def with_spare(n: int, k: int, spare: float, memory: int | None) -> int:
+    """How many rows to pick of n where k are wanted: fewer to spare than asked for where thinning wants more memory."""
+    more = min(n, k + math.ceil(spare * k))
+    return more if memory is None or 24 * more**2 <= memory else k
 
 
 def unit(largest: float) -> float:

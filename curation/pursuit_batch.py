@@ -1,7 +1,6 @@
 """Many pursuits at once: one problem a class, solved as one batch in torch, for a GPU.
 
-What: `pursue_batch` gives for each problem what `tamis.curation.pursuit.pursue` gives for it alone; `pursue_many` takes
-whichever is faster: the batch on an accelerator, `pursue` one after the other on a CPU.
+What: `pursue_batch` gives for each problem what `tamis.curation.pursuit.pursue` gives for it alone.
 When: Grad-Match by class, where ten problems of 5,000 rows leave a GPU idle one by one.
 How: rows are padded to [P, N, D], and every step is done for all problems at once: correlations, picks, the inverse of
 the chosen rows' system, weights. The inverse B = (A_S A_S^T + lam)^-1 is kept whole in float64, zero outside the chosen
@@ -14,7 +13,7 @@ Source: as `tamis.curation.pursuit`; Hager, "Updating the inverse of a matrix", 
 Legend: P problems, N rows, D numbers a row, K places for chosen rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +25,7 @@ from tamis.curation.errors import CurationError
 from tamis.curation.pursued import (
     Floats,
     Ints,
+    Problem,
     Pursued,
     Stopped,
     check_problem,
@@ -34,69 +34,88 @@ from tamis.curation.pursued import (
     precision,
     residual,
     unit,
+    with_spare,
 )
-from tamis.curation.pursuit import pursue
+from tamis.curation.thinning import thin
+
+_SHARE = 0.8  # of the device's free memory
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """One problem of many.
-
-    Attributes:
-        rows_ND: floats [N, D]; D is the same in all problems, N need not be.
-        target_D: [D].
-        k: 1 to N.
-    """
-
-    rows_ND: NDArray[np.floating]
-    target_D: NDArray[np.floating]
-    k: int
-
-
-def pursue_many(
-    problems: Sequence[Problem],
+def pursue_batch(
+    problems: Iterable[Problem],
     *,
     lam: float = 0.5,
     tolerance: float = 0.0,
+    spare: float = 0.0,
     memory: int | None = None,
     device: str | torch.device = "cpu",
-) -> list[Pursued]:
-    """Solve many problems, on a CPU one after the other and elsewhere as one batch.
+) -> Iterator[Pursued]:
+    """Solve many problems at once, as many as fit into the memory.
 
     Args:
-        problems: of equally long rows.
-        lam, tolerance: as for `pursue`.
-        memory: bytes beside the data; for each problem on a CPU, for the whole batch elsewhere.
+        problems: of equally long rows; those of one batch are in this machine's memory together.
+        lam, tolerance, spare: as for `pursue`.
+        memory: bytes that a batch may use on the device, the padded rows included; None for four fifths of what is free
+            on an accelerator, and for as much as there is on a CPU.
         device: where to compute.
 
     Returns:
-        An answer for each problem.
+        An answer for each problem, in their order.
 
     Raises:
         CurationError: what `pursue` raises, or rows of different lengths.
     """
-    if torch.device(device).type == "cpu":
-        _same_length(problems)
-        return [pursue(p.rows_ND, p.target_D, k=p.k, lam=lam, tolerance=tolerance, memory=memory) for p in problems]
-    return pursue_batch(problems, lam=lam, tolerance=tolerance, memory=memory, device=device)
+    check_settings(lam, tolerance, spare)
+    device = torch.device(device)
+    limit = memory
+    if limit is None and device.type == "cuda":
+        limit = int(_SHARE * torch.cuda.mem_get_info(device)[0])
+    for batch in _batches(problems, spare, memory, limit):
+        yield from _Batch(batch, lam, tolerance, device).run()
 
 
-def pursue_batch(
-    problems: Sequence[Problem],
-    *,
-    lam: float = 0.5,
-    tolerance: float = 0.0,
-    memory: int | None = None,
-    device: str | torch.device = "cpu",
-) -> list[Pursued]:
-    """Solve many problems as one batch; arguments, answers and errors are those of `pursue_many`.
+@dataclass(frozen=True)
+class _Checked:
+    """A problem, and how many rows to pick with the spare ones."""
 
-    `memory` is what may be used on the device, the padded rows included; None for whatever there is.
-    """
-    check_settings(lam, tolerance)
-    _same_length(problems)
-    checked = [check_problem(p.rows_ND, p.target_D, p.k) for p in problems]
-    return _Batch(checked, lam, tolerance, memory, torch.device(device)).run() if checked else []
+    rows_ND: NDArray[np.float32]
+    target_D: Floats
+    k: int
+    more: int
+
+
+def _batches(
+    problems: Iterable[Problem], spare: float, memory: int | None, limit: int | None
+) -> Iterator[list[_Checked]]:
+    batch, lengths = list[_Checked](), set[int]()
+    for p in problems:
+        rows, target, k = check_problem(p.rows_ND, p.target_D, p.k)
+        lengths.add(rows.shape[1])
+        if len(lengths) > 1:
+            raise CurationError(f"rows have {sorted(lengths)} numbers; expected equally many in all problems")
+        one = _Checked(rows, target, k, with_spare(len(rows), k, spare, memory))
+        if limit is not None and (needed := _needed([one])) > limit:
+            raise CurationError(
+                f"{limit:,} bytes of memory are too few: a problem of {len(rows):,} rows of {rows.shape[1]:,} numbers "
+                f"takes {needed:,}. Allow that much, choose fewer, or choose among fewer at a time (partition them)"
+            )
+        if limit is not None and _needed([*batch, one]) > limit:
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
+
+
+def _needed(batch: list[_Checked]) -> int:
+    """Bytes on the device."""
+    n, d, places = max(len(p.rows_ND) for p in batch), batch[0].rows_ND.shape[1], _places(batch)
+    size = np.dtype(precision(len(batch) * n * d).dtype).itemsize
+    return len(batch) * (size * (n * d + places * d) + 16 * places**2 + 40 * n)
+
+
+def _places(batch: list[_Checked]) -> int:
+    return max(p.more for p in batch) + 1  # one for the row that is being added
 
 
 class _Batch:
@@ -104,42 +123,32 @@ class _Batch:
 
     def __init__(
         self,
-        problems: list[tuple[NDArray[np.float32], Floats, int]],
+        problems: list[_Checked],
         lam: float,
         tolerance: float,
-        memory: int | None,
         device: torch.device,
     ) -> None:
         self._problems, self._lam, self._tolerance, self._device = problems, lam, tolerance, device
-        count, n, d = len(problems), max(len(p[0]) for p in problems), problems[0][0].shape[1]
-        self._places = max(p[2] for p in problems) + 1  # one for the row that is being added
+        count, n, d = len(problems), max(len(p.rows_ND) for p in problems), problems[0].rows_ND.shape[1]
+        self._places = _places(problems)
         self._kind = precision(count * n * d)
         self._dtype = torch.float64 if self._kind.dtype is np.float64 else torch.float32
-        self._afford(count, n, d, memory)
-        self._units = [unit(max(float(r.max(initial=0)), -float(r.min(initial=0)))) for r, _, _ in problems]
-        self._wholes = [unit(float(np.abs(t).max(initial=0))) for _, t, _ in problems]
+        largest = [max(float(p.rows_ND.max(initial=0)), -float(p.rows_ND.min(initial=0))) for p in problems]
+        self._units = [unit(each) for each in largest]
+        self._wholes = [unit(float(np.abs(p.target_D).max(initial=0))) for p in problems]
         self._rows = torch.zeros(count, n, d, dtype=self._dtype, device=device)
-        for p, (rows, _, _) in enumerate(problems):
+        for p, one in enumerate(problems):
             # Through float64, a few rows at a time: one over the unit of very small rows is no float32.
-            for a in range(0, len(rows), 1024):
-                piece = rows[a : a + 1024] / np.float64(self._units[p])
+            for a in range(0, len(one.rows_ND), 1024):
+                piece = one.rows_ND[a : a + 1024] / np.float64(self._units[p])
                 self._rows[p, a : a + len(piece)] = torch.from_numpy(piece)
-        targets = np.stack([t / whole for (_, t, _), whole in zip(problems, self._wholes, strict=True)])
+        targets = np.stack([p.target_D / whole for p, whole in zip(problems, self._wholes, strict=True)])
         self._target = torch.from_numpy(targets).to(device)
         self._ridge = self._each([lam / u**2 for u in self._units])
-        self._k = self._each([p[2] for p in problems])
+        self._k = self._each([p.k for p in problems])
         self._square = (self._target**2).sum(1)
         self._p = torch.arange(count, device=device)
         self._start(count, n, d)
-
-    def _afford(self, count: int, n: int, d: int, memory: int | None) -> None:
-        size, k = self._dtype.itemsize, self._places
-        needed = count * (size * (n * d + k * d) + 16 * k * k + 40 * n)
-        if memory is not None and needed > memory:
-            raise CurationError(
-                f"{memory:,} bytes of memory are too few: {count} problems of up to {n:,} rows of {d:,} numbers take "
-                f"{needed:,} together. Allow that much, or solve fewer of them at a time"
-            )
 
     def _each(self, values: list[float] | list[int]) -> Tensor:
         """One number a problem."""
@@ -164,13 +173,30 @@ class _Batch:
         self._gains, self._picked = [list[float]() for _ in range(count)], [list[int]() for _ in range(count)]
 
     def run(self) -> list[Pursued]:
-        running = torch.ones(len(self._problems), dtype=torch.bool, device=self._device)
-        while True:
+        self._pursue(torch.ones(len(self._problems), dtype=torch.bool, device=self._device))
+        answers = [self._answer(p) for p in range(len(self._problems))]
+        again = [
+            p
+            for p, (one, found) in enumerate(zip(self._problems, answers, strict=True))
+            if found.stopped == "budget" and one.more > one.k
+        ]
+        if again:
+            running = torch.zeros(len(self._problems), dtype=torch.bool, device=self._device)
+            running[again] = True
+            self._k = self._each([p.more for p in self._problems])
+            self._pursue(running)
+        for p in again:
+            one = self._problems[p]
+            other = thin(one.rows_ND, one.target_D, self._answer(p), one.k, self._lam)
+            answers[p] = answers[p] if other is None or other.objective >= answers[p].objective else other
+        return answers
+
+    def _pursue(self, running: Tensor) -> None:
+        """Pick, in the problems that are running, until each has its k rows or stops before."""
+        while running.any():
             row, found = self._best()
             self._stop(running & ~found, "optimal")
-            running &= found
-            if not running.any():
-                return [self._answer(p) for p in range(len(self._problems))]
+            running = running & found
             self._take(row, running)
             count = self._taken.sum(1)
             full = running & (count >= self._k)
@@ -178,7 +204,7 @@ class _Batch:
             near = running & ~full & (self._square - self._gained <= self._tolerance * self._square)
             near &= bool(self._tolerance) & (count > 0)
             self._stop(near, "tolerance")
-            running &= ~full & ~near
+            running = running & ~full & ~near
 
     def _best(self) -> tuple[Tensor, Tensor]:
         """The row that correlates most with what is missing, of equals the lowest, and whether there is one."""
@@ -262,7 +288,7 @@ class _Batch:
             self._stopped[p] = why
 
     def _answer(self, p: int) -> Pursued:
-        rows_ND, target, _ = self._problems[p]
+        rows_ND, target = self._problems[p].rows_ND, self._problems[p].target_D
         taken = self._taken[p] & (self._weights[p] > 0)
         last = {row: pick for pick, row in enumerate(self._picked[p])}
         pairs = zip(self._row[p][taken].tolist(), self._weights[p][taken].tolist(), strict=True)
@@ -277,7 +303,7 @@ class _Batch:
 
     def _refined(self, p: int, rows: Ints, weights: Floats) -> Floats:
         """The weights of chosen rows, solved for again in float64; as they are where one would not be positive."""
-        rows_ND, target, _ = self._problems[p]
+        rows_ND, target = self._problems[p].rows_ND, self._problems[p].target_D
         chosen = torch.from_numpy(rows_ND[rows]).to(self._device).double() / self._units[p]
         system = chosen @ chosen.T + self._ridge[p] * torch.eye(len(rows), dtype=torch.float64, device=self._device)
         factor, failed = torch.linalg.cholesky_ex(system)
@@ -289,9 +315,3 @@ class _Batch:
             out = (scaled + torch.cholesky_solve(slope[:, None], factor)[:, 0]).cpu().numpy()
             out = out * (self._wholes[p] / self._units[p])
         return out if (out > 0).all() else weights
-
-
-def _same_length(problems: Sequence[Problem]) -> None:
-    lengths = {np.shape(p.rows_ND)[-1:] for p in problems}
-    if len(lengths) > 1:
-        raise CurationError(f"rows have {sorted(n for (n,) in lengths)} numbers; expected equally many in all problems")

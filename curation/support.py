@@ -5,13 +5,13 @@ What: `Support.add` takes a row in and solves min ||A_S^T w - b||^2 + lam ||w||^
 How: one growing Cholesky factor of H = A_S A_S^T + lam. A row whose weight would turn negative stays in the factor,
 held at weight zero by a Schur complement over the held rows: that is a downdate which costs one forward solve,
 disturbs nothing and can be undone when the row is wanted again. With Z the held places, x = H^-1 (h - E_Z y), where y
-makes x_Z zero; V = L^-1 E_Z and z = L^-1 h only grow, so a pick costs one forward and one backward pass over L. A row
-that is wanted again leaves its column of V behind, unused: a state that is restored may want it.
+makes x_Z zero; V = L^-1 E_Z and z = L^-1 h only grow, so a pick costs one forward and one backward pass over L. The
+inverse of V^T V, by which y is found, follows a pick by a rank-one update, and is made anew whenever Z changes.
 `compact` leaves the held rows out for good, before they are many or where they stand in the way of a row that they
 help to span: the factor from the first of them on is made anew, a block of rows at a time.
 Source: Lawson and Hanson, "Solving Least Squares Problems", 1974, chapter 23 (the active-set step, which never raises
 the objective).
-Legend: N rows, D numbers a row, S rows in the factor, Z of them held, C columns of V, used or not.
+Legend: N rows, D numbers a row, S rows in the factor, Z of them held.
 """
 
 from dataclasses import dataclass
@@ -31,13 +31,11 @@ class State:
 
     Attributes:
         size: rows in the factor.
-        columns: of V.
-        held: those of them that are used.
+        held: the places of the held ones.
         weights: [size].
     """
 
     size: int
-    columns: int
     held: tuple[int, ...]
     weights: Floats
 
@@ -63,16 +61,15 @@ class Support:
     ) -> None:
         self._rows, self._target, self._lam, self._gram = rows_ND, target_D, lam, gram_NN
         self._factor, self.weights, self.gained = GrowingCholesky(dependent), np.empty(0), 0.0
-        # Valid down to the size, as all of these: the rows' numbers, whether they have a weight of their own, h, L^-1 h.
+        # Valid down to the size, as all of these: rows' numbers, whether they have a weight of their own, h, L^-1 h.
         self._order, self._own = np.empty(room, np.int64), np.zeros(room, bool)
         self._right, self._z = np.empty(room), np.empty(room)
         self._diagonal = np.empty(room)  # of H
         self._place: dict[int, int] = {}
         self._chosen = np.empty((0 if gram_NN is not None else room, rows_ND.shape[1]), rows_ND.dtype)
         self._held: tuple[int, ...] = ()
-        self._holds: list[int] = []  # the place that each column of V is for
-        self._columns = np.empty((room, 8))  # V = L^-1 E_Z
-        self._inner, self._outer = np.empty((8, 8)), np.empty(8)  # V^T V and V^T z
+        self._columns = np.empty((room, 8))  # V = L^-1 E_Z, and room for more
+        self._inner, self._apart, self._outer = np.empty((0, 0)), np.empty((0, 0)), np.empty(0)  # V^T V, inverse, V^T z
 
     @property
     def size(self) -> int:
@@ -89,11 +86,6 @@ class Support:
     def held(self) -> int:
         """How many rows are held."""
         return len(self._held)
-
-    @property
-    def columns(self) -> int:
-        """How many columns V has: a pick costs so many times S multiplications more."""
-        return len(self._holds)
 
     @property
     def count(self) -> int:
@@ -124,32 +116,33 @@ class Support:
         return True
 
     def state(self) -> State:
-        return State(self.size, len(self._holds), self._held, self.weights)
+        return State(self.size, self._held, self.weights)
 
     def restore(self, state: State) -> None:
         """Take back what came after a state; no `compact` may lie between."""
         for row in self._order[state.size : self.size].tolist():
             del self._place[row]
         self._factor.cut(state.size)
-        del self._holds[state.columns :]
+        if self._held[: len(state.held)] != state.held:
+            units = np.zeros((state.size, len(state.held)))
+            units[state.held, range(len(state.held))] = 1.0
+            self._widen(len(state.held))
+            self._columns[: state.size, : len(state.held)] = self._factor.forward(units, min(state.held))
         self._held, self.weights = state.held, state.weights
         self._own[: state.size] = True
-        self._own[[self._holds[column] for column in state.held]] = False
-        known = self._columns[: state.size, : state.columns]
-        self._inner[: state.columns, : state.columns] = known.T @ known
-        self._outer[: state.columns] = known.T @ self._z[: state.size]
+        self._own[list(state.held)] = False
         self.gained = float(self._right[: state.size] @ self.weights)
+        self._look_inside()
 
     def compact(self) -> None:
         """Leave the held rows out of the factor. Weights stay as they are, but for rows that rounding refuses."""
         if not self._held:
-            self._holds = []
             return
         own = self._own[: self.size].copy()
         begin = int(np.argmin(own))
         again, weights = self._order[begin : self.size][own[begin:]], self.weights
         squares, right = self._diagonal[begin : self.size][own[begin:]], self._right[begin : self.size][own[begin:]]
-        self.restore(State(begin, 0, (), weights[:begin]))
+        self.restore(State(begin, (), weights[:begin]))
         at, refused = 0, np.zeros(len(again), bool)
         while at < len(again):
             part = slice(at, min(len(again), at + self._factor.room))
@@ -174,7 +167,7 @@ class Support:
             full = np.zeros(self.size)
             full[own] = gradient
             full = self._factor.forward(full)
-            weights = weights + self._solve(full, self._columns[: self.size, : len(self._holds)].T @ full)[own]
+            weights = weights + self._solve(full, self._held_columns().T @ full)[own]
 
     def _gradient(self, rows: Ints, weights: Floats) -> Floats:
         """Half of the steepest descent of E in the weights of some rows, in float64."""
@@ -194,11 +187,13 @@ class Support:
         last, pivot = added
         self._diagonal[size], self._right[size] = diagonal, wide @ self._target
         self._z[size] = (self._right[size] - last @ self._z[:size]) / pivot
-        columns = len(self._holds)
-        if columns:
-            self._columns[size, :columns] = new = -(last @ self._columns[:size, :columns]) / pivot
-            self._inner[:columns, :columns] += new[:, None] * new
-            self._outer[:columns] += new * self._z[size]
+        if self._held:
+            columns = self._columns[:size, : len(self._held)]
+            self._columns[size, : len(self._held)] = new = -(last @ columns) / pivot
+            self._inner = self._inner + new[:, None] * new
+            self._outer = self._outer + new * self._z[size]
+            across = self._apart @ new
+            self._apart = self._apart - across[:, None] * (across / (1 + new @ across))
         if self._gram is None:
             self._chosen[size] = one
         self._place[row], self._order[size], self._own[size] = size, row, True
@@ -232,7 +227,7 @@ class Support:
         weights = np.zeros(size)
         weights[: len(self.weights)] = self.weights
         while True:
-            aim = self._solve(self._z[:size], self._outer[: len(self._holds)])
+            aim = self._solve(self._z[:size], self._outer)
             low = np.flatnonzero((aim <= 0) & self._own[:size])
             if not len(low):
                 self.weights, self.gained = aim, float(self._right[:size] @ aim)
@@ -248,30 +243,36 @@ class Support:
         """H^-1 of what z is L^-1 of, with the held places at zero; `outer` is V^T z."""
         if not self._held:
             return self._factor.backward(z)
-        held, columns = list(self._held), len(self._holds)
-        if len(held) == columns:
-            y = np.linalg.solve(self._inner[:columns, :columns], outer)
-        else:
-            y = np.zeros(columns)
-            y[held] = np.linalg.solve(self._inner[np.ix_(held, held)], outer[held])
-        out = self._factor.backward(z - self._columns[: len(z), :columns] @ y)
-        out[~self._own[: len(z)]] = 0.0
+        out = self._factor.backward(z - self._held_columns() @ (self._apart @ outer))
+        out[list(self._held)] = 0.0
         return out
 
     def _hold(self, place: int) -> None:
-        size, at = self.size, len(self._holds)
-        if at == len(self._outer):  # full
-            wider, inner = np.empty((len(self._z), 2 * at)), np.empty((2 * at, 2 * at))
-            wider[:, :at], inner[:at, :at] = self._columns, self._inner
-            self._columns, self._inner, self._outer = wider, inner, np.append(self._outer, np.empty(at))
-        unit = np.zeros(size)
+        unit, at = np.zeros(self.size), len(self._held)
         unit[place] = 1.0
-        self._columns[:size, at] = column = self._factor.forward(unit, place)
-        self._inner[at, : at + 1] = self._inner[: at + 1, at] = column @ self._columns[:size, : at + 1]
-        self._outer[at] = column @ self._z[:size]
-        self._holds.append(place)
-        self._held, self._own[place] = (*self._held, at), False
+        self._widen(at + 1)
+        self._columns[: self.size, at] = self._factor.forward(unit, place)
+        self._held, self._own[place] = (*self._held, place), False
+        self._look_inside()
 
     def _release(self, place: int) -> None:
-        self._held = tuple(column for column in self._held if self._holds[column] != place)
-        self._own[place] = True
+        at, columns = self._held.index(place), self._held_columns()
+        columns[:, at:-1] = columns[:, at + 1 :].copy()
+        self._held, self._own[place] = self._held[:at] + self._held[at + 1 :], True
+        self._look_inside()
+
+    def _held_columns(self) -> Floats:
+        """V."""
+        return self._columns[: self.size, : len(self._held)]
+
+    def _look_inside(self) -> None:
+        columns = self._held_columns()
+        self._inner, self._outer = columns.T @ columns, columns.T @ self._z[: self.size]
+        self._apart = np.linalg.inv(self._inner)
+
+    def _widen(self, count: int) -> None:
+        """Room for so many columns."""
+        if count > self._columns.shape[1]:
+            wider = np.empty((len(self._z), 2 * count))
+            wider[:, : self._columns.shape[1]] = self._columns
+            self._columns = wider

@@ -65,7 +65,7 @@ def last_layer(model: nn.Module, batches: Iterable[Batch], device: str | torch.d
         LabelError: a sample without a label, or with one that the model has no class for.
         ValueError: no batches.
     """
-    place = _place(device)
+    place = pick_device(device)
     model.to(place)
     head: tuple[str, nn.Linear] | None = None
     parts: list[tuple[Tensor, Tensor]] = []
@@ -108,7 +108,7 @@ def per_sample_gradients(
         LabelError: a sample without a label, or with one that the model has no class for.
         ValueError: no batches.
     """
-    place = _place(device)
+    place = pick_device(device)
     module = _module(model.to(place), head)
     one = _one_gradient(module)
     parts: list[Tensor] = []
@@ -273,7 +273,3 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 def _fetch(values: Tensor) -> Tensor:
     """To the main memory; from a GPU without waiting for it."""
     return values.contiguous().to("cpu", non_blocking=True)  # a view would keep alive what it is a view of
-
-
-def _place(device: str | torch.device) -> torch.device:
-    return pick_device(device) if isinstance(device, str) else device

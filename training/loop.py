@@ -263,12 +263,14 @@ def check_finite(step: Step, at: At, recipe: Recipe) -> None:
         )
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one.
+def pick_device(name: str | torch.device) -> torch.device:
+    """The device of a name; "auto" is a GPU where there is one. A device is itself.
 
     Raises:
         ValueError: no such device here.
     """
+    if isinstance(name, torch.device):
+        return name
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

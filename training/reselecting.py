@@ -12,9 +12,10 @@ Automatically Selecting the Best Training Data", 2022 (keeping the rounds and re
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
@@ -23,6 +24,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from tamis.curation.gradmatch import Target, match
+from tamis.curation.pursued import Pursue
+from tamis.curation.pursuers import Pursuers
+from tamis.curation.pursuit import pursue_each
+from tamis.curation.pursuit_batch import pursue_batch
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.drafts import Draft
@@ -30,10 +35,13 @@ from tamis.store.selections import Published, RoundData
 from tamis.training.batches import Batch, Chosen, Images, load_batches
 from tamis.training.gradients import SampleGradients, last_layer, per_sample_gradients
 from tamis.training.index import Index
+from tamis.training.loop import pick_device
 from tamis.training.models import ImageClassifier, derive_seed
 from tamis.training.plans import GRADMATCH, Drafted, Plan, Reselect
 
 _PASS = 256  # samples a forward pass
+_LARGE = 10_000_000  # samples times samples chosen: from there on pursuits take longer than processes take to start
+_PROCESSES = 16  # for pursuits, at most: there are seldom many more classes than a few tens
 
 
 class Reselector:
@@ -156,28 +164,41 @@ def choose(
         The round, and what is worth knowing about it: seconds, relative error, how many were filled up, ...
     """
     started = perf_counter()
-    found, aim = _gradients(store, dataset, model, asked, device), None
-    if asked.target is not None:
-        judged = _gradients(store, asked.target, model, asked, device)
-        aim = Target(judged.gradients, judged.labels)
-    gradients = perf_counter() - started
-    # Threads of BLAS wait for each other at every small product; classes on threads of their own do not.
-    with threadpool_limits(1, user_api="blas"):
-        chosen = match(
-            found.gradients,
-            found.labels,
-            k=asked.k,
-            kind=asked.kind,
-            lam=asked.lam,
-            target=aim,
-            batch_size=asked.batch_size,
-            threads=os.cpu_count() or 1,
-            generator=np.random.default_rng(derive_seed(asked.seed, GRADMATCH, asked.kind)),
-        )
+    with _pursuing(dataset, asked, device) as pursue:
+        found, aim = _gradients(store, dataset, model, asked, device), None
+        if asked.target is not None:
+            judged = _gradients(store, asked.target, model, asked, device)
+            aim = Target(judged.gradients, judged.labels)
+        gradients = perf_counter() - started
+        with threadpool_limits(1, user_api="blas"):  # threads of BLAS wait for each other at every small product
+            chosen = match(
+                found.gradients,
+                found.labels,
+                k=asked.k,
+                kind=asked.kind,
+                lam=asked.lam,
+                target=aim,
+                batch_size=asked.batch_size,
+                pursue=pursue,
+                generator=np.random.default_rng(derive_seed(asked.seed, GRADMATCH, asked.kind)),
+            )
     notes = {"seconds": perf_counter() - started, "gradients": gradients, "error": chosen.error}
     notes |= {"filled": int(chosen.filled.sum()), "nonfinite": found.nonfinite[:10].tolist()}
     data = RoundData(found.samples[chosen.samples], chosen.weights, first_epoch, chosen.objective)
     return data, notes | {"excluded": len(chosen.excluded)}
+
+
+@contextmanager
+def _pursuing(dataset: Dataset, asked: Asked, device: str | torch.device) -> Generator[Pursue]:
+    """What solves the pursuits: the model's GPU, processes that start beside the forward pass, or this one."""
+    place, cores = pick_device(device), len(os.sched_getaffinity(0))
+    if place.type == "cuda":
+        yield partial(pursue_batch, device=place)
+    elif asked.kind == "batch" or cores == 1 or dataset.samples * asked.k < _LARGE:
+        yield pursue_each
+    else:
+        with Pursuers(min(cores, _PROCESSES)) as pursuers:
+            yield pursuers.pursue
 
 
 def _gradients(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch.nn import functional
 
 from tamis.curation.errors import BudgetError, CurationError
 from tamis.curation.gradmatch import KINDS, Kind, LastLayer, Matched, Matrix, Target, match
+from tamis.curation.pursuers import Pursuers
+from tamis.curation.pursuit import pursue_each
+from tamis.curation.pursuit_batch import pursue_batch
 from tamis.curation.randomized import fixed_batches
 
 LAM = 0.5
@@ -52,6 +56,12 @@ def digits() -> Digits:
 def validation() -> Digits:
     inputs, labels, weights = regression()
     return layer(inputs[1200:], labels[1200:], weights), labels[1200:]
+
+
+@pytest.fixture(scope="module")
+def pursuers() -> Iterator[Pursuers]:
+    with Pursuers(2) as started:
+        yield started
 
 
 def run(given: Digits, seed: int = 0, **settings: Any) -> Matched:
@@ -256,6 +266,23 @@ def test_gradients_written_out_are_matched_alike(digits: Digits, kind: Kind) -> 
     )  # fmt: skip
     assert two.samples.tolist() == one.samples.tolist()
     np.testing.assert_allclose(two.weights, one.weights, rtol=1e-3)
+
+
+@pytest.mark.parametrize("part_size", [32768, 20])
+@pytest.mark.parametrize("spare", [0.0, 0.3])
+@EVERY_KIND
+def test_who_solves_the_problems_does_not_change_the_answer(
+    digits: Digits, pursuers: Pursuers, kind: Kind, spare: float, part_size: int
+) -> None:
+    here, processes, batch = (
+        run(digits, kind=kind, spare=spare, part_size=part_size, pursue=pursue)
+        for pursue in (pursue_each, pursuers.pursue, pursue_batch)
+    )
+    assert processes.samples.tolist() == here.samples.tolist() == batch.samples.tolist()
+    np.testing.assert_allclose(processes.weights, here.weights, rtol=1e-5)  # the BLAS here may have more threads
+    np.testing.assert_allclose(batch.weights, here.weights, rtol=1e-4)
+    assert processes.objective == pytest.approx(here.objective, rel=1e-9)
+    assert batch.objective == pytest.approx(here.objective, rel=1e-6)
 
 
 class TestClasses:

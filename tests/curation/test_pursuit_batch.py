@@ -1,6 +1,6 @@
 """Many pursuits as one batch: the same answers as one by one."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 
 from tamis.curation import pursued
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
-from tamis.curation.pursued import Pursued
+from tamis.curation.pursued import Problem, Pursued
 from tamis.curation.pursuit import pursue
-from tamis.curation.pursuit_batch import Problem, pursue_batch, pursue_many
+from tamis.curation.pursuit_batch import pursue_batch
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here; the same cases run on the CPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
@@ -69,7 +69,7 @@ class TestSameAsOneByOne:
     @pytest.mark.parametrize("device", DEVICES)
     def test_float32_comes_as_near(self, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
         problems = by_class()
-        exact = pursue_batch(problems, device=device)
+        exact = list(pursue_batch(problems, device=device))
         monkeypatch.setattr(pursued, "DOUBLE_UP_TO", 0)
         for found, wide in zip(pursue_batch(problems, device=device), exact, strict=True):
             assert found.objective == pytest.approx(wide.objective, rel=0.05)
@@ -90,33 +90,56 @@ class TestSameAsOneByOne:
     def test_problems_of_other_scales_do_not_disturb_each_other(self, size: float) -> None:
         plain, power = random_problems(1, [40, 40], 7, 0.3), 2.0 ** round(np.log2(size))
         scaled = Problem((plain[0].rows_ND * power).astype(np.float32), plain[0].target_D * power, plain[0].k)
-        found = pursue_batch([scaled, plain[1]], lam=0.0)
+        found = list(pursue_batch([scaled, plain[1]], lam=0.0))
         same(found[1], pursue(plain[1].rows_ND, plain[1].target_D, k=plain[1].k, lam=0.0))
-        assert found[0].rows.tolist() == pursue_batch(plain, lam=0.0)[0].rows.tolist()
+        assert found[0].rows.tolist() == next(pursue_batch(plain, lam=0.0)).rows.tolist()
 
 
-class TestPursueMany:
+class TestSpare:
     @pytest.mark.parametrize("device", DEVICES)
-    def test_answers_of_either_way(self, device: str) -> None:
-        problems = by_class()
-        for found, p in zip(pursue_many(problems, device=device), problems, strict=True):
+    @pytest.mark.parametrize("spare", [0.05, 0.5])
+    def test_same_as_one_by_one(self, device: str, spare: float) -> None:
+        problems = [*by_class(), *random_problems(3, [60, 8], 65, 0.5)]
+        for found, p in zip(pursue_batch(problems, spare=spare, device=device), problems, strict=True):
+            same(found, pursue(p.rows_ND, p.target_D, k=p.k, spare=spare))
+
+
+class TestMemory:
+    """Problems that do not fit together are solved one batch after the other."""
+
+    @pytest.mark.parametrize("memory", [20_000, 40_000, 10_000_000])
+    def test_same_answers(self, memory: int) -> None:
+        problems = random_problems(2, [60, 1, 33, 60, 20], 12, 0.3)
+        for found, p in zip(pursue_batch(problems, memory=memory), problems, strict=True):
             same(found, pursue(p.rows_ND, p.target_D, k=p.k))
 
-    @pytest.mark.parametrize("function", [pursue_many, pursue_batch])
-    def test_no_problems(self, function: Callable[..., list[Pursued]]) -> None:
-        assert function([]) == []
+    def test_problems_are_taken_as_they_are_needed(self) -> None:
+        problems, taken = random_problems(2, [60, 60, 60], 12, 0.3), list[int]()
 
-    @pytest.mark.parametrize("function", [pursue_many, pursue_batch])
-    def test_bad_input(self, function: Callable[..., list[Pursued]]) -> None:
+        def one_by_one() -> Iterator[Problem]:
+            for number, problem in enumerate(problems):
+                taken.append(number)
+                yield problem
+
+        answers = pursue_batch(one_by_one(), memory=20_000)
+        next(answers)
+        assert taken == [0, 1]
+
+
+class TestBadInput:
+    def test_no_problems(self) -> None:
+        assert list(pursue_batch([])) == []
+
+    def test_named(self) -> None:
         good, other = random_problems(0, [9], 4, 0.5)[0], random_problems(0, [9], 3, 0.5)[0]
         bad = Problem(np.where(np.arange(9)[:, None] == 4, np.nan, good.rows_ND), good.target_D, 2)
         with pytest.raises(CurationError, match=r"rows have \[3, 4\] numbers"):
-            function([good, other])
+            list(pursue_batch([good, other]))
         with pytest.raises(NonFiniteError, match=r"1 of 9 rows .* \(samples 4\)"):
-            function([good, bad])
+            list(pursue_batch([good, bad]))
         with pytest.raises(BudgetError):
-            function([good, Problem(good.rows_ND, good.target_D, 10)])
+            list(pursue_batch([good, Problem(good.rows_ND, good.target_D, 10)]))
         with pytest.raises(CurationError, match="lam of 0 or more"):
-            function([good], lam=-1)
-        with pytest.raises(CurationError, match="100 bytes of memory are too few"):
-            function([good], memory=100)
+            list(pursue_batch([good], lam=-1))
+        with pytest.raises(CurationError, match="100 bytes of memory are too few: a problem of 9 rows"):
+            list(pursue_batch([good], memory=100))

@@ -16,6 +16,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.drafts import Draft
 from tamis.store.errors import SelectionError
 from tamis.store.selections import RoundData
+from tamis.training import reselecting
 from tamis.training.job import TrainConfig, train
 from tamis.training.plans import Reselect
 
@@ -93,6 +94,16 @@ def test_a_warm_start_begins_with_everything(store: Store, dataset: Dataset) -> 
     assert replay.blob == run.blob
 
 
+def test_processes_that_pursue_choose_the_same(store: Store, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large data sets are pursued in processes; here all are large."""
+    monkeypatch.setattr(reselecting, "_LARGE", 0)
+    again = Reselect(**RESELECT.model_dump() | {"name": "processes"})
+    run = train(store, TrainConfig(reselect=again, **RECIPE)).run
+    assert run.blob == first.blob
+    chosen = [store.selections.get(name).read_round(1)[0].tolist() for name in ("gm", "processes")]
+    assert chosen[0] == chosen[1]
+
+
 @pytest.mark.parametrize("kind", ["class", "batch"])
 def test_other_kinds_and_a_validation_target(
     store: Store, digits: dict[str, list[Path]], dataset: Dataset, kind: Any
@@ -117,6 +128,7 @@ KILLED = """
 import os, signal, sys
 from tamis.store import Store
 from tamis.store.drafts import Draft
+from tamis.training import reselecting
 from tamis.training.job import TrainConfig, train
 import torch
 torch.set_num_threads(1)
