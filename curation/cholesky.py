@@ -49,7 +49,7 @@ class GrowingCholesky:
         pivot = rest**0.5
         block, row = divmod(self.size, BLOCK)
         first = block * BLOCK
-        if row == 0:
+        if block == len(self._rows):
             self._rows.append(np.zeros((BLOCK, first + BLOCK)))
         rows = self._rows[block]
         inverse = rows[:, first:]
@@ -84,7 +84,7 @@ class GrowingCholesky:
             return None
         block, row = divmod(self.size, BLOCK)
         first, end = block * BLOCK, row + len(own_TT)
-        if row == 0:
+        if block == len(self._rows):
             self._rows.append(np.zeros((BLOCK, first + BLOCK)))
         rows = self._rows[block]
         apart_TT = np.tril(np.linalg.inv(own_TT)).astype(np.float64)
@@ -119,6 +119,5 @@ class GrowingCholesky:
         return out_S
 
     def cut(self, size: int) -> None:
-        """Take rows back, down to a size. What is left of a block that was cut is written over by later rows."""
-        del self._rows[-(-size // BLOCK) :]
+        """Take rows back, down to a size. Their memory is kept, for later rows to be written over them."""
         self.size = size

@@ -12,7 +12,8 @@ correlate alike, to what the numbers can tell (`tamis.curation.pursued.Precision
 Numbers: products are in float32 (float64 where there are at most two million numbers), factors and weights in
 float64; the weights are refined at the end with residuals in float64.
 Cost: N D + 2 S D + S^2 multiplications a pick, those of the first term in matrix products; memory 4 k D bytes beside
-the data, or 4 N^2 where the Gram matrix of all rows is cheaper, and 4 k^2 for the factor.
+the data, or 4 N^2 where the Gram matrix of all rows is cheaper, and 4 k^2 for the factor. Where that is too much, the
+first of these is spared: products are made with all rows then, 2 N D multiplications a pick in place of 2 S D.
 Source: Killamsetty et al., "GRAD-MATCH", ICML 2021, algorithm 2 and equation 3 (the objective, and picking by
 correlation); Bruckstein, Elad and Zibulevsky, IEEE Trans. Inf. Theory 54, 2008 (non-negative matching pursuit).
 Departure: a row that is chosen is not picked again, where CORDS does that and stops; weights are never negative.
@@ -22,7 +23,7 @@ Legend: N rows, D numbers a row, S rows in the factor, L rows listed, T picks of
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,9 +129,10 @@ class _Pursuit:
         plan = _afford(len(rows_ND), rows_ND.shape[1], k, memory, self._kind, copied)
         self._rows: Rows = _scaled(rows_ND, self._unit, self._kind) if copied else rows_ND
         target = target_D / self._whole
-        gram = self._rows @ self._rows.T if plan.gram else None
+        gram = self._rows @ self._rows.T if plan.way == "gram" else None
         room = min(len(rows_ND), k + HELD + BLOCK)
-        self._support = Support(self._rows, target, lam / self._unit**2, gram, room, self._kind.dependent)
+        ridge, copied = lam / self._unit**2, plan.way == "copy"
+        self._support = Support(self._rows, target, ridge, gram, room, self._kind.dependent, copied=copied)
         self._gram, self._listed = gram, min(max(LISTED, len(rows_ND) // SHARE), plan.listed)
         self._first = self._rows @ target.astype(self._kind.dtype)  # correlations with the target [N]
         self._square = float(target @ target)
@@ -310,16 +312,19 @@ class _Begun:
     useless: frozenset[int]
 
 
+_Way = Literal["gram", "copy", "rows"]  # products from A A^T, from a copy of the chosen rows, or with all rows
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How memory is used."""
 
-    gram: bool
+    way: _Way
     listed: int
 
 
 def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied: bool) -> _Plan:
-    """Whether the Gram matrix is cheaper and there is room for it, and how many rows can be listed."""
+    """Where products come from, by what is cheaper and what there is room for, and how many rows can be listed."""
     size, rows = np.dtype(kind.dtype).itemsize, min(n, k + HELD + BLOCK)
     chosen, gram = size * rows * d, size * n * n
     one = 64 * size  # rows of a list at least
@@ -328,7 +333,12 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
         + size * (BLOCK + 1) * (n + 4 * min(n, _LOOKED)) + 32 * n  # a look at the rows; a few numbers for each
         + 12 * PIECE * d + (size * n * d if copied else 0)
     )  # fmt: skip
-    ways = {False: fixed + chosen + d * (one + 2 * size * BLOCK), True: fixed + gram + n * (one + 2 * size * BLOCK)}
+    rest = one + 2 * size * BLOCK
+    ways: dict[_Way, int] = {
+        "gram": fixed + gram + n * rest,
+        "copy": fixed + chosen + d * rest,
+        "rows": fixed + d * rest + size * max(n, d) * 128,
+    }
     least = min(ways.values())
     budget = max(8 * n * d, 64 << 20, least) if memory is None else memory
     if least > budget:
@@ -336,9 +346,9 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
             f"{budget:,} bytes of memory are too few: choosing {k:,} of {n:,} rows of {d:,} numbers takes {least:,}. "
             "Allow that much, or choose fewer rows at a time (partition them)"
         )
-    cheaper = n * n / _SPEED < k * k
-    way = cheaper if ways[cheaper] <= budget else not cheaper
-    return _Plan(way, 64 + (budget - ways[way]) // (size * (n if way else d)))
+    fastest: _Way = "gram" if n * n / _SPEED < k * k else "copy"
+    way = min(ways, key=lambda way: (ways[way] > budget, way != fastest, way == "rows"))
+    return _Plan(way, 64 + (budget - ways[way]) // (size * (n if way == "gram" else d)))
 
 
 def _scaled(rows_ND: NDArray[np.float32], by: float, kind: Precision) -> Rows:

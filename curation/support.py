@@ -48,6 +48,7 @@ class Support:
         target_D: b, float64.
         lam: ridge.
         gram_NN: A A^T where it is there, else None: products are then made from the chosen rows.
+        copied: keep a copy of the chosen rows; with neither, products are made with all rows.
         room: how many rows there will be at most in the factor.
         dependent: a row whose own part is less than this part of its square is spanned by the others.
 
@@ -57,7 +58,15 @@ class Support:
     """
 
     def __init__(
-        self, rows_ND: Rows, target_D: Floats, lam: float, gram_NN: Rows | None, room: int, dependent: float
+        self,
+        rows_ND: Rows,
+        target_D: Floats,
+        lam: float,
+        gram_NN: Rows | None,
+        room: int,
+        dependent: float,
+        *,
+        copied: bool,
     ) -> None:
         self._rows, self._target, self._lam, self._gram = rows_ND, target_D, lam, gram_NN
         self._factor, self.weights, self.gained = GrowingCholesky(dependent), np.empty(0), 0.0
@@ -66,7 +75,7 @@ class Support:
         self._right, self._z = np.empty(room), np.empty(room)
         self._diagonal = np.empty(room)  # of H
         self._place: dict[int, int] = {}
-        self._chosen = np.empty((0 if gram_NN is not None else room, rows_ND.shape[1]), rows_ND.dtype)
+        self._chosen = np.empty((room, rows_ND.shape[1]), rows_ND.dtype) if copied else None
         self._held: tuple[int, ...] = ()
         self._columns = np.empty((room, 8))  # V = L^-1 E_Z, and room for more
         self._inner, self._apart, self._outer = np.empty((0, 0)), np.empty((0, 0)), np.empty(0)  # V^T V, inverse, V^T z
@@ -95,6 +104,8 @@ class Support:
     def missing(self) -> Rows:
         """What is left of the target: b - A_S^T w, [D] in the data's precision."""
         kind = self._rows.dtype
+        if self._chosen is None:
+            return self._target.astype(kind) - self.spread() @ self._rows
         return self._target.astype(kind) - self.weights.astype(kind) @ self._chosen[: self.size]
 
     def spread(self) -> Rows:
@@ -178,7 +189,10 @@ class Support:
 
     def _append(self, row: int) -> bool:
         size, one = self.size, self._rows[row]
-        products = self._chosen[:size] @ one if self._gram is None else self._gram[row, self._order[:size]]
+        if self._gram is not None:
+            products = self._gram[row, self._order[:size]]
+        else:
+            products = (self._rows @ one)[self._order[:size]] if self._chosen is None else self._chosen[:size] @ one
         wide = one.astype(np.float64)
         diagonal = float(wide @ wide) + self._lam
         added = self._factor.append(products.astype(np.float64), diagonal)
@@ -194,7 +208,7 @@ class Support:
             self._outer = self._outer + new * self._z[size]
             across = self._apart @ new
             self._apart = self._apart - across[:, None] * (across / (1 + new @ across))
-        if self._gram is None:
+        if self._chosen is not None:
             self._chosen[size] = one
         self._place[row], self._order[size], self._own[size] = size, row, True
         return True
@@ -203,11 +217,12 @@ class Support:
         """Append some rows at once, while none is held; False, and nothing changed, where one of them is spanned."""
         size = self.size
         end = size + len(rows)
-        if self._gram is None:
+        if self._chosen is not None:
             self._chosen[size:end] = self._rows[rows]
             products = self._chosen[size:end] @ self._chosen[:end].T
         else:
-            products = self._gram[rows[:, None], np.append(self._order[:size], rows)]
+            every = np.append(self._order[:size], rows)
+            products = (self._rows[rows] @ self._rows.T)[:, every] if self._gram is None else self._gram[rows][:, every]
         wide = products.astype(np.float64)
         system = wide[:, size:]
         system[np.diag_indices(len(rows))] = diagonal

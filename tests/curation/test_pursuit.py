@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tamis.curation.pursuit import objective, pursue
 from tamis.curation.thinning import thin
 
 Floats = np.ndarray
+WAYS = ["gram", "copy", "rows"]
 
 
 def fit(rows: Floats, target: Floats, chosen: list[int], lam: float) -> tuple[Floats, float]:
@@ -114,9 +116,10 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 
 
 @pytest.fixture
-def always_gram(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Sets whether the Gram matrix is taken to be cheap."""
-    return lambda cheap: monkeypatch.setattr(pursuit, "_SPEED", 1e9 if cheap else 1e-9)
+def products(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets what products are made from: "gram", "copy" or "rows"."""
+    afford = pursuit._afford
+    return lambda way: monkeypatch.setattr(pursuit, "_afford", lambda *args: replace(afford(*args), way=way))
 
 
 def random_problem(seed: int, n: int, d: int) -> tuple[Floats, Floats]:
@@ -160,20 +163,20 @@ class TestAgainstThePlainAlgorithm:
         assert found.objectives.tolist() == pytest.approx(path, rel=1e-7, abs=1e-12 * target @ target)
 
     @pytest.mark.parametrize(("n", "d", "k", "lam"), SHAPES)
-    def test_same_picks_from_short_lists_and_either_form(
+    def test_same_picks_from_short_lists_and_all_products(
         self,
         n: int,
         d: int,
         k: int,
         lam: float,
         lists: Callable[[int, int], None],
-        always_gram: Callable[[bool], None],
+        products: Callable[[str], None],
     ) -> None:
         rows, target = random_problem(7, n, d)
         whole = pursue(rows, target, k=k, lam=lam)
-        for listed, block, gram in itertools.product([2, 9], [1, 4, 32], [True, False]):
+        for listed, block, way in itertools.product([2, 9], [1, 4, 32], WAYS):
             lists(listed, block)
-            always_gram(gram)
+            products(way)
             found = pursue(rows, target, k=k, lam=lam)
             assert found.rows.tolist() == whole.rows.tolist()
             assert found.stopped == whole.stopped
@@ -232,17 +235,22 @@ class TestOnGradients:
         narrow = pursue(rows, target, k=150, lam=lam)
         assert narrow.objective == pytest.approx(many.objective, rel=0.02, abs=1e-9 * target @ target)
 
-    def test_both_forms_agree(self, always_gram: Callable[[bool], None], lists: Callable[[int, int], None]) -> None:
+    def test_all_products_agree(self, products: Callable[[str], None], lists: Callable[[int, int], None]) -> None:
         rows, target = gradients()
         lists(100, 16)
         answers = []
-        for gram in (True, False):
-            always_gram(gram)
+        for way in WAYS:
+            products(way)
             answers.append(pursue(rows, target, k=200))
-        assert answers[0].rows.tolist() == answers[1].rows.tolist()
-        assert answers[0].objective == pytest.approx(answers[1].objective, rel=1e-9)
+        for other in answers[1:]:
+            assert other.rows.tolist() == answers[0].rows.tolist()
+            assert other.objective == pytest.approx(answers[0].objective, rel=1e-9)
 
-    def test_held_rows_are_left_out_of_the_factor(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("way", WAYS)
+    def test_held_rows_are_left_out_of_the_factor(
+        self, monkeypatch: pytest.MonkeyPatch, products: Callable[[str], None], way: str
+    ) -> None:
+        products(way)
         rows, target = gradients(slice(3, 4))
         kept = pursue(rows, target, k=500, lam=0.01)
         monkeypatch.setattr(pursuit, "HELD", 0)
@@ -270,10 +278,10 @@ class TestOnGradients:
 
 class TestUnusualRows:
     def test_of_equal_rows_the_lowest_comes_first(
-        self, tight: float, lists: Callable[[int, int], None], always_gram: Callable[[bool], None]
+        self, tight: float, lists: Callable[[int, int], None], products: Callable[[str], None]
     ) -> None:
         lists(4, 3)
-        always_gram(False)  # in float32, differences of products tell equal rows apart
+        products("copy")  # in float32, differences of products tell equal rows apart
         draw = np.random.default_rng(0)
         rows = np.repeat(draw.random((6, 37)), 5, axis=0).astype(np.float32)[draw.permutation(30)]
         target = rows.sum(0, dtype=np.float64)
