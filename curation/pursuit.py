@@ -50,7 +50,7 @@ from tamis.curation.thinning import thin
 LISTED = 768  # at least
 SHARE = 8  # one in so many rows is listed, where that is more
 BLOCK = 32  # picks between two looks at all rows, at most
-HELD = 32  # rows held at zero before they are left out of the factor
+_HELD = 32  # rows held at zero before they are left out of the factor, at least
 _SPEED = 6  # multiplications of a matrix product in the time of one whose numbers come from memory
 _GROWTH = 1.25  # of the picks between two looks, while they are right
 _FADE = 0.95  # of a correlation's weight for the list, from a look to the next
@@ -130,7 +130,7 @@ class _Pursuit:
         self._rows: Rows = _scaled(rows_ND, self._unit, self._kind) if copied else rows_ND
         target = target_D / self._whole
         gram = self._rows @ self._rows.T if plan.way == "gram" else None
-        room = min(len(rows_ND), k + HELD + BLOCK)
+        room = min(len(rows_ND), k + _held(k) + BLOCK)
         ridge, copied = lam / self._unit**2, plan.way == "copy"
         self._support = Support(self._rows, target, ridge, gram, room, self._kind.dependent, copied=copied)
         self._gram, self._listed = gram, min(max(LISTED, len(rows_ND) // SHARE), plan.listed)
@@ -148,7 +148,7 @@ class _Pursuit:
         self._k = k
         correlations_N, picks, stopped = self._first, BLOCK, None
         while stopped is None:
-            if self._crowded or self._support.held > HELD:
+            if self._crowded or self._support.held > _held(self._k):
                 self._support.compact()
                 self._crowded = False
             listed = self._list(correlations_N)
@@ -214,6 +214,9 @@ class _Pursuit:
                 return stopped, begun
             if best <= 0:
                 return "optimal", begun
+            if len(begun) == 1:
+                likely = min(len(left), 4 * picks)
+                self._support.expect(listed[np.argpartition(left, -likely)[-likely:]])
             self._take(int(listed[at]))
             if self._support.count >= self._k:
                 stopped = "budget"
@@ -325,11 +328,11 @@ class _Plan:
 
 def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied: bool) -> _Plan:
     """Where products come from, by what is cheaper and what there is room for, and how many rows can be listed."""
-    size, rows = np.dtype(kind.dtype).itemsize, min(n, k + HELD + BLOCK)
+    size, rows = np.dtype(kind.dtype).itemsize, min(n, k + _held(k) + BLOCK)
     chosen, gram = size * rows * d, size * n * n
     one = 64 * size  # rows of a list at least
     fixed = (
-        4 * rows * (rows + 128) + 8 * rows * 3 * (HELD + BLOCK)  # the factor; what is held, and what was there before
+        4 * rows * (rows + 128) + 8 * rows * 3 * (_held(k) + BLOCK)  # the factor; what is held, and what was there before
         + size * (BLOCK + 1) * (n + 4 * min(n, _LOOKED)) + 32 * n  # a look at the rows; a few numbers for each
         + 12 * PIECE * d + (size * n * d if copied else 0)
     )  # fmt: skip
@@ -337,7 +340,7 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
     ways: dict[_Way, int] = {
         "gram": fixed + gram + n * rest,
         "copy": fixed + chosen + d * rest,
-        "rows": fixed + d * rest + size * max(n, d) * 128,
+        "rows": fixed + d * rest + 4 * size * max(n, d) * BLOCK,
     }
     least = min(ways.values())
     budget = max(8 * n * d, 64 << 20, least) if memory is None else memory
@@ -349,6 +352,11 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
     fastest: _Way = "gram" if n * n / _SPEED < k * k else "copy"
     way = min(ways, key=lambda way: (ways[way] > budget, way != fastest, way == "rows"))
     return _Plan(way, 64 + (budget - ways[way]) // (size * (n if way == "gram" else d)))
+
+
+def _held(k: int) -> int:
+    """How many rows may be held: leaving them out takes as long as some hundred picks, and each slows the picks down."""
+    return max(_HELD, k // 64)
 
 
 def _scaled(rows_ND: NDArray[np.float32], by: float, kind: Precision) -> Rows:

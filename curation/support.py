@@ -76,6 +76,7 @@ class Support:
         self._diagonal = np.empty(room)  # of H
         self._place: dict[int, int] = {}
         self._chosen = np.empty((room, rows_ND.shape[1]), rows_ND.dtype) if copied else None
+        self._soon: dict[int, Rows] = {}  # some rows' products with all
         self._held: tuple[int, ...] = ()
         self._columns = np.empty((room, 8))  # V = L^-1 E_Z, and room for more
         self._inner, self._apart, self._outer = np.empty((0, 0)), np.empty((0, 0)), np.empty(0)  # V^T V, inverse, V^T z
@@ -116,6 +117,11 @@ class Support:
 
     def weight(self, row: int) -> float:
         return float(self.weights[self._place[row]])
+
+    def expect(self, rows: Ints) -> None:
+        """Say which rows are likely to be added soon: where products are made with all rows, many at once cost less."""
+        if self._gram is None and self._chosen is None:
+            self._soon = dict(zip(rows.tolist(), self._rows[rows] @ self._rows.T, strict=True))
 
     def add(self, row: int) -> bool:
         """Take a row in and settle the weights; False, and nothing changed, where the rows of the factor span it."""
@@ -191,8 +197,10 @@ class Support:
         size, one = self.size, self._rows[row]
         if self._gram is not None:
             products = self._gram[row, self._order[:size]]
+        elif self._chosen is not None:
+            products = self._chosen[:size] @ one
         else:
-            products = (self._rows @ one)[self._order[:size]] if self._chosen is None else self._chosen[:size] @ one
+            products = (self._soon[row] if row in self._soon else self._rows @ one)[self._order[:size]]
         wide = one.astype(np.float64)
         diagonal = float(wide @ wide) + self._lam
         added = self._factor.append(products.astype(np.float64), diagonal)

@@ -253,7 +253,7 @@ class TestOnGradients:
         products(way)
         rows, target = gradients(slice(3, 4))
         kept = pursue(rows, target, k=500, lam=0.01)
-        monkeypatch.setattr(pursuit, "HELD", 0)
+        monkeypatch.setattr(pursuit, "_held", lambda k: 0)
         monkeypatch.setattr(pursuit, "BLOCK", 3)
         left_out = pursue(rows, target, k=500, lam=0.01)
         assert len(kept.objectives) > len(kept.rows)  # some were held
