@@ -355,7 +355,7 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
 
 
 def _held(k: int) -> int:
-    """How many rows may be held: leaving them out takes as long as some hundred picks, and each slows the picks down."""
+    """How many rows may be held: leaving them out takes as long as many picks, and each slows the picks down."""
     return max(_HELD, k // 64)
 
 
