@@ -26,8 +26,9 @@ When to use it:
     uses for CIFAR-10; "batch" is coarser and the cheapest where there are many classes.
 
 Cost:
-    That of the pursuits; for "class" and "class-gradient" N / C rows each, of D = C (E + 1) or E + 1 numbers. At most
-    the rows of one class, or of one part, are made at a time: 4 D bytes each. For "batch" N / batch_size rows.
+    That of the pursuits; for "class" and "class-gradient" N / C rows each, of D = C (E + 1) or E + 1 numbers. The rows
+    of one class, or of one part, are made at a time, 4 D bytes each; of as many as are solved at a time where pursuits
+    have processes or a GPU. For "batch" N / batch_size rows.
 
 Departures from the paper:
     Budgets add up to exactly k, where the authors round each up and cut. The rest of a budget is filled as said, where

@@ -78,7 +78,7 @@ def pursue(
         tolerance: stop once E is at most this fraction of ||b||^2.
         spare: pick this fraction of k more than k, and leave out again what is missed least (`tamis.curation.thinning`,
             24 k^2 bytes; not done where `memory` is too small for that), if that lowers E. 0.05 lowers it by 5 to 15 %
-            for about 10 % more time. 0 is the paper's algorithm.
+            for 10 to 30 % more time. 0 is the paper's algorithm.
         memory: bytes that may be used beside the data; None for twice the data's own size, and at least 64 MiB and what
             is needed.
 
@@ -332,7 +332,7 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
     chosen, gram = size * rows * d, size * n * n
     one = 64 * size  # rows of a list at least
     fixed = (
-        4 * rows * (rows + 128) + 8 * rows * 3 * (_held(k) + BLOCK)  # the factor; what is held, and what was there before
+        4 * rows * (rows + 128) + 8 * rows * 3 * (_held(k) + BLOCK)  # the factor; what is held, and was there before
         + size * (BLOCK + 1) * (n + 4 * min(n, _LOOKED)) + 32 * n  # a look at the rows; a few numbers for each
         + 12 * PIECE * d + (size * n * d if copied else 0)
     )  # fmt: skip

@@ -6,7 +6,8 @@ How: one growing Cholesky factor of H = A_S A_S^T + lam. A row whose weight woul
 held at weight zero by a Schur complement over the held rows: that is a downdate which costs one forward solve,
 disturbs nothing and can be undone when the row is wanted again. With Z the held places, x = H^-1 (h - E_Z y), where y
 makes x_Z zero; V = L^-1 E_Z and z = L^-1 h only grow, so a pick costs one forward and one backward pass over L. The
-inverse of V^T V, by which y is found, follows a pick by a rank-one update, and is made anew whenever Z changes.
+inverse of V^T V, by which y is found, follows a pick by a rank-one update, and is made anew whenever Z changes and every
+so often.
 `compact` leaves the held rows out for good, before they are many or where they stand in the way of a row that they
 help to span: the factor from the first of them on is made anew, a block of rows at a time.
 Source: Lawson and Hanson, "Solving Least Squares Problems", 1974, chapter 23 (the active-set step, which never raises
@@ -23,6 +24,8 @@ from tamis.curation.cholesky import Floats, GrowingCholesky
 from tamis.curation.pursued import PIECE, Ints, residual
 
 Rows = NDArray[np.floating]
+
+_ANEW = 64  # picks after which (V^T V)^-1 is made anew, so that rounding does not add up
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Support:
         self._soon: dict[int, Rows] = {}  # some rows' products with all
         self._held: tuple[int, ...] = ()
         self._columns = np.empty((room, 8))  # V = L^-1 E_Z, and room for more
-        self._inner, self._apart, self._outer = np.empty((0, 0)), np.empty((0, 0)), np.empty(0)  # V^T V, inverse, V^T z
+        self._apart, self._outer = np.empty((0, 0)), np.empty(0)  # (V^T V)^-1 and V^T z
 
     @property
     def size(self) -> int:
@@ -212,13 +215,14 @@ class Support:
         if self._held:
             columns = self._columns[:size, : len(self._held)]
             self._columns[size, : len(self._held)] = new = -(last @ columns) / pivot
-            self._inner = self._inner + new[:, None] * new
             self._outer = self._outer + new * self._z[size]
             across = self._apart @ new
             self._apart = self._apart - across[:, None] * (across / (1 + new @ across))
         if self._chosen is not None:
             self._chosen[size] = one
         self._place[row], self._order[size], self._own[size] = size, row, True
+        if size % _ANEW == 0:
+            self._look_inside()
         return True
 
     def _extend(self, rows: Ints, diagonal: Floats, right: Floats) -> bool:
@@ -290,8 +294,7 @@ class Support:
 
     def _look_inside(self) -> None:
         columns = self._held_columns()
-        self._inner, self._outer = columns.T @ columns, columns.T @ self._z[: self.size]
-        self._apart = np.linalg.inv(self._inner)
+        self._apart, self._outer = np.linalg.inv(columns.T @ columns), columns.T @ self._z[: self.size]
 
     def _widen(self, count: int) -> None:
         """Room for so many columns."""

@@ -18,7 +18,7 @@ from tamis.training.materialize import materialize
 from tamis.training.plans import Reselect
 from tamis.training.selecting import SelectConfig, select
 
-EPOCHS, EVERY, BUDGET, JUDGED = 10, 2, "10%", 1000
+EPOCHS, EVERY, BUDGET, JUDGED = 30, 10, "10%", 1000
 RATES = (0.001, 0.003, 0.03)
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd", "lr": 0.03},
