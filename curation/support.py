@@ -6,8 +6,8 @@ How: one growing Cholesky factor of H = A_S A_S^T + lam. A row whose weight woul
 held at weight zero by a Schur complement over the held rows: that is a downdate which costs one forward solve,
 disturbs nothing and can be undone when the row is wanted again. With Z the held places, x = H^-1 (h - E_Z y), where y
 makes x_Z zero; V = L^-1 E_Z and z = L^-1 h only grow, so a pick costs one forward and one backward pass over L. The
-inverse of V^T V, by which y is found, follows a pick by a rank-one update, and is made anew whenever Z changes and every
-so often.
+inverse of V^T V, by which y is found, follows a pick by a rank-one update, and is made anew whenever Z changes, and
+every so often.
 `compact` leaves the held rows out for good, before they are many or where they stand in the way of a row that they
 help to span: the factor from the first of them on is made anew, a block of rows at a time.
 Source: Lawson and Hanson, "Solving Least Squares Problems", 1974, chapter 23 (the active-set step, which never raises
