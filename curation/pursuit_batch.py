@@ -36,9 +36,11 @@ from tamis.curation.pursued import (
     unit,
     with_spare,
 )
+from tamis.curation.pursuit import pursue
 from tamis.curation.thinning import thin
 
-_SHARE = 0.8  # of the device's free memory
+_SHARE = 0.5  # of an accelerator's free memory
+_LOOKED = 1024  # rows a problem that are looked at at a time, where a product with all would be as large as the data
 
 
 def pursue_batch(
@@ -55,8 +57,8 @@ def pursue_batch(
     Args:
         problems: of equally long rows; those of one batch are in this machine's memory together.
         lam, tolerance, spare: as for `pursue`.
-        memory: bytes that a batch may use on the device, the padded rows included; None for four fifths of what is free
-            on an accelerator, and for as much as there is on a CPU.
+        memory: bytes that a batch may use on the device, the padded rows included; None for half of what is free on an
+            accelerator (problems that do not fit into it are solved by `pursue`), and for any on a CPU.
         device: where to compute.
 
     Returns:
@@ -67,11 +69,18 @@ def pursue_batch(
     """
     check_settings(lam, tolerance, spare)
     device = torch.device(device)
-    limit = memory
-    if limit is None and device.type == "cuda":
-        limit = int(_SHARE * torch.cuda.mem_get_info(device)[0])
+    limit = _free(device) if memory is None else memory
     for batch in _batches(problems, spare, memory, limit):
-        yield from _Batch(batch, lam, tolerance, device).run()
+        if limit is not None and _needed(batch) > limit:
+            for p in batch:
+                yield pursue(p.rows_ND, p.target_D, k=p.k, lam=lam, tolerance=tolerance, spare=spare)
+        else:
+            yield from _Batch(batch, lam, tolerance, device).run()
+
+
+def _free(device: torch.device) -> int | None:
+    """The bytes that may be used of an accelerator; None for a CPU."""
+    return int(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class _Checked:
 def _batches(
     problems: Iterable[Problem], spare: float, memory: int | None, limit: int | None
 ) -> Iterator[list[_Checked]]:
+    """Problems that fit into the limit together, or one that does not, if the limit is not what was asked for."""
     batch, lengths = list[_Checked](), set[int]()
     for p in problems:
         rows, target, k = check_problem(p.rows_ND, p.target_D, p.k)
@@ -94,12 +104,12 @@ def _batches(
         if len(lengths) > 1:
             raise CurationError(f"rows have {sorted(lengths)} numbers; expected equally many in all problems")
         one = _Checked(rows, target, k, with_spare(len(rows), k, spare, memory))
-        if limit is not None and (needed := _needed([one])) > limit:
+        if memory is not None and (needed := _needed([one])) > memory:
             raise CurationError(
-                f"{limit:,} bytes of memory are too few: a problem of {len(rows):,} rows of {rows.shape[1]:,} numbers "
+                f"{memory:,} bytes of memory are too few: a problem of {len(rows):,} rows of {rows.shape[1]:,} numbers "
                 f"takes {needed:,}. Allow that much, choose fewer, or choose among fewer at a time (partition them)"
             )
-        if limit is not None and _needed([*batch, one]) > limit:
+        if batch and limit is not None and _needed([*batch, one]) > limit:
             yield batch
             batch = []
         batch.append(one)
@@ -164,7 +174,8 @@ class _Batch:
             torch.zeros(count, k, dtype=torch.float64, device=device),
             torch.zeros(count, k, dtype=torch.float64, device=device),
         )
-        squares = torch.einsum("pnd,pnd->pn", self._rows, self._rows).double()
+        pieces = [self._rows[:, a : a + _LOOKED].square().sum(2) for a in range(0, n, _LOOKED)]
+        squares = torch.cat(pieces, dim=1).double()
         helps = self._kind.nothing * self._square[:, None].sqrt() * (squares + self._ridge[:, None]).sqrt()
         self._floor = helps.to(self._dtype)
         self._spanned = torch.zeros(count, n, dtype=torch.bool, device=device)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from tamis.curation import pursued
+from tamis.curation import pursued, pursuit_batch
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
 from tamis.curation.pursued import Problem, Pursued
 from tamis.curation.pursuit import pursue
@@ -112,6 +112,16 @@ class TestMemory:
         problems = random_problems(2, [60, 1, 33, 60, 20], 12, 0.3)
         for found, p in zip(pursue_batch(problems, memory=memory), problems, strict=True):
             same(found, pursue(p.rows_ND, p.target_D, k=p.k))
+
+    @pytest.mark.parametrize("free", [1_000, 20_000, 40_000])
+    def test_what_does_not_fit_into_an_accelerator_is_solved_without(
+        self, free: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A CPU stands in for an accelerator with so many free bytes."""
+        monkeypatch.setattr(pursuit_batch, "_free", lambda device: free)
+        problems = random_problems(2, [60, 200, 1, 33, 200, 20], 12, 0.3)
+        for found, p in zip(pursue_batch(problems, spare=0.1), problems, strict=True):
+            same(found, pursue(p.rows_ND, p.target_D, k=p.k, spare=0.1))
 
     def test_problems_are_taken_as_they_are_needed(self) -> None:
         problems, taken = random_problems(2, [60, 60, 60], 12, 0.3), list[int]()
