@@ -57,7 +57,7 @@ def select_by_runs(
         config: what to select.
         device: "auto", "cpu", "cuda", ...
         force: choose again where the selection is there already, and say whether it comes out the same.
-        progress: called with (rounds done, rounds).
+        progress: called with (samples looked at, samples to look at in all rounds).
 
     Raises:
         RunNotFound: a run is not there, is not finished, or left no model.
@@ -88,14 +88,21 @@ def select_by_runs(
     from tamis.training.signals import load_model
 
     started, made = perf_counter(), list[tuple[RoundData, dict[str, object]]]()
+    seen, total = 0, len(runs) * (dataset.samples + (0 if target is None else target.samples))
+
+    def looked(samples: int) -> None:
+        nonlocal seen
+        seen += samples
+        if progress is not None:
+            progress(seen, total)
+
     for number, run in enumerate(runs):
         assert run.blob is not None
         model, meta = load_model(store, run.blob)
         images = Images(meta.in_channels, meta.image_size)
         what = Asked(k, how.kind, how.lam, how.head, target, config.batch_size, images, config.seed)
-        made.append(choose(store, dataset, model, what, first_epoch=number * how.every, device=device))
-        if progress is not None:
-            progress(number + 1, len(runs))
+        found = choose(store, dataset, model, what, first_epoch=number * how.every, device=device, progress=looked)
+        made.append(found)
     seconds = perf_counter() - started
     spent = {"select": seconds, "proxy": sum(run.seconds.get("total", 0.0) for run in runs)}
     stats = {"rounds": [notes for _, notes in made], "seconds": spent}

@@ -12,7 +12,7 @@ Automatically Selecting the Best Training Data", 2022 (keeping the rounds and re
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.drafts import Draft
 from tamis.store.selections import Published, RoundData
-from tamis.training.batches import Batch, Chosen, Images, load_batches
+from tamis.training.batches import Batch, Chosen, Images, Loaded, load_batches
 from tamis.training.gradients import SampleGradients, last_layer, per_sample_gradients
 from tamis.training.index import Index
 from tamis.training.loop import pick_device
@@ -149,6 +149,7 @@ def choose(
     *,
     first_epoch: int = 0,
     device: str | torch.device = "auto",
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[RoundData, dict[str, Any]]:
     """One round by a model: gradients of all samples, and the few whose weighted sum matches theirs.
 
@@ -159,15 +160,16 @@ def choose(
         asked: how many, and how.
         first_epoch: of the round.
         device: where to compute.
+        progress: called with the number of samples just looked at, of the data set and of the target.
 
     Returns:
         The round, and what is worth knowing about it: seconds, relative error, how many were filled up, ...
     """
     started = perf_counter()
     with _pursuing(dataset, asked, device) as pursue:
-        found, aim = _gradients(store, dataset, model, asked, device), None
+        found, aim = _gradients(store, dataset, model, asked, device, progress), None
         if asked.target is not None:
-            judged = _gradients(store, asked.target, model, asked, device)
+            judged = _gradients(store, asked.target, model, asked, device, progress)
             aim = Target(judged.gradients, judged.labels)
         gradients = perf_counter() - started
         with threadpool_limits(1, user_api="blas"):  # threads of BLAS wait for each other at every small product
@@ -202,13 +204,25 @@ def _pursuing(dataset: Dataset, asked: Asked, device: str | torch.device) -> Gen
 
 
 def _gradients(
-    store: Store, dataset: Dataset, model: ImageClassifier, asked: Asked, device: str | torch.device
+    store: Store,
+    dataset: Dataset,
+    model: ImageClassifier,
+    asked: Asked,
+    device: str | torch.device,
+    progress: Callable[[int], None] | None,
 ) -> SampleGradients:
     with closing(load_batches(Index.open(store, dataset), in_order(dataset), asked.images)) as loaded:
-        batches: Iterator[Batch] = (one.batch for one in loaded)
+        batches = _counted(loaded, progress)
         if asked.head is not None:
             return per_sample_gradients(model, batches, f"network.{asked.head}", device)
         return last_layer(model, batches, device)
+
+
+def _counted(loaded: Iterable[Loaded], progress: Callable[[int], None] | None) -> Iterator[Batch]:
+    for one in loaded:
+        yield one.batch
+        if progress is not None:
+            progress(len(one.batch.samples))
 
 
 def in_order(dataset: Dataset) -> Iterator[Chosen]:

@@ -18,6 +18,7 @@ from tamis.store.errors import SelectionError
 from tamis.store.selections import RoundData
 from tamis.training import reselecting
 from tamis.training.job import TrainConfig, train
+from tamis.training.matching import MatchConfig, select_by_runs
 from tamis.training.plans import Reselect
 
 RECIPE: dict[str, Any] = {
@@ -191,3 +192,16 @@ def test_contradictions_are_refused(wrong: dict[str, Any], words: str) -> None:
 def test_budgets_out_of_range_are_refused(store: Store, dataset: Dataset, budget: Any) -> None:
     with pytest.raises(ValueError, match=r"budget|samples"):
         train(store, TrainConfig(reselect=Reselect(budget=budget), **RECIPE))
+
+
+def test_choosing_by_runs_tells_how_far_it_is(store: Store, dataset: Dataset, first: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    config = MatchConfig(
+        dataset="digits", runs=(first.key, first.key), reselect=Reselect(name="two", budget=50, every=3)
+    )
+    made = select_by_runs(store, config, progress=lambda *at: seen.append(at)).selection
+    assert [(r.first_epoch, r.size) for r in made.rounds] == [(0, 50), (3, 50)]
+    done = [at for at, _ in seen]
+    assert done == sorted(set(done))
+    assert len(done) > 2
+    assert seen[-1] == (2 * dataset.samples, 2 * dataset.samples)
