@@ -13,7 +13,8 @@ Source: as `tamis.curation.pursuit`; Hager, "Updating the inverse of a matrix", 
 Legend: P problems, N rows, D numbers a row, K places for chosen rows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,21 @@ def pursue_batch(
             for p in batch:
                 yield pursue(p.rows_ND, p.target_D, k=p.k, lam=lam, tolerance=tolerance, spare=spare)
         else:
-            yield from _Batch(batch, lam, tolerance, device).run()
+            with _exactly(device):
+                found = _Batch(batch, lam, tolerance, device).run()
+            yield from found
+
+
+@contextmanager
+def _exactly(device: torch.device) -> Generator[None]:
+    """Products in full float32, whatever the program allows for its training: ties are told apart by a part in 10^5."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False), torch.no_grad():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _free(device: torch.device) -> int | None:

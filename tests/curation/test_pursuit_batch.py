@@ -95,6 +95,25 @@ class TestSameAsOneByOne:
         assert found[0].rows.tolist() == next(pursue_batch(plain, lam=0.0)).rows.tolist()
 
 
+class TestPrecision:
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_what_a_training_allows_itself_is_not_for_pursuits(
+        self, device: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pursued, "DOUBLE_UP_TO", 0)
+        problems, before = by_class(), torch.get_float32_matmul_precision()
+        exact = list(pursue_batch(problems, device=device))
+        torch.set_float32_matmul_precision("medium")
+        try:
+            with torch.autocast(device, torch.bfloat16):
+                found = list(pursue_batch(problems, device=device))
+            assert torch.get_float32_matmul_precision() == "medium"
+        finally:
+            torch.set_float32_matmul_precision(before)
+        for one, other in zip(found, exact, strict=True):
+            same(one, other)
+
+
 class TestSpare:
     @pytest.mark.parametrize("device", DEVICES)
     @pytest.mark.parametrize("spare", [0.05, 0.5])
