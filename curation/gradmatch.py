@@ -136,7 +136,8 @@ def match(
         batch_size: samples a mini-batch of the partition.
         part_size: rows from which a problem is solved in two levels, in parts of at most so many rows.
         surplus: how many times its share of k each part hands on to the second level, 1 or more.
-        memory: bytes that one pursuit may use beside its rows; None for the pursuit's own limit.
+        memory: bytes that one pursuit may use beside its rows (on a GPU: a batch of them, with its rows); None for the
+            pursuit's own limit.
         pursue: what solves the problems: one after the other, several at a time in processes
             (`tamis.curation.pursuers.Pursuers.pursue`), or as a batch on a GPU
             (`functools.partial(tamis.curation.pursuit_batch.pursue_batch, device="cuda")`).

@@ -19,6 +19,7 @@ from tamis.curation.errors import CurationError, NonFiniteError
 
 PIECE = 64  # rows taken to float64 at a time
 _NAMED = 5  # how many of the rows with unusable values an error lists
+_THINNING = 256 << 20  # bytes that thinning may take at least, where nothing is said
 _LARGEST = 1e150  # of the target: its square is a float64
 
 Ints = NDArray[np.int64]
@@ -42,10 +43,11 @@ class Problem:
 
 
 class Pursue(Protocol):
-    """Solves problems: one by one, in processes, or as a batch on a GPU; which, changes only how long it takes.
+    """Solves problems: one by one, in processes, or as a batch on a GPU; the answers are the same.
 
     Problems are asked for as they are needed. Answers come in their order. The keywords are those of
-    `tamis.curation.pursuit.pursue`.
+    `tamis.curation.pursuit.pursue`, but that `memory` is for a problem beside its rows on a CPU, and for a batch with
+    its rows on a GPU.
     """
 
     def __call__(
@@ -153,10 +155,10 @@ def check_settings(lam: float, tolerance: float, spare: float) -> None:
         raise CurationError(f"spare is {spare}; expected a fraction of k, 0 to 1")
 
 
-def with_spare(n: int, k: int, spare: float, memory: int | None) -> int:
-    """How many rows to pick of n where k are wanted: fewer to spare than asked for where thinning wants more memory."""
+def with_spare(n: int, d: int, k: int, spare: float, memory: int | None) -> int:
+    """How many of n rows to pick where k are wanted: none to spare where there is no memory for thinning."""
     more = min(n, k + math.ceil(spare * k))
-    return more if memory is None or 24 * more**2 <= memory else k
+    return more if 24 * more**2 <= (max(8 * n * d, _THINNING) if memory is None else memory) else k
 
 
 def unit(largest: float) -> float:

@@ -8,8 +8,8 @@ How: a process is a new interpreter that loads NumPy and this package only, neve
 computes on one core. Problems and answers go through its pipes as JSON and plain numbers: nothing is unpickled. A
 problem that a process does not answer (it raised, was killed, or could not be started) is solved here, so that its
 error is raised where it was asked for, and its answer is not lost.
-Ends: a process ends when its input does, that is with `close` and with this process, however that ended. Ctrl-C is left
-to this process.
+Ends: a process is killed by `close`, and ends when its input does, that is with this process, however that ended, once
+it has solved what it is at. Ctrl-C is left to this process.
 Cost: a quarter of a second to start, beside whatever this process does then; 4 N D bytes in this process and in that
 one for each problem under way, and a copy of them through a pipe: 5 ms for 10 MB.
 Legend: N rows, D numbers a row.
@@ -66,20 +66,21 @@ class Pursuers:
         """Solve problems, as many at a time as there are processes.
 
         Args:
-            problems: taken one by one, never more than two beyond those that are being solved.
+            problems: taken one by one, never more than one beyond as many as there are processes.
             lam, tolerance, spare, memory: as for `tamis.curation.pursuit.pursue`; `memory` is for each problem.
 
         Returns:
-            An answer for each problem, in their order: the one that `pursue` gives with one thread.
+            An answer for each problem, in their order: the one that `pursue` gives where BLAS has one thread.
 
         Raises:
             CurationError: what `pursue` raises.
+            concurrent.futures.CancelledError: the processes were closed.
         """
         keywords = {"lam": lam, "tolerance": tolerance, "spare": spare, "memory": memory}
         waiting = deque[Future[Pursued]]()
         try:
             for problem in problems:
-                waiting.append(self._pool.submit(self._solve, problem, keywords))
+                waiting.append(self._submit(problem, keywords))
                 if len(waiting) > len(self._processes):
                     yield waiting.popleft().result()
             while waiting:
@@ -89,7 +90,10 @@ class Pursuers:
                 each.cancel()
 
     def close(self) -> None:
-        """End the processes, also those that are at work: what they were asked is cancelled."""
+        """End the processes, also those that are at work: what they were asked is cancelled.
+
+        A pursuit that is being solved here, in the place of a process that was killed, is waited for.
+        """
         self._closed = True
         for process in self._processes:
             if process is not None:
@@ -104,6 +108,14 @@ class Pursuers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _submit(self, problem: Problem, keywords: dict[str, Any]) -> Future[Pursued]:
+        try:
+            return self._pool.submit(self._solve, problem, keywords)
+        except RuntimeError as error:
+            if not self._closed:
+                raise
+            raise CancelledError("the pursuers were closed") from error
 
     def _solve(self, problem: Problem, keywords: dict[str, Any]) -> Pursued:
         process = self._idle.get()
@@ -154,12 +166,15 @@ def _ask(process: "subprocess.Popen[bytes]", problem: Problem, keywords: dict[st
         return None
     assert process.stdin is not None
     assert process.stdout is not None
-    rows = np.ascontiguousarray(problem.rows_ND, np.float32)
-    target = np.ascontiguousarray(problem.target_D, np.float64)
-    if rows.ndim != 2 or target.shape != rows.shape[1:]:
-        return None
+    rows, target = np.asarray(problem.rows_ND), np.asarray(problem.target_D)
+    if rows.ndim != 2 or target.shape != rows.shape[1:] or rows.dtype.kind != "f" or target.dtype.kind not in "fiu":
+        return None  # what is wrong is said by who solves it
+    with np.errstate(over="ignore"):
+        rows, target = np.ascontiguousarray(rows, np.float32), np.ascontiguousarray(target, np.float64)
     try:
-        _write(process.stdin, {"shape": rows.shape, "k": problem.k, **keywords}, rows, target)
+        asked = {"shape": rows.shape, "k": problem.k, **keywords}
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in asked.items()}
+        _write(process.stdin, plain, rows, target)
         head = json.loads(process.stdout.readline() or b'{"solved": false}')
         if not head["solved"]:
             return None

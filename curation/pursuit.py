@@ -44,7 +44,7 @@ from tamis.curation.pursued import (
     unit,
     with_spare,
 )
-from tamis.curation.support import Rows, State, Support
+from tamis.curation.support import SOME, Rows, State, Support
 from tamis.curation.thinning import thin
 
 LISTED = 768  # at least
@@ -77,10 +77,10 @@ def pursue(
         lam: ridge, 0 or more.
         tolerance: stop once E is at most this fraction of ||b||^2.
         spare: pick this fraction of k more than k, and leave out again what is missed least (`tamis.curation.thinning`,
-            24 k^2 bytes; not done where `memory` is too small for that), if that lowers E. 0.05 lowers it by 5 to 15 %
+            24 k^2 bytes; not done where that is more than `memory`), if that lowers E. 0.05 lowers it by 5 to 15 %
             for 10 to 30 % more time. 0 is the paper's algorithm.
-        memory: bytes that may be used beside the data; None for twice the data's own size, and at least 64 MiB and what
-            is needed.
+        memory: bytes that may be used beside the data; None for twice the data's own size, and at least 64 MiB (256 for
+            thinning) and what is needed.
 
     Returns:
         The rows and their weights. Where no row points towards the target, none.
@@ -93,14 +93,15 @@ def pursue(
     """
     rows, target, k = check_problem(rows_ND, target_D, k)
     check_settings(lam, tolerance, spare)
-    more = with_spare(len(rows), k, spare, memory)
+    more = with_spare(len(rows), rows.shape[1], k, spare, memory)
     pursuit = _Pursuit(rows, target, more, lam, memory)
     plain = pursuit.run(k, tolerance)
     if plain.stopped != "budget" or more == k:
         return plain
     found = pursuit.run(more, tolerance)
+    del pursuit  # its memory is what thinning takes
     other = thin(rows, target, found, k, lam)
-    return plain if other is None or other.objective >= plain.objective else other
+    return other if other is not None and other.objective < plain.objective else plain
 
 
 def pursue_each(
@@ -139,6 +140,7 @@ class _Pursuit:
         helps = self._kind.nothing * self._square**0.5 * np.sqrt(_squares(self._rows) + lam / self._unit**2)
         self._floor: Rows = helps.astype(self._kind.dtype)
         self._spanned, self._useless = frozenset[int](), frozenset[int]()  # by the rows chosen now; for good
+        self._now = self._first  # correlations with what is missing now [N]
         self._high = self._first.copy()  # how high each row's correlation was lately
         self._crowded = False  # a row was refused that the held rows help to span
         self._gains, self._picked = list[float](), list[int]()  # ||b||^2 - E after each pick, and its row
@@ -146,14 +148,14 @@ class _Pursuit:
     def run(self, k: int, tolerance: float) -> Pursued:
         """Pick until k rows are chosen; called again with a larger k, it goes on from there."""
         self._k = k
-        correlations_N, picks, stopped = self._first, BLOCK, None
+        picks, stopped = BLOCK, None
         while stopped is None:
             if self._crowded or self._support.held > _held(self._k):
                 self._support.compact()
                 self._crowded = False
-            listed = self._list(correlations_N)
+            listed = self._list(self._now)
             stopped, begun = self._pick(listed, picks, tolerance)
-            correlations_N, wrong = self._confirm(listed, begun, stopped)
+            wrong = self._confirm(listed, begun, stopped)
             if wrong:  # a row that was not listed was better than this pick: it and those after it are taken back
                 self._take_back(begun[wrong])
                 stopped = None
@@ -252,8 +254,8 @@ class _Pursuit:
         del self._gains[begun.made :], self._picked[begun.made :]
         self._spanned, self._useless, self._crowded = begun.spanned, begun.useless, False
 
-    def _confirm(self, listed: Ints, begun: list["_Begun"], stopped: Stopped | None) -> tuple[Rows, int]:
-        """The correlations of all rows to go on from, and the first pick that was wrong, or 0.
+    def _confirm(self, listed: Ints, begun: list["_Begun"], stopped: Stopped | None) -> int:
+        """Correlate all rows with what was missing; the first pick that was wrong, or 0.
 
         The first entry is right by the way the list was made. The last one is no pick; what it says is to be confirmed
         only where it says that no row helps any more.
@@ -271,7 +273,8 @@ class _Pursuit:
         self._high *= self._high.dtype.type(_FADE)
         for each in found.T:  # NumPy's maximum along a short axis takes five times as long
             np.maximum(self._high, each, out=self._high)
-        return found[:, -1 if wrong == last else wrong].copy(), 0 if wrong == last else wrong
+        self._now = found[:, -1 if wrong == last else wrong].copy()  # where it goes on
+        return 0 if wrong == last else wrong
 
     def _better(self, a: int, found: Rows, listed: Ints, begun: list["_Begun"]) -> int:
         """The first pick, but for the very first, for which a row that was not listed was better; else their number."""
@@ -340,7 +343,7 @@ def _afford(n: int, d: int, k: int, memory: int | None, kind: Precision, copied:
     ways: dict[_Way, int] = {
         "gram": fixed + gram + n * rest,
         "copy": fixed + chosen + d * rest,
-        "rows": fixed + d * rest + 4 * size * max(n, d) * BLOCK,
+        "rows": fixed + d * rest + 4 * size * BLOCK * (n + d) + 12 * SOME * rows,
     }
     least = min(ways.values())
     budget = max(8 * n * d, 64 << 20, least) if memory is None else memory

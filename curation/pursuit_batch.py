@@ -14,8 +14,9 @@ Legend: P problems, N rows, D numbers a row, K places for chosen rows.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ from tamis.curation.pursuit import pursue
 from tamis.curation.thinning import thin
 
 _SHARE = 0.5  # of an accelerator's free memory
-_LOOKED = 1024  # rows a problem that are looked at at a time, where a product with all would be as large as the data
+_LOOKED = 1024  # rows that are looked at at a time, where a product with all would be as large as the data
 
 
 def pursue_batch(
@@ -72,30 +73,46 @@ def pursue_batch(
     device = torch.device(device)
     limit = _free(device) if memory is None else memory
     for batch in _batches(problems, spare, memory, limit):
-        if limit is not None and _needed(batch) > limit:
-            for p in batch:
-                yield pursue(p.rows_ND, p.target_D, k=p.k, lam=lam, tolerance=tolerance, spare=spare)
-        else:
-            with _exactly(device):
+        found: list[Pursued] | None = None
+        if limit is None or _needed(batch) <= limit:
+            # Others may take memory of the device meanwhile.
+            with _exactly(device), suppress(torch.OutOfMemoryError):
                 found = _Batch(batch, lam, tolerance, device).run()
-            yield from found
+        if found is None:
+            found = [pursue(p.rows_ND, p.target_D, k=p.k, lam=lam, tolerance=tolerance, spare=spare) for p in batch]
+        yield from found
 
 
 @contextmanager
 def _exactly(device: torch.device) -> Generator[None]:
     """Products in full float32, whatever the program allows for its training: ties are told apart by a part in 10^5."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False), torch.no_grad():
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    with torch.autocast(device.type, enabled=False), torch.no_grad():
+        makers: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
+        makers = [one for one in makers if hasattr(one, "fp32_precision")]
+        if makers:
+            before = [one.fp32_precision for one in makers]
+            for one in makers:
+                one.fp32_precision = "ieee"
+            try:
+                yield
+            finally:
+                for one, was in zip(makers, before, strict=True):
+                    one.fp32_precision = was
+        else:  # torch before 2.9
+            all_before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("highest")
+            try:
+                yield
+            finally:
+                torch.set_float32_matmul_precision(all_before)
 
 
 def _free(device: torch.device) -> int | None:
     """The bytes that may be used of an accelerator; None for a CPU."""
-    return int(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for whoever asks
+    return int(_SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,7 @@ def _batches(
         lengths.add(rows.shape[1])
         if len(lengths) > 1:
             raise CurationError(f"rows have {sorted(lengths)} numbers; expected equally many in all problems")
-        one = _Checked(rows, target, k, with_spare(len(rows), k, spare, memory))
+        one = _Checked(rows, target, k, with_spare(len(rows), rows.shape[1], k, spare, memory))
         if memory is not None and (needed := _needed([one])) > memory:
             raise CurationError(
                 f"{memory:,} bytes of memory are too few: a problem of {len(rows):,} rows of {rows.shape[1]:,} numbers "
@@ -136,7 +153,8 @@ def _needed(batch: list[_Checked]) -> int:
     """Bytes on the device."""
     n, d, places = max(len(p.rows_ND) for p in batch), batch[0].rows_ND.shape[1], _places(batch)
     size = np.dtype(precision(len(batch) * n * d).dtype).itemsize
-    return len(batch) * (size * (n * d + places * d) + 16 * places**2 + 40 * n)
+    one = size * (n * d + places * d) + 16 * places**2 + 40 * n
+    return len(batch) * one + size * _LOOKED * d + 20 * places * d + 32 * places**2  # and a look, and one answer
 
 
 def _places(batch: list[_Checked]) -> int:
@@ -189,7 +207,8 @@ class _Batch:
             torch.zeros(count, k, dtype=torch.float64, device=device),
             torch.zeros(count, k, dtype=torch.float64, device=device),
         )
-        pieces = [self._rows[:, a : a + _LOOKED].square().sum(2) for a in range(0, n, _LOOKED)]
+        step = max(1, _LOOKED // count)
+        pieces = [self._rows[:, a : a + step].square().sum(2) for a in range(0, n, step)]
         squares = torch.cat(pieces, dim=1).double()
         helps = self._kind.nothing * self._square[:, None].sqrt() * (squares + self._ridge[:, None]).sqrt()
         self._floor = helps.to(self._dtype)
@@ -214,7 +233,8 @@ class _Batch:
         for p in again:
             one = self._problems[p]
             other = thin(one.rows_ND, one.target_D, self._answer(p), one.k, self._lam)
-            answers[p] = answers[p] if other is None or other.objective >= answers[p].objective else other
+            if other is not None and other.objective < answers[p].objective:
+                answers[p] = other
         return answers
 
     def _pursue(self, running: Tensor) -> None:

@@ -25,6 +25,7 @@ from tamis.curation.pursued import PIECE, Ints, residual
 
 Rows = NDArray[np.floating]
 
+SOME = 128  # rows of the data that are copied at a time
 _ANEW = 64  # picks after which (V^T V)^-1 is made anew, so that rounding does not add up
 
 
@@ -124,6 +125,7 @@ class Support:
     def expect(self, rows: Ints) -> None:
         """Say which rows are likely to be added soon: where products are made with all rows, many at once cost less."""
         if self._gram is None and self._chosen is None:
+            self._soon = {}  # so that there is room
             self._soon = dict(zip(rows.tolist(), self._rows[rows] @ self._rows.T, strict=True))
 
     def add(self, row: int) -> bool:
@@ -158,6 +160,7 @@ class Support:
         """Leave the held rows out of the factor. Weights stay as they are, but for rows that rounding refuses."""
         if not self._held:
             return
+        self._soon = {}
         own = self._own[: self.size].copy()
         begin = int(np.argmin(own))
         again, weights = self._order[begin : self.size][own[begin:]], self.weights
@@ -234,7 +237,7 @@ class Support:
             products = self._chosen[size:end] @ self._chosen[:end].T
         else:
             every = np.append(self._order[:size], rows)
-            products = (self._rows[rows] @ self._rows.T)[:, every] if self._gram is None else self._gram[rows][:, every]
+            products = self._products(rows, every) if self._gram is None else self._gram[rows[:, None], every]
         wide = products.astype(np.float64)
         system = wide[:, size:]
         system[np.diag_indices(len(rows))] = diagonal
@@ -247,6 +250,13 @@ class Support:
         self._order[size:end], self._own[size:end] = rows, True
         self._place |= zip(rows.tolist(), range(size, end), strict=True)
         return True
+
+    def _products(self, rows: Ints, others: Ints) -> Rows:
+        """Of some rows with others; not many of these are copied at a time."""
+        some, out = self._rows[rows], np.empty((len(rows), len(others)), self._rows.dtype)
+        for a in range(0, len(others), SOME):
+            np.matmul(some, self._rows[others[a : a + SOME]].T, out=out[:, a : a + SOME])
+        return out
 
     def _settle(self) -> None:
         """Lawson and Hanson's inner loop: go towards the solution, stop where a weight reaches zero, hold it there."""

@@ -26,16 +26,18 @@ def thin(rows_ND: NDArray[np.floating], target_D: Floats, found: Pursued, k: int
     Args:
         rows_ND: the data.
         target_D: b, float64.
-        found: more than k rows, and their best weights.
+        found: k rows or more, and their best weights.
         k: how many may stay, at least 1.
         lam: ridge.
 
     Returns:
-        At most k rows, in the order in which they were picked, and their best weights. `objectives` are those of the
-        picks that led to k rows, with the final one at their end. None where the rows all but depend on each other, so
-        that float64 does not tell what one of them costs.
+        k rows, in the order in which they were picked, and their best weights. `objectives` are those of the picks that
+        led to k rows, with the final one at their end. None where fewer rows would be left, as no weight may be
+        negative, or where they all but depend on each other, so that float64 does not tell what one of them costs.
     """
     rows = found.rows
+    if len(rows) < k:
+        return None
     inverse, right = _inverse(rows_ND, rows, lam), np.empty(len(rows))
     if inverse is None:
         return None
@@ -49,11 +51,15 @@ def thin(rows_ND: NDArray[np.floating], target_D: Floats, found: Pursued, k: int
         costs[stays & (weights <= 0)] = -np.inf
         at = int(np.argmin(costs))
         column = inverse[at] - updates[:gone, at] @ updates[:gone]
+        if not column[at] > 0:
+            return None
         weights = weights - column * (weights[at] / column[at])
         updates[gone] = column / column[at] ** 0.5
         spread -= updates[gone] ** 2
         gone += 1
         stays[at], weights[at] = False, 0.0
+    if len(rows) - gone < k:
+        return None
     left, kept = rows[stays], weights[stays]
     end = objective(rows_ND, target_D, left, kept, lam)
     path = found.objectives[found.objectives > end]

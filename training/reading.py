@@ -5,9 +5,10 @@ What: a reader takes where members lie (shard, offset, size; from the index) and
 When: behind every stream and every scoring pass. A reader belongs to one thread.
 How: `LocalReader` reads files with one `pread` a range: 1.3 µs for 2 kB that the operating system has in memory. Large
 members that are in memory are not copied at all: `views` maps the files and hands out what is mapped, once the
-operating system has said that they are in memory and as long as they were. A descriptor is opened, and the shard
-checked against the index, once for as long as it stays among the last used. Where reads turn out to come from a disk,
-the ranges of the batches to come are asked for ahead, all at once.
+operating system has said of the first, the middle and the last one of a batch that they are in memory, and that the
+files are long enough. A descriptor is opened, and the shard checked against the index, once for as long as it stays
+among the last used. Where reads turn out to come from a disk, the ranges of the batches to come are asked for ahead,
+all at once.
 The reader of object stores is `tamis.training.remote.RemoteReader`. Schemes that no reader is entered for in
 `open_reader` are refused: nothing is piped through a shell.
 """

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
+from tamis.curation import pursuers as pursuers_module
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
 from tamis.curation.pursued import Problem, Pursued
 from tamis.curation.pursuers import Pursuers
@@ -80,6 +82,11 @@ class TestAnswers:
     def test_same_to_the_bit_as_here(self, two: Pursuers, how: dict[str, float]) -> None:
         same(list(two.pursue(problems(), **how)), one_by_one(problems(), **how))
 
+    def test_numbers_of_numpy(self, two: Pursuers) -> None:
+        [first, *_] = problems()
+        asked = Problem(first.rows_ND.astype(np.float64)[:, ::1], first.target_D.astype(np.int64), np.int64(20))
+        same(list(two.pursue([asked], lam=np.float32(0.5))), one_by_one([first]))
+
     def test_none_that_helps(self, two: Pursuers) -> None:
         rows = -np.eye(3, dtype=np.float32)
         [found] = two.pursue([Problem(rows, np.ones(3), 2)])
@@ -139,6 +146,10 @@ class TestErrors:
             list(two.pursue([good], memory=100))
         with pytest.raises(CurationError, match=r"expected floats \[N, D\] and \[D\]"):
             list(two.pursue([Problem(good.rows_ND, np.ones(3), 2)]))
+        with pytest.raises(CurationError, match="expected floats"):
+            list(two.pursue([Problem(good.rows_ND.astype(np.int64), good.target_D, 2)]))
+        with pytest.raises(NonFiniteError):
+            list(two.pursue([Problem(good.rows_ND.astype(np.float64) * 1e300, good.target_D, 2)]))
         same(list(two.pursue(problems())), one_by_one(problems()))
 
     def test_count(self) -> None:
@@ -147,26 +158,40 @@ class TestErrors:
 
 
 class TestKilled:
-    def test_a_process_that_is_killed_at_work_costs_no_answer(self) -> None:
+    def test_a_process_that_is_killed_at_work_costs_no_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = [large(k=300), *problems()]
-        with Pursuers(2) as pursuers:
+        asked, ask = threading.Event(), pursuers_module._write
+
+        def written(*args: Any) -> None:
+            ask(*args)
+            asked.set()
+
+        monkeypatch.setattr(pursuers_module, "_write", written)
+        with Pursuers(1) as pursuers, threadpool_limits(1, user_api="blas"):
             answers = pursuers.pursue(wanted)
-            killer = threading.Timer(0.5, lambda: os.kill(workers(pursuers)[0], signal.SIGKILL))
+
+            def kill() -> None:
+                asked.wait()
+                os.kill(workers(pursuers)[0], signal.SIGKILL)
+
+            killer = threading.Thread(target=kill)
             killer.start()
             found = list(answers)
             killer.join()
+            assert not any(map(alive, workers(pursuers)))
             same(found, one_by_one(wanted))
-            same(list(pursuers.pursue(problems())), one_by_one(problems()))  # by the other process
 
     def test_all_killed(self) -> None:
         with Pursuers(2) as pursuers:
             for pid in workers(pursuers):
                 os.kill(pid, signal.SIGKILL)
-            same(list(pursuers.pursue(problems())), one_by_one(problems()))
+            with threadpool_limits(1, user_api="blas"):
+                same(list(pursuers.pursue(problems())), one_by_one(problems()))
+            assert not any(map(alive, workers(pursuers)))
 
     def test_none_could_be_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        with Pursuers(2) as pursuers:
+        with Pursuers(2) as pursuers, threadpool_limits(1, user_api="blas"):
             assert workers(pursuers) == []
             same(list(pursuers.pursue(problems())), one_by_one(problems()))
 
@@ -183,13 +208,15 @@ class TestKilled:
 
     def test_closing_ends_processes_at_work(self) -> None:
         with Pursuers(2) as pursuers:
-            pids = workers(pursuers)
+            pids, wanted = workers(pursuers), [large(), large(), large()]
             closing = threading.Timer(0.5, pursuers.close)
             closing.start()
             with pytest.raises(CancelledError):
-                list(pursuers.pursue([large(), large(), large()]))
+                list(pursuers.pursue(wanted))
             closing.join()
             assert not any(map(alive, pids))
+            with pytest.raises(CancelledError):
+                list(pursuers.pursue(problems()))
 
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
     def test_processes_end_with_the_one_that_started_them(self, how: signal.Signals) -> None:

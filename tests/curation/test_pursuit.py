@@ -246,6 +246,29 @@ class TestOnGradients:
             assert other.rows.tolist() == answers[0].rows.tolist()
             assert other.objective == pytest.approx(answers[0].objective, rel=1e-9)
 
+    @pytest.mark.parametrize("gram", [False, True])
+    def test_going_on_for_spare_rows_is_picking_as_many_from_the_start(
+        self, gram: bool, products: Callable[[str], None], lists: Callable[[int, int], None]
+    ) -> None:
+        lists(4, 3)
+        products("gram" if gram else "copy")
+        for seed in range(40):
+            rows, target = random_problem(seed, 60, 20)
+            whole = pursuit._Pursuit(rows, target, 17, 0.5, None).run(17, 0.0)
+            going_on = pursuit._Pursuit(rows, target, 17, 0.5, None)
+            going_on.run(12, 0.0)
+            found = going_on.run(17, 0.0)
+            assert found.rows.tolist() == whole.rows.tolist()
+            assert found.stopped == whole.stopped
+
+    def test_spare_picks_leave_as_many_rows_as_were_asked_for(self) -> None:
+        for seed in range(150):
+            draw = np.random.default_rng(seed)
+            rows, target = random_problem(seed, 30, 7)
+            k = int(draw.integers(3, 9))
+            found = pursue(rows, target, k=k, lam=float(draw.choice([0.0, 0.5])), spare=1.0)
+            assert (found.stopped == "budget") == (len(found.rows) == k)
+
     @pytest.mark.parametrize("way", WAYS)
     def test_held_rows_are_left_out_of_the_factor(
         self, monkeypatch: pytest.MonkeyPatch, products: Callable[[str], None], way: str

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from tamis.curation import pursuers
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.drafts import Draft
@@ -97,12 +98,17 @@ def test_a_warm_start_begins_with_everything(store: Store, dataset: Dataset) -> 
 
 def test_processes_that_pursue_choose_the_same(store: Store, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large data sets are pursued in processes; here all are large."""
+    solved, ask = list[Any](), pursuers._ask
     monkeypatch.setattr(reselecting, "_LARGE", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(pursuers, "_ask", lambda *args: solved.append(ask(*args)) or solved[-1])
     again = Reselect(**RESELECT.model_dump() | {"name": "processes"})
     run = train(store, TrainConfig(reselect=again, **RECIPE)).run
     assert run.blob == first.blob
     chosen = [store.selections.get(name).read_round(1)[0].tolist() for name in ("gm", "processes")]
     assert chosen[0] == chosen[1]
+    assert len(solved) == 20  # ten classes, two rounds
+    assert None not in solved
 
 
 @pytest.mark.parametrize("kind", ["class", "batch"])
@@ -129,7 +135,6 @@ KILLED = """
 import os, signal, sys
 from tamis.store import Store
 from tamis.store.drafts import Draft
-from tamis.training import reselecting
 from tamis.training.job import TrainConfig, train
 import torch
 torch.set_num_threads(1)
