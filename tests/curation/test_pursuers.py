@@ -221,9 +221,11 @@ class TestKilled:
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
     def test_processes_end_with_the_one_that_started_them(self, how: signal.Signals) -> None:
         script = textwrap.dedent("""
+            import signal
             import numpy as np
             from tamis.curation.pursued import Problem
             from tamis.curation.pursuers import Pursuers
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
             rows = np.random.default_rng(0).random((3000, 300)).astype(np.float32)
             with Pursuers(2) as pursuers:
                 print(*(p.pid for p in pursuers._processes), flush=True)
