@@ -3,7 +3,7 @@
 import click
 
 from tamis.flows.cli_common import App, common
-from tamis.flows.output import emit, facts, table
+from tamis.flows.output import emit, run_facts, table
 
 
 @click.group()
@@ -46,4 +46,4 @@ def show(app: App, key: str) -> None:
       tamis run show 1f0c9a --json
     """
     found = vars(app.open().runs.get(key))
-    emit(found, app.as_json, lambda: facts(found))
+    emit(found, app.as_json, lambda: run_facts(found))

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli_common import App, common, resource_options, resources, run_flow, said
-from tamis.flows.output import emit, facts
+from tamis.flows.output import emit, run_facts
 
 
 @click.command()
@@ -61,4 +61,4 @@ def train(app: App, device: str, workers: int, score_batch: int, force: bool, **
         "blob": run.blob,
     }
     form = {k: v for k, v in shown.items() if k not in ("cached", "confirmed")}
-    emit(shown, app.as_json, lambda: facts(form | {"answer": said(not answer["cached"], answer["confirmed"])}))
+    emit(shown, app.as_json, lambda: run_facts(form | {"answer": said(not answer["cached"], answer["confirmed"])}))

@@ -10,6 +10,8 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+_EPOCHS = 20  # of which a run's accuracy on the way is shown
+
 
 def emit(answer: object, as_json: bool, show: Callable[[], None]) -> None:
     """Print an answer as JSON, or let `show` print it for people."""
@@ -43,6 +45,17 @@ def facts(pairs: Mapping[str, Any]) -> None:
     width = max(map(len, pairs), default=0)
     for name, value in pairs.items():
         click.echo(f"{name:<{width}}  {text(value)}")
+
+
+def run_facts(pairs: Mapping[str, Any]) -> None:
+    """Print what is known of a run; what was measured on the way as a table of its own, the last epochs of it."""
+    metrics = dict(pairs["metrics"])
+    history: list[dict[str, Any]] = metrics.pop("history", [])
+    facts({**pairs, "metrics": metrics})
+    if history:
+        some = f" (the last {_EPOCHS} of {len(history)} measurements)" if len(history) > _EPOCHS else ""
+        names = ["epoch", *(name for name in history[0] if name != "epoch")]
+        table(history[-_EPOCHS:], names, f"On the way{some}")
 
 
 def console() -> Console:

@@ -43,6 +43,11 @@ def test_report_speedup(tamis: Any, trained: Store, tmp_path: Path) -> None:
     assert shown.code == 0, shown.err
     for word in ("gradmatch, replayed", "gm@1", "pays after", "speedup", "sgd"):
         assert word in shown.out
+    run = tamis("run", "show", full[:10]).out
+    facts, measured = run.split("On the way")
+    assert "history" not in facts
+    assert "accuracy=" in facts
+    assert [line.split("│")[1].strip() for line in measured.splitlines() if line.startswith("│")] == ["1", "2"]
     one = tamis("report", "speedup", said.json["rows"][1]["run"][:10], "--json").json["rows"]
     assert [row["way"] for row in one] == ["replay"]
 
