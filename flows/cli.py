@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from tamis.curation.errors import CurationError
-from tamis.flows.cli_common import App, common
+from tamis.flows.cli_common import INTERRUPTED, App, common
 from tamis.flows.cli_dataset import dataset
 from tamis.flows.cli_gradmatch import select
 from tamis.flows.cli_looking import selection
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. What is finished is kept; the same command goes on from there.", err=True)
+        click.echo(INTERRUPTED, err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

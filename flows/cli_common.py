@@ -1,8 +1,13 @@
 """What all commands share: the store and the form of the answer."""
 
 import functools
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +17,8 @@ if TYPE_CHECKING:
     from tamis.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from there."
 
 
 @dataclass
@@ -76,8 +83,46 @@ def run_flow(name: str, limits: "Resources", /, *args: Any, **kwargs: Any) -> An
         click.echo("Starting a temporary Prefect server (some seconds) ...", err=True)
     from tamis.flows.flows import with_workers
 
-    with display():
+    with display(), interruptible():
         return with_workers(name, limits)(*args, **kwargs)
+
+
+@contextmanager
+def interruptible() -> Generator[None]:
+    """Ctrl-C ends a flow, also where it has ended the temporary server: a terminal sends it to both.
+
+    The flow's engine would go on for a minute, trying to report to a server that is gone.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=_leave_without_server, args=(ended,), daemon=True).start()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.signal(signal.SIGINT, before)
+
+
+def _leave_without_server(ended: threading.Event) -> None:
+    from prefect.server.api.server import SubprocessASGIServer
+    from rich.console import Console
+
+    server = SubprocessASGIServer().server_process  # the one of this process, if it has one
+    if server is None:
+        return
+    server.wait()
+    if not ended.wait(1.0):
+        Console(stderr=True).show_cursor(True)  # which a bar may have hidden
+        click.echo(INTERRUPTED, err=True)
+        os._exit(130)  # as safe as a kill at any other moment: what is in the store is whole
 
 
 def run_light(name: str, direct: Callable[[], Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tamis.flows.cli_common import interruptible
 from tamis.flows.output import emit, note, size, table
 from tamis.flows.progress import display
 from tamis.store import Store
@@ -50,7 +51,7 @@ def run_demo(folder: str, *, epochs: int | None, as_json: bool) -> None:
     store = Store.open_or_create(Path(folder) / "store")
     where = store.root.url
     shared: dict[str, Any] = {"epochs": epochs or EPOCHS, "batch_size": 64, "lr": 0.1, "augment": "none"}
-    with display():
+    with display(), interruptible():
         for name, test in (("digits", False), ("digits-test", True)):
             shards = [str(p) for p in pack_digits(Path(where) / "shards" / name / name, test=test)]
             index_flow(where, IndexConfig(name=name, shards=tuple(shards)))

@@ -120,6 +120,26 @@ def test_interrupt_is_clean_and_the_same_command_goes_on(digits: dict[str, list[
     assert [r.status for r in store.runs.all()] == ["finished"]
 
 
+def test_interrupt_of_a_terminal_reaches_the_temporary_server_too(
+    digits: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    where = tmp_path / "store"
+    store = Store.create(where)
+    store.datasets.add("digits", digits["train"])
+    given = command("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
+                    "--epochs", 1000, "--batch-size", 16, "--augment", "none")  # fmt: skip
+    given["env"] |= {"PREFECT_HOME": str(tmp_path / "prefect")}  # of its own, and so a server of its own
+    del given["env"]["PREFECT_API_URL"]
+    running = subprocess.Popen(**given, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_hear_interrupts)
+    _until(lambda: bool(store.root.list("checkpoints")), running)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=30)  # Prefect's own attempts to report would take a minute
+    assert running.returncode == 130, said
+    assert said.count("the same command goes on") == 1
+    assert "Traceback" not in said
+    assert store.runs.all()[0].status != "finished"
+
+
 def _hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
