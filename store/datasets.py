@@ -231,7 +231,7 @@ class Datasets:
         )
         return Dataset(
             name, int(str(head["version"])), str(head["key"]), int(str(head["samples"])), shards, str(head["image"]),
-            None if head["label"] is None else str(head["label"]), tuple(head["classes"] or ()),  # type: ignore[arg-type]  # texts
+            None if head["label"] is None else str(head["label"]), tuple(head["classes"] or ()),  # type: ignore[arg-type]  # all are texts
             self._tables, attempts,
         )  # fmt: skip
 

@@ -215,7 +215,7 @@ class Loader:
 
 def _shared_memory(size: int) -> Tensor:
     storage = torch.UntypedStorage._new_shared(size)  # type: ignore[attr-defined]  # the way torch's own collate takes
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (size,))  # type: ignore[call-overload]  # as there
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (size,))  # type: ignore[call-overload]  # its stubs know no storages
 
 
 def load_batches(index: Index, chosen: Iterable[Chosen], images: Images | None = None) -> Generator[Loaded]:

@@ -227,8 +227,8 @@ def _replace_stem(model: nn.Module, channels: int) -> None:
         channels,
         old.out_channels,
         old.kernel_size,  # type: ignore[arg-type]  # torch types these as tuples of any length
-        old.stride,  # type: ignore[arg-type]  # likewise
-        old.padding,  # type: ignore[arg-type]  # likewise
+        old.stride,  # type: ignore[arg-type]  # typed as tuples of any length too
+        old.padding,  # type: ignore[arg-type]  # typed as tuples of any length too
         bias=old.bias is not None,
     )
     parent, _, attribute = path.rpartition(".")

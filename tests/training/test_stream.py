@@ -367,7 +367,7 @@ def test_iterating_resumes_at_a_sample(store: Store, thirteen: Selection) -> Non
 
 def test_a_stream_travels_to_another_process(store: Store, thirteen: Selection) -> None:
     stream = SelectionStream(store, thirteen, seed=1)
-    copy = pickle.loads(pickle.dumps(stream))  # noqa: S301  # our own, as spawned workers get it
+    copy = pickle.loads(pickle.dumps(stream))  # noqa: S301  # made in this line, by us
     assert list(copy) == list(stream)
 
 
