@@ -104,12 +104,6 @@ def client(url: str, options: Options | None = None) -> ObjectStore:
     return _client(url, tuple(sorted((options or {}).items())), environment)
 
 
-def mark_used() -> None:
-    """Remember that the object store library runs threads in this process."""
-    global _used
-    _used = True
-
-
 def delta_options(url: str, options: Options) -> dict[str, str]:
     """The options that make Delta tables as patient, and their commits exclusive."""
     given = {k.lower(): v for k, v in options.items()}

@@ -7,7 +7,9 @@ written by `tamis.store.tables`. How an object store is reached stands in `tamis
 
 import contextlib
 import os
-from collections.abc import Generator
+import shutil
+import uuid
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import obstore
@@ -16,8 +18,9 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore
 
 from tamis.store.errors import InvalidName, StoreExists, StoreFull, StoreNotFound, TamisError, is_full
-from tamis.store.objects import SCHEMES, Options, client, delta_options, is_remote, mark_used, reaching, split_url
+from tamis.store.objects import SCHEMES, Options, client, delta_options, is_remote, reaching, split_url
 
+UNFINISHED = ".tmp"  # what files end in until they have their name
 _UNSAFE = set("%*?[]\\")
 _PARTITIONS = ("dataset=", "run=", "selection=", "attempt=")
 
@@ -68,10 +71,7 @@ class Root:
     @property
     def _files(self) -> ObjectStore:
         # Asked for anew at each use, so that a Root pickles without a thought.
-        if self.path is None:
-            return client(self.url, self.options)
-        mark_used()
-        return LocalStore(prefix=self.path)
+        return client(self.url, self.options)
 
     @property
     def table_options(self) -> dict[str, str] | None:
@@ -92,22 +92,30 @@ class Root:
     def put(self, name: str, data: bytes | Path) -> None:
         """Write a file, replacing what was there, all at once."""
         with reporting(self.url):
-            obstore.put(self._files, name, data, mode="overwrite")
+            if self.path is not None:
+                with _unfinished(self.path / name, data) as made:
+                    made.replace(self.path / name)
+            else:
+                obstore.put(self._files, name, data, mode="overwrite")
 
     def put_new(self, name: str, data: bytes | Path) -> bool:
         """Write a file unless the name is taken; whether it was written."""
         try:
             with reporting(self.url):
+                if self.path is not None:
+                    with _unfinished(self.path / name, data) as made:
+                        os.link(made, self.path / name)
+                    return True
                 # One request: put-if-absent is not available for multipart uploads.
                 obstore.put(self._files, name, data, mode="create", use_multipart=False)
-        except AlreadyExistsError:
+        except (AlreadyExistsError, FileExistsError):
             return False
         return True
 
     def get(self, name: str) -> bytes | None:
         """The bytes of a file, or None."""
-        if self.path is not None and not self.path.is_dir():
-            return None
+        if self.path is not None:
+            return _read(self.path / name)
         try:
             with reaching(self.url):
                 return bytes(obstore.get(self._files, name).bytes())
@@ -117,6 +125,8 @@ class Root:
             return None
 
     def exists(self, name: str) -> bool:
+        if self.path is not None:
+            return (self.path / name).exists()
         try:
             with reaching(self.url):
                 obstore.head(self._files, name)
@@ -126,11 +136,16 @@ class Root:
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens where there is none."""
+        if self.path is not None:
+            (self.path / name).unlink(missing_ok=True)
+            return
         with contextlib.suppress(FileNotFoundError), reaching(self.url):
             obstore.delete(self._files, name)
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """(name, bytes) of every file below a prefix, by name."""
+        if self.path is not None:
+            return sorted(_files_below(self.path, self.path / prefix))
         try:
             with reaching(self.url):
                 found = [(str(o["path"]), int(o["size"])) for chunk in obstore.list(self._files, prefix) for o in chunk]
@@ -140,11 +155,48 @@ class Root:
             return []
         return sorted(found)
 
+    def behind(self, folder: str, name: str) -> tuple[str, ...]:
+        """Names of the files of a folder on an object store that come behind a name, "" for all, in one listing."""
+        with reaching(self.url):
+            chunks = obstore.list(self._files, folder, offset=f"{folder}/{name}" if name else None)
+            return tuple(str(o["path"]).rpartition("/")[2] for chunk in chunks for o in chunk)
+
     def table_uri(self, name: str) -> str:
         return f"{self.url}/tables/{name}"
 
     def __repr__(self) -> str:
         return f"Root({self.url!r})"
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path, data: bytes | Path) -> Generator[Path]:
+    """The content of a file under a name that nobody looks for, in the folder where it belongs; gone at the end."""
+    made = path.with_name(f".{path.name}.{uuid.uuid4().hex}{UNFINISHED}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(data, Path):
+            shutil.copyfile(data, made)
+        else:
+            made.write_bytes(data)
+        yield made
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _files_below(top: Path, folder: Path) -> Iterator[tuple[str, int]]:
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if not name.endswith(UNFINISHED):
+                path = Path(at, name)
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    yield path.relative_to(top).as_posix(), path.stat().st_size
 
 
 def _refuse_odd(path: Path, shown: str) -> None:
