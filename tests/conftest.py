@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +50,21 @@ def store(tmp_path: Path, made: Path, request: pytest.FixtureRequest) -> Store:
 def dataset(store: Store) -> Dataset:
     """The training digits as digits@1 of `store`."""
     return store.datasets.get("digits")
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """`real("cifar10")` is the folder of that dataset, for tests marked `real`; without it they skip."""
+
+    def folder(name: str) -> Path:
+        given = os.environ.get("TAMIS_DATA")
+        if not given:
+            pytest.skip(f"needs real data: make test-real DATA=DIR, with {name} in DIR/{name}")
+        if not (Path(given) / name).is_dir():
+            pytest.skip(f"needs real data, and {given} has no folder {name}")
+        return Path(given) / name
+
+    return folder
 
 
 @pytest.fixture(scope="session")

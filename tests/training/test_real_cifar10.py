@@ -1,9 +1,6 @@
-"""Grad-Match on real CIFAR-10 images: minutes on a CPU, so only where `TAMIS_CIFAR10` names a folder of train-*.tar.
+"""Grad-Match on real CIFAR-10 images; minutes on a CPU."""
 
-TAMIS_CIFAR10=DIR python -m pytest -m nightly
-"""
-
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,7 @@ from tamis.store import Store
 from tamis.training.job import TrainConfig, train
 from tamis.training.plans import Reselect
 
-DATA = os.environ.get("TAMIS_CIFAR10")
-
-pytestmark = [
-    pytest.mark.nightly,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(not DATA, reason="takes minutes: set TAMIS_CIFAR10 to a folder with CIFAR-10's train-*.tar"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 RECIPE: dict[str, Any] = {
     "dataset": "cifar", "model": "preact20", "epochs": 4, "batch_size": 64, "lr": 0.05, "augment": "crop-flip",
@@ -28,9 +19,9 @@ RECIPE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_choices_of_one_training_are_replayed_by_others(store: Store) -> None:
+def test_choices_of_one_training_are_replayed_by_others(store: Store, real: Callable[[str], Path]) -> None:
     """5,000 images, a tenth chosen before epochs 0 and 2."""
-    dataset = store.datasets.add("cifar", sorted(Path(DATA or "").glob("train-*.tar"))[:1])
+    dataset = store.datasets.add("cifar", sorted(real("cifar10").glob("train-*.tar"))[:1])
     first = train(store, TrainConfig(reselect=Reselect(name="gm", budget="10%", every=2), **RECIPE)).run
     chosen = store.selections.get("gm")
     assert [(r.first_epoch, r.size) for r in chosen.rounds] == [(0, dataset.samples // 10), (2, dataset.samples // 10)]
