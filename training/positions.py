@@ -1,26 +1,20 @@
 """Where a reader of an epoch is, in numbers that another world size or another number of workers can go on from.
 
 What: a `Position` in this process; its state as plain numbers; a rank's `Share` of an epoch, batch by batch, from a
-position on; and `canonical`, which finds the one state that counts in whatever a job saved: a stream's own, or the
-nested states of the workers of a StatefulDataLoader.
+position on. What a job saved is read by `tamis.training.states`.
 Source: the batches of an epoch are numbered from where the epoch was entered (`begin`); worker w of W delivers batches
-w, w + W, ...; the loader hands them out in turn. So what the job has consumed ends where the first batch begins that
-its worker has not delivered: the least of the workers' `samples_consumed`.
+w, w + W, ...; the loader hands them out in turn.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.training.errors import StateMismatch
 from tamis.training.order import BLOCK
 
 Positions = NDArray[np.int64]
-
-_NUMBERS = ("epoch", "samples_consumed")
 
 
 @dataclass(frozen=True)
@@ -44,8 +38,14 @@ class Position:
         """The position when so many more samples were delivered."""
         return replace(self, taken=self.taken + samples)
 
-    def state(self, share: "Share", size: int) -> dict[str, int]:
-        """Plain numbers, for one rank's share of an epoch of `size` samples."""
+    def state(self, share: "Share", size: int, item: int | None = None) -> dict[str, int]:
+        """Plain numbers, for one rank's share of an epoch of `size` samples; in a loader's worker also that worker's.
+
+        Args:
+            share: the rank's.
+            size: samples of the epoch.
+            item: samples of what the stream yields at a time, in a loader's worker; else None.
+        """
         batch, own = share.batch_size, share.own(size, self.begin)
         mine = self.taken
         if self.workers > 1:
@@ -54,8 +54,9 @@ class Position:
             if begun and mine + begun >= own:  # that was the epoch's last batch, which is shorter
                 mine = own
         state = {"epoch": self.epoch, "samples_consumed": min(self.begin + min(mine, own) * share.world, size)}
-        if self.workers > 1:
+        if item is not None:
             state |= {"begin": self.begin, "taken": self.taken, "worker": self.worker, "workers": self.workers}
+            state |= {"batch_size": batch, "world": share.world, "item": item}
         return state
 
 
@@ -101,40 +102,3 @@ class Share:
             parts[0], skip = parts[0][skip:], 0
             if len(parts[0]) or len(parts) > 1:  # the epoch's last batch may have been delivered as a whole
                 yield parts if len(parts[0]) else parts[1:]
-
-
-def position_of(state: Mapping[str, Any], info: Any) -> Position:
-    """The position that a state names: in a worker, that worker's own, where the state is of one.
-
-    Raises:
-        StateMismatch: a worker is given the state of another one.
-    """
-    if info is None or "worker" not in state:
-        return Position(state["epoch"], state["samples_consumed"])
-    if (info.id, info.num_workers) != (state["worker"], state["workers"]):
-        raise StateMismatch(
-            f"Worker {info.id} of {info.num_workers} got the state of worker {state['worker']} of {state['workers']}: "
-            "give the loader's whole state to the stream's load_state_dict and begin a new loader."
-        )
-    return Position(state["epoch"], state["begin"], state["taken"], info.id, info.num_workers)
-
-
-def canonical(state: Mapping[str, Any], identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The state that counts, or None where there is none of that selection, seed and order.
-
-    Args:
-        state: a stream's, or anything that holds the states of a stream's workers.
-        identity: what the stream is of.
-    """
-    found = [s for s in _states(state) if {k: s.get(k) for k in ("selection", "seed", "order") if k in s} == identity]
-    return min(found, key=lambda s: (s["epoch"], s["samples_consumed"])) if found else None
-
-
-def _states(state: Any) -> Iterator[Mapping[str, Any]]:
-    if not isinstance(state, Mapping):
-        return
-    if all(type(state.get(name)) is int and state[name] >= 0 for name in _NUMBERS):
-        yield state
-        return
-    for value in state.values():
-        yield from _states(value)

@@ -32,11 +32,12 @@ from tamis.store.drafts import Draft
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection
 from tamis.training.batches import AHEAD, Batch, Chosen, Images, Loaded, Loader, RawBatch, in_background, with_next
-from tamis.training.errors import DecoderRefused, StateMismatch
+from tamis.training.errors import DecoderRefused
 from tamis.training.index import Index
 from tamis.training.media import CACHE_LIMIT, CHECKS, READING, Media, is_remote
 from tamis.training.order import EpochOrder
-from tamis.training.positions import Position, Share, canonical, position_of
+from tamis.training.positions import Position, Share
+from tamis.training.states import canonical, position_of
 from tamis.training.suffixes import is_executable
 from tamis.training.workers import Environment, attend, errors_too, in_workers
 
@@ -181,7 +182,7 @@ class SelectionStream(IterableDataset[Any]):
         if info is not None:
             attend()
         due, self._resume = self._resume or Position(int(self._due[0])), None
-        if due.workers == 1:  # nobody's state in particular
+        if due.workers == 1 and not due.taken:  # nobody's state in particular
             due = Position(due.epoch, self._start(due.epoch, due.begin), 0, worker, workers)
         self._at, self._live = due, None
         self._fetch_whole(due.epoch)
@@ -199,7 +200,8 @@ class SelectionStream(IterableDataset[Any]):
         torchdata's StatefulDataLoader. A stream that is read in another order than the usual says that in `order`.
         """
         at = self._resume or self._now()
-        return {**self._identity(), **at.state(self._share, self.size(at.epoch))}
+        item = None if get_worker_info() is None else 1 if self.yields == "samples" else self.batch_size
+        return {**self._identity(), **at.state(self._share, self.size(at.epoch), item)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: `epoch(state["epoch"])`, or iterating, gives what that epoch had left.
@@ -209,16 +211,10 @@ class SelectionStream(IterableDataset[Any]):
                 have had another number of workers.
 
         Raises:
-            StateMismatch: the state is another selection's, seed's or order's, or is no state.
+            StateMismatch: the state is another selection's, seed's or order's, or is none, or it is that of a loader
+                whose steps were not the stream's own batches.
         """
-        mine = self._identity()
-        found = canonical(state, mine)
-        if found is None:
-            raise StateMismatch(
-                f"{dict(state)} is no state of this stream, which is of {mine}. Load it into a stream over the same "
-                "selection with the same seed and order."
-            )
-        info = get_worker_info()
+        found, info = canonical(state, self._identity(), self._known_size), get_worker_info()
         self._resume = position_of(found, info)
         if info is None:  # the main process alone says what is due next: a worker would undo its set_epoch
             self._due[0] = self._resume.epoch
@@ -349,6 +345,12 @@ class SelectionStream(IterableDataset[Any]):
             first = rounds[0].first_epoch if rounds else "none yet"
             raise SelectionError(f"The selection begins at epoch {first}: nothing is selected in epoch {epoch}.")
         return in_force[-1]
+
+    def _known_size(self, epoch: int) -> int | None:
+        try:
+            return self.size(epoch)
+        except SelectionError:  # of a draft, whose round is still to be made
+            return None
 
     def _table(self, chosen: _Round) -> Any:
         """The samples and weights of a round, mapped; None for all of a data set."""

@@ -24,7 +24,8 @@ from tamis.store.errors import SelectionError, ShardChanged
 from tamis.store.selections import Selection
 from tamis.training.errors import DecodeError, DecoderRefused, StateMismatch
 from tamis.training.order import WINDOW, EpochOrder
-from tamis.training.positions import Position, Share, canonical
+from tamis.training.positions import Position, Share
+from tamis.training.states import canonical
 from tamis.training.stream import SelectionStream
 
 CHOSEN = [5, 59, 0, 17, 18, 19, 33, 41, 2, 58, 24, 25, 44]
@@ -105,23 +106,28 @@ def test_dropping_the_last_batch_leaves_whole_batches(store: Store, thirteen: Se
 
 
 def delivered(
-    n: int, share: Share, workers: int, begin: int, batches: int | None
+    n: int, share: Share, workers: int, begin: int, batches: int | None, every: int = 1
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """The first batches that one rank's loader gives, its workers in turn, and what it saves then."""
+    """The first batches that one rank's loader gives, its workers in turn, and the state that it saves then."""
     count = max(workers, 1)
     at = [Position(0, begin, 0, worker, count) for worker in range(count)]
     each = [[b for block in share.blocks(n, one) for b in block] for one in at]
     found: list[list[int]] = []
+    snapshot, since = list(at), 0
     for number in range(-(-share.own(n, begin) // share.batch_size) if batches is None else batches):
         worker = number % count
         batch = each[worker][number // count]
         found.append(batch.tolist())
-        at[worker] = at[worker].after(len(batch))
+        at[worker], since = at[worker].after(len(batch)), since + 1
+        if len(found) % every == 0:
+            snapshot, since = list(at), 0
     identity = {"selection": "k", "seed": 0}
-    saved = {f"worker_{one.worker}": {"dataset_state": identity | one.state(share, n)} for one in at}
-    state = canonical({"main": {"workers": count}, "workers": saved}, identity)
-    assert state is not None
-    return found, dict(state)
+    saved = {
+        f"worker_{one.worker}": {"dataset_state": identity | one.state(share, n, share.batch_size)} for one in snapshot
+    }
+    main = {"_sampler_iter_state": None, "_sampler_iter_yielded": len(found) - since}
+    state = {"_snapshot": {"_main_snapshot": main, "_worker_snapshots": saved}, "_steps_since_snapshot": since}
+    return found, dict(canonical({"loader": state}, identity, lambda epoch: n))
 
 
 @given(
@@ -130,14 +136,18 @@ def delivered(
     then=st.tuples(st.integers(1, 8), st.integers(0, 4)),
     batch=st.integers(1, 20),
     stop=st.integers(0, 30),
+    every=st.integers(1, 12),
 )
 def test_what_is_left_is_what_was_not_consumed(
-    n: int, first: tuple[int, int], then: tuple[int, int], batch: int, stop: int
+    n: int, first: tuple[int, int], then: tuple[int, int], batch: int, stop: int, every: int
 ) -> None:
-    """Any world size and number of workers, stopped anywhere, goes on at any other: each position once."""
+    """Any world size and number of workers, stopped anywhere, goes on at any other: each position once.
+
+    Also between two snapshots of a loader that takes one every few steps.
+    """
     ranks = [Share(rank, first[0], batch) for rank in range(first[0])]
     stop = min(stop, -(-ranks[0].own(n) // batch))
-    parts = [delivered(n, share, first[1], 0, stop) for share in ranks]
+    parts = [delivered(n, share, first[1], 0, stop, every) for share in ranks]
     seen = [p for found, _ in parts for b in found for p in b if p < n]
     consumed = min(n, stop * batch * first[0])
     assert {state["samples_consumed"] for _, state in parts} == {consumed}
@@ -184,6 +194,43 @@ def test_a_state_of_something_else_is_refused(store: Store, sixty: Dataset, thir
             other.load_state_dict(state)
     with pytest.raises(StateMismatch):
         SelectionStream(store, sixty, seed=1).load_state_dict({"selection": sixty.key, "seed": 1})
+
+
+HUGE = 10**5000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": "1"}, {"epoch": 1.0}, {"epoch": True}, {"epoch": -1}, {"epoch": 2**63}, {"epoch": HUGE},
+        {"samples_consumed": -1}, {"samples_consumed": None}, {"samples_consumed": 61}, {"samples_consumed": 2**62},
+        {"samples_consumed": [4]}, {"selection": 5}, {"seed": "5"}, {"seed": HUGE}, {"order": "given"}, {"extra": 1},
+        {"worker": 0}, {"worker": 2, "workers": 2, "begin": 0, "taken": 0},
+        {"worker": 0, "workers": 2, "begin": 20, "taken": 0}, {"worker": 0, "workers": HUGE, "begin": 0, "taken": 0},
+    ],
+)  # fmt: skip
+def test_a_tampered_state_is_refused(store: Store, sixty: Dataset, change: dict[str, object]) -> None:
+    stream = SelectionStream(store, sixty, seed=5)
+    state = {"selection": sixty.key, "seed": 5, "epoch": 0, "samples_consumed": 12}
+    with pytest.raises(StateMismatch, match="not a state of") as caught:
+        stream.load_state_dict(state | change)
+    assert len(str(caught.value)) < 1_000
+    assert stream.state_dict()["samples_consumed"] == 0, "a refused state leaves the stream where it was"
+    stream.load_state_dict(state)
+    assert stream.state_dict() == state
+
+
+@pytest.mark.parametrize("state", [None, 3, "epoch", [], {}, {"epoch": 1}, {1: {2: 3}}])
+def test_what_is_no_state_is_refused(store: Store, sixty: Dataset, state: object) -> None:
+    with pytest.raises(StateMismatch, match="is not a state of this stream"):
+        SelectionStream(store, sixty).load_state_dict(state)
+
+
+def test_a_state_without_end_is_refused(store: Store, sixty: Dataset) -> None:
+    state: dict[str, object] = {}
+    state["again"] = state
+    with pytest.raises(StateMismatch, match="is not a state of this stream"):
+        SelectionStream(store, sixty).load_state_dict(state)
 
 
 def test_reads_only_what_was_chosen(store: Store, sixty: Dataset, select: Select) -> None:

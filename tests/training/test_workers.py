@@ -132,8 +132,8 @@ def as_they_are(samples: list[dict[str, object]]) -> list[dict[str, object]]:
     return samples
 
 
-def stateful(store: Store, dataset: Dataset, form: str, workers: int) -> tuple[SelectionStream, Any]:
-    stream, options = stream_of(store, dataset, yields=form), how(form)
+def stateful(store: Store, dataset: Dataset, form: str, workers: int, **more: Any) -> tuple[SelectionStream, Any]:
+    stream, options = stream_of(store, dataset, yields=form), how(form) | more
     if not workers:
         del options["multiprocessing_context"]
     return stream, StatefulDataLoader(stream, num_workers=workers, **options)
@@ -167,6 +167,39 @@ def test_torchdatas_loader_resumes(store: Store, sixty: Dataset, form: str, work
     stream = stream_of(store, sixty, batch_size=9)
     stream.load_state_dict(state)
     assert seen + [s for batch in stream.epoch(1) for s in batch.samples.tolist()] == whole
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(("every", "stop"), [(5, 4), (5, 13), (4, 15), (100, 7)])
+def test_a_state_between_two_snapshots_counts_the_steps_since(
+    store: Store, sixty: Dataset, workers: int, every: int, stop: int
+) -> None:
+    """Through the stream, read with any number of workers; the loader takes up its own state by itself."""
+    _, loader = stateful(store, sixty, "batches", workers, snapshot_every_n_steps=every)
+    items = iter(loader)
+    seen = [s for _ in range(stop) for s in numbers(next(items))]
+    state, whole = loader.state_dict(), order(store, sixty, 0)
+    del items
+    stream = stream_of(store, sixty, batch_size=7)
+    stream.load_state_dict(state)
+    assert stream.state_dict()["samples_consumed"] == SIZE * stop
+    assert seen + [s for batch in stream.epoch(0) for s in batch.samples.tolist()] == whole
+    stream, other = stateful(store, sixty, "batches", 2 - workers)
+    stream.load_state_dict(state)
+    assert seen + [s for item in other for s in numbers(item)] == whole
+
+
+@pytest.mark.parametrize(("batch", "every", "stop"), [(SIZE, 5, 3), (3, 1, 3), (3, 4, 6), (2 * SIZE, 2, 3)])
+def test_a_state_whose_steps_are_not_the_streams_batches_is_refused(
+    store: Store, sixty: Dataset, batch: int, every: int, stop: int
+) -> None:
+    """One worker is then ahead of another, or nothing says by how much; the stream would give samples twice."""
+    _, loader = stateful(store, sixty, "samples", 2, snapshot_every_n_steps=every, batch_size=batch)
+    items = iter(loader)
+    for _ in range(stop):
+        next(items)
+    with pytest.raises(StateMismatch, match="are not known to be whole batches"):
+        stream_of(store, sixty).load_state_dict(loader.state_dict())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
