@@ -20,6 +20,7 @@ import obstore
 
 from tamis.store.errors import ShardChanged, ShardError, TamisError
 from tamis.store.objects import SCHEMES, is_remote, reaching, split_url
+from tamis.store.regular import not_regular, open_regular
 from tamis.store.roots import open_objects, reporting_full
 from tamis.store.tars import ShardIndex, index_shard
 
@@ -59,7 +60,7 @@ class Shard:
         """Whether there is anything where the shard was indexed."""
         try:
             look(self.uri, self.options)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 
@@ -106,7 +107,7 @@ class Shard:
     def _look(self) -> Look:
         try:
             return look(self.uri, self.options)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ShardChanged(f"Shard {self.uri} is missing. Put it back where it was indexed.") from error
 
 
@@ -124,6 +125,8 @@ def shard_uri(shard: str | os.PathLike[str]) -> str:
             f"{text!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}; "
             f"{text.partition('://')[0]}:// is not one of them."
         )
+    if "\0" in text:
+        raise ShardError(f"{text!r} names no file: a path has no byte 0.")
     return str(Path(text).expanduser().absolute())
 
 
@@ -143,9 +146,13 @@ def look(uri: str, options: Mapping[str, str]) -> Look:
 
     Raises:
         FileNotFoundError: it is not there.
+        ShardError: it is no regular file.
     """
     if not is_remote(uri):
         stat = os.stat(uri)
+        kind = not_regular(stat.st_mode)
+        if kind is not None:
+            raise ShardError(f"Shard {uri} cannot be read: {kind}. A tar file was expected.")
         return Look(stat.st_size, stat.st_mtime_ns)
     objects, path = open_objects(uri, options)
     with reaching(uri):
@@ -155,7 +162,7 @@ def look(uri: str, options: Mapping[str, str]) -> Look:
 def shard_digest(uri: str, options: Mapping[str, str]) -> str:
     """sha256 of a shard's bytes, in hex."""
     if not is_remote(uri):
-        with open(uri, "rb") as file:
+        with open_regular(uri) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     total = hashlib.sha256()
     for piece in _pieces(uri, options)[1]:

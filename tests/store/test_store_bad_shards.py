@@ -59,7 +59,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no members": (lambda p: p.write_bytes(bytes(10240)), "no members"),
     "no samples": (lambda p: write_tar(p, [("README", b""), ("sub/.x", b""), ("__meta__.json", b"")]), r"KEY\.EXT"),
     "long names, cut": (lambda p: cut(long_names(p), 512 * 12 + 7), "truncated.*Copy it again"),
-    "long names, damaged header": (lambda p: flip(long_names(p), header_of(p, 5) + 1), "stops being a tar.*Copy it"),
+    "long names, damaged header": (lambda p: flip(long_names(p), header_of(p, 5) + 1), "stops being a tar.*Restore"),
     "a name that is not UTF-8": (lambda p: latin(p), "not UTF-8"),
 }  # fmt: skip
 
@@ -113,7 +113,14 @@ SAMPLES = {
     "a broken label": ([("a.png", b""), ("a.cls", b"1.5")], r"a\.cls holds b'1\.5'"),
     "two numbers": ([("a.png", b""), ("a.cls", b"1 2")], r"a\.cls holds b'1 2'"),
     "an empty label": ([("a.png", b""), ("a.cls", b"")], r"a\.cls holds b''.*1 of 1 labels"),
-    "a huge label": ([("a.png", b""), ("a.cls", b"9" * 19)], r"a\.cls holds b'9{19}'"),
+    "a label in letters, what to do": ([("a.png", b""), ("a.cls", b"cat\n")], r"name of a class: number the classes"),
+    "a huge label": ([*samples("a"), ("b.png", b""), ("b.cls", b"9" * 19)], r"b\.cls holds b'9{19}'.*1 of 2 labels"),
+    "10^7": ([("a.png", b""), ("a.cls", b"1" + b"0" * 7)], r"a\.cls holds b'10{7}'; .*at most 9,999,999\) was"),
+    "2^64 + 1": ([("a.png", b""), ("a.cls", b"18446744073709551617")], r"a\.cls holds b'18446744073709551617'"),
+    "members apart": (
+        [("a.png", b""), ("b.png", b""), ("b.cls", b"1"), ("a.cls", b"1"), *samples("c")],
+        r"members of 1 samples are not adjacent \(first: a\).*--sort=name",
+    ),
     "a long label": ([("a.png", b""), ("a.cls", b"7" + b" " * 300)], r"a\.cls holds b'7 +'"),
 }  # fmt: skip
 
@@ -127,7 +134,8 @@ def test_incomplete_sample_is_named(store: Store, tmp_path: Path, case: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [(b"7", 7), (b"7\n", 7), (b" 42 ", 42), (b"007\r\n", 7), (b"9" * 18, 10**18 - 1)]
+    ("text", "value"),
+    [(b"7", 7), (b"7\n", 7), (b" 42 ", 42), (b"007\r\n", 7), (b"9999999", 9_999_999), (b"%020d" % 5, 5)],
 )
 def test_labels_as_people_write_them(store: Store, tmp_path: Path, text: bytes, value: int) -> None:
     path = write_tar(tmp_path / "a.tar", [("a.png", b"x"), ("a.cls", text)])
