@@ -4,15 +4,11 @@ Everything heavy is imported inside the commands, so that `tamis --help` and `ta
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
-import json
-import os
 import sys
-from typing import Any
 
 import click
 
-from tamis.curation.errors import CurationError
-from tamis.flows.cli_common import INTERRUPTED, App, common
+from tamis.flows.cli_common import App, common
 from tamis.flows.cli_dataset import dataset
 from tamis.flows.cli_gradmatch import select
 from tamis.flows.cli_looking import selection
@@ -22,14 +18,16 @@ from tamis.flows.cli_score import score
 from tamis.flows.cli_serve import serve
 from tamis.flows.cli_sql import sql
 from tamis.flows.cli_train import train
+from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
+from tamis.flows.interrupts import CODE, ending_in_time
 from tamis.flows.output import emit, facts
 from tamis.flows.settings import prepare
-from tamis.store.errors import TamisError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--store", envvar="TAMIS_STORE", metavar="FOLDER|URL", help="The store. Also TAMIS_STORE.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log, and where errors come from.")
 @click.version_option(package_name="tamis")
 @click.pass_context
 def cli(context: click.Context, store: str | None, as_json: bool) -> None:
@@ -101,51 +99,42 @@ for _command in (dataset, score, select, selection, train, run, report, sql, ser
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors that tamis raises on purpose become one clear message."""
+    """Run the command line. Every error is one clear message, and every Ctrl-C is heard at once.
+
+    Args:
+        arguments: what follows `tamis`; default: those of the process.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     prepare(verbose="--verbose" in given or "serve" in given)
+    reporter = Reporter("--json" in given, wants_trace(given))
+    with ending_in_time(reporter.interrupted):
+        code = _run(given, reporter)
+    sys.exit(code)
+
+
+def _run(given: list[str], reporter: Reporter) -> int:
+    """The exit code of a command, its errors reported."""
     try:
         cli.main(args=given, prog_name="tamis", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except click.UsageError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(1)
+        if not reporter.as_json and error.ctx is not None:
+            click.echo(error.ctx.get_usage(), err=True)
+        reporter.failed(error)
+        return 2
     except (KeyboardInterrupt, click.Abort):
-        click.echo(INTERRUPTED, err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except (TamisError, CurationError, OSError) as error:  # OSError: a folder that cannot be made, a disk that is gone
-        _fail(error, "--json" in given)
-    except ValueError as error:
-        if type(error).__name__ != "ValidationError":
-            raise
-        _fail(error, "--json" in given)
-
-
-def _fail(error: Exception, as_json: bool) -> None:
-    message = _plain(error)
-    if as_json:
-        click.echo(json.dumps({"error": type(error).__name__, "message": message}), err=True)
-    else:
-        click.echo(f"Error: {message}", err=True)
-    sys.exit(1)
-
-
-def _plain(error: Exception) -> str:
-    """A pydantic error as one line a field; any other as it is."""
-    found: Any = getattr(error, "errors", None)
-    if not callable(found):
-        return str(error)
-    title = getattr(error, "title", "")
-    fields: Any = found()
-    lines = [f"{'.'.join(map(str, e['loc'])) or title}: {e['msg']} (given: {e.get('input')!r})" for e in fields]
-    return "\n".join(lines)
+        reporter.interrupted()
+        return CODE
+    except BrokenPipeError:
+        quiet_pipe()
+    except BaseException as error:  # noqa: BLE001 - the last resort: told, in one line; a Rust panic is no Exception
+        reporter.failed(error)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

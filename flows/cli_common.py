@@ -1,13 +1,8 @@
 """What all commands share: the store and the form of the answer."""
 
 import functools
-import os
-import signal
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,8 +12,6 @@ if TYPE_CHECKING:
     from tamis.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from there."
 
 
 @dataclass
@@ -41,10 +34,11 @@ class App:
 
 
 def common(command: F) -> F:
-    """Give a command `--store` and `--json`, which may also stand before it, and hand it an App."""
+    """Give a command `--store`, `--json` and `--verbose`, which may also stand before it, and hand it an App."""
 
     @click.option("--store", metavar="FOLDER|URL", help="The store. Also TAMIS_STORE.")
     @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+    @click.option("--verbose", is_flag=True, expose_value=False, help="Show where errors come from.")  # read by main
     @click.pass_obj
     @functools.wraps(command)
     def wrapped(above: App | None, /, *args: Any, store: str | None, as_json: bool, **kwargs: Any) -> Any:
@@ -55,13 +49,12 @@ def common(command: F) -> F:
 
 
 def resource_options(command: F) -> F:
-    """`--device`, `--workers` and `--verbose`, for commands that compute."""
+    """`--device`, `--workers`, `--score-batch` and `--force`, for commands that compute."""
     options = (
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
         click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Tasks at once."),
         click.option("--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Samples a pass."),
         click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed."),
-        click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log."),  # read by main
     )
     for option in reversed(options):
         command = option(command)
@@ -75,54 +68,19 @@ def resources(device: str, workers: int, score_batch: int) -> "Resources":
 
 
 def run_flow(name: str, limits: "Resources", /, *args: Any, **kwargs: Any) -> Any:
-    """Run a flow on the configured Prefect server, or on a temporary one, with bars on a terminal."""
-    from tamis.flows.progress import display
-    from tamis.flows.settings import has_server
+    """Run a flow on the configured Prefect server, or on a temporary one, with bars on a terminal.
 
-    if not has_server():
-        click.echo("Starting a temporary Prefect server (some seconds) ...", err=True)
-    from tamis.flows.flows import with_workers
-
-    with display(), interruptible():
-        return with_workers(name, limits)(*args, **kwargs)
-
-
-@contextmanager
-def interruptible() -> Generator[None]:
-    """Ctrl-C ends a flow, also where it has ended the temporary server: a terminal sends it to both.
-
-    The flow's engine would go on for a minute, trying to report to a server that is gone.
+    Raises:
+        ServerUnreachable: the configured server is not there, or went away.
+        ServerFailed: the temporary one did not start.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    ended = threading.Event()
+    from tamis.flows.progress import display
+    from tamis.flows.settings import on_server
 
-    def heard(number: int, frame: FrameType | None) -> None:
-        threading.Thread(target=_leave_without_server, args=(ended,), daemon=True).start()
-        before(number, frame)
+    with on_server(), display():
+        from tamis.flows.flows import with_workers
 
-    signal.signal(signal.SIGINT, heard)
-    try:
-        yield
-    finally:
-        ended.set()
-        signal.signal(signal.SIGINT, before)
-
-
-def _leave_without_server(ended: threading.Event) -> None:
-    from prefect.server.api.server import SubprocessASGIServer
-    from rich.console import Console
-
-    server = SubprocessASGIServer().server_process  # the one of this process, if it has one
-    if server is None:
-        return
-    server.wait()
-    if not ended.wait(1.0):
-        Console(stderr=True).show_cursor(True)  # which a bar may have hidden
-        click.echo(INTERRUPTED, err=True)
-        os._exit(130)  # as safe as a kill at any other moment: what is in the store is whole
+        return with_workers(name, limits)(*args, **kwargs)
 
 
 def run_light(name: str, direct: Callable[[], Any], /, *args: Any, **kwargs: Any) -> Any:

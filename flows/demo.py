@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from tamis.flows.cli_common import interruptible
-from tamis.flows.output import emit, note, size, table
+from tamis.flows.output import emit, size, table
 from tamis.flows.progress import display
+from tamis.flows.settings import on_server
 from tamis.store import Store
 from tamis.store.packing import pack_digits
 
@@ -42,16 +42,20 @@ def run_demo(folder: str, *, epochs: int | None, as_json: bool) -> None:
         epochs: of each training.
         as_json: print one JSON object.
     """
-    note("Starting a temporary Prefect server (some seconds) ...")
+    store = Store.open_or_create(Path(folder) / "store")
+    with on_server():
+        _run_demo(store, epochs, as_json)
+
+
+def _run_demo(store: Store, epochs: int | None, as_json: bool) -> None:
     from tamis.flows.configs import IndexConfig, ScoreConfig
     from tamis.flows.flows import index_flow, score_flow, select_flow, train_flow
     from tamis.training.job import TrainConfig
     from tamis.training.selecting import SelectConfig
 
-    store = Store.open_or_create(Path(folder) / "store")
     where = store.root.url
     shared: dict[str, Any] = {"epochs": epochs or EPOCHS, "batch_size": 64, "lr": 0.1, "augment": "none"}
-    with display(), interruptible():
+    with display():
         for name, test in (("digits", False), ("digits-test", True)):
             shards = [str(p) for p in pack_digits(Path(where) / "shards" / name / name, test=test)]
             index_flow(where, IndexConfig(name=name, shards=tuple(shards)))

@@ -3,27 +3,25 @@
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tamis.flows.cli import main
 from tamis.flows.settings import prepare
-
-prepare()
-
-from prefect.testing.utilities import prefect_test_harness  # noqa: E402 - settings come first
-
-from tamis.flows.cli import main  # noqa: E402
+from tamis.flows.temporary_server import temporary_server
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prefect_server() -> Iterator[None]:
-    """One temporary server with a database of its own; the user's Prefect home is not touched."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The temporary server of this process, for all tests; the user's Prefect home is not touched."""
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    prepare()
+    return temporary_server()
 
 
 @dataclass(frozen=True)

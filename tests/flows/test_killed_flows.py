@@ -112,7 +112,7 @@ def test_interrupt_is_clean_and_the_same_command_goes_on(digits: dict[str, list[
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "run the command again to resume" in said
     assert "Traceback" not in said
     assert store.query("select count(*) as n from runs where status = 'finished'").to_pylist() == [{"n": 0}]
     finished = subprocess.run(**command(*train), capture_output=True, timeout=240, check=False)
@@ -128,14 +128,14 @@ def test_interrupt_of_a_terminal_reaches_the_temporary_server_too(
     store.datasets.add("digits", digits["train"])
     given = command("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
                     "--epochs", 1000, "--batch-size", 16, "--augment", "none")  # fmt: skip
-    given["env"] |= {"PREFECT_HOME": str(tmp_path / "prefect")}  # of its own, and so a server of its own
+    given["env"] |= {"PREFECT_HOME": str(tmp_path / "prefect")}  # and no server: one is started
     del given["env"]["PREFECT_API_URL"]
     running = subprocess.Popen(**given, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_hear_interrupts)
     _until(lambda: bool(store.root.list("checkpoints")), running)
     os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=30)  # Prefect's own attempts to report would take a minute
     assert running.returncode == 130, said
-    assert said.count("the same command goes on") == 1
+    assert said.count("run the command again to resume") == 1
     assert "Traceback" not in said
     assert store.runs.all()[0].status != "finished"
 
