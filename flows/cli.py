@@ -4,7 +4,11 @@ Everything heavy is imported inside the commands, so that `tamis --help` and `ta
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the rest is imported; see tamis.flows.start
 
 import click
 
@@ -22,6 +26,7 @@ from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
 from tamis.flows.interrupts import CODE, ending_in_time
 from tamis.flows.output import emit, facts
 from tamis.flows.settings import prepare
+from tamis.flows.start import main as start
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -138,4 +143,4 @@ def _run(given: list[str], reporter: Reporter) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    start()
