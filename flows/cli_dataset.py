@@ -181,8 +181,8 @@ def _expand(patterns: tuple[str, ...]) -> list[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-    from tamis.store.objects import is_remote
     from tamis.store.shards import matching
+    from tamis.store.urls import is_remote
 
     return matching(pattern) if is_remote(pattern) else sorted(glob.glob(pattern))
 

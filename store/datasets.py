@@ -18,12 +18,12 @@ import pyarrow as pa
 from tamis.store.arrow import pc
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardChanged, ShardError
 from tamis.store.keys import check_name, key_of, split_ref
-from tamis.store.objects import is_remote
 from tamis.store.roots import Root
 from tamis.store.shards import Shard as Shard
 from tamis.store.shards import read_index, shard_uri
 from tamis.store.tables import MEMBERS, TABLES, Tables, new_attempt, now, rows_of, until_claimed
 from tamis.store.tars import ShardIndex, members_named
+from tamis.store.urls import is_remote
 
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]

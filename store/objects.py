@@ -1,98 +1,78 @@
-"""Object stores: how one is reached, how patiently, and what is said when it cannot be.
+"""Object stores: how one is reached, and what is said when it cannot be.
 
-Options are those of the object store (region, endpoint, keys), of the HTTP client (`allow_http`, `timeout`,
-`connect_timeout`, `read_timeout`, ...) and of retrying (`max_retries`, `retry_timeout`, `backoff_config.init_backoff`,
-`backoff_config.max_backoff`), in one flat dict, by the names that Delta tables take too. What an option does not say,
-the environment does (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_ALLOW_HTTP`, ...). Clients are kept for as long as a
-process lives, so that requests share connections.
+Clients are kept for as long as a process lives, so that requests share connections. Their options and limits stand in
+`tamis.store.options`, the limit of an operation in `tamis.store.waiting`.
 
 Cost: a client takes 3 ms to make, a request on one that is there what the server takes and about 0.1 ms. A server that
 is down is known to be so after a few seconds, a silent one after `retry_timeout`.
 """
 
 import contextlib
-import datetime as dt
 import functools
+import math
 import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from deltalake.exceptions import DeltaError
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import ObjectStore, from_url
 
 from tamis.store.errors import StoreDenied, StoreNotFound, StoreUnreachable, TamisError
+from tamis.store.options import (
+    CLIENT,
+    DEFAULTS,
+    KNOWN,
+    RETRY,
+    SLOWEST,
+    Options,
+    asked,
+    bare,
+    checked,
+    duration,
+    environment,
+    is_shown,
+    seconds,
+    switch,
+)
+from tamis.store.urls import is_remote, shown, split_url, without_credentials
 
-SCHEMES = ("s3", "gs", "az")
-
-Options = Mapping[str, str]
-
-_PREFIXES = ("aws_", "google_", "azure_")
-_SWITCHES = {
-    "allow_http",
-    "allow_invalid_certificates",
-    "http1_only",
-    "http2_only",
-    "randomize_addresses",
-}
-_CLIENT = _SWITCHES | {
-    "connect_timeout",
-    "default_content_type",
-    "pool_idle_timeout",
-    "pool_max_idle_per_host",
-    "proxy_url",
-    "proxy_ca_certificate",
-    "proxy_excludes",
-    "read_timeout",
-    "root_certificate",
-    "timeout",
-    "user_agent",
-}
-_RETRY = {
-    "max_retries",
-    "retry_timeout",
-    "backoff_config.init_backoff",
-    "backoff_config.max_backoff",
-    "backoff_config.base",
-}
-# A stalled connection is given up after 30 s, a whole request (a shard of some GB) after 10 minutes; a server that
-# refuses is asked 9 times in about 5 s, which is also how a burst of 500 and 503 answers is sat out.
-_DEFAULTS = {
-    "connect_timeout": "5s", "read_timeout": "30s", "timeout": "600s", "max_retries": "8", "retry_timeout": "60s",
-    "backoff_config.init_backoff": "100ms", "backoff_config.max_backoff": "2s", "backoff_config.base": "2",
-}  # fmt: skip
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
+# What says, in the words of one client or another, that a server is not there or does not do what it should.
+_TROUBLE = (
+    "error sending request", "tcp connect error", "timed out", "dns error", "HTTP error", "response body",
+    "non-2xx status code", "Internal Server Error", "Service Unavailable", "connection closed", "SlowDown",
+    "Generic S3 error", "Generic GCS error", "Generic MicrosoftAzure error", "HTTP status 5", "AWS Error",
+)  # fmt: skip
+_DELTA_TIMEOUT = "20s"
+_ARROW_ATTEMPTS = 5  # its waits between them grow to 20 s
 
 _used_before_fork = False
 _used = False
 
 
-def is_remote(uri: str) -> bool:
-    """Whether a URI names an object, not a file."""
-    return uri.partition("://")[0] in SCHEMES and "://" in uri
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """("s3://bucket", "path/in/it"). Paths are taken as they stand: nothing in them is an escape."""
-    scheme, _, rest = url.partition("://")
-    bucket, _, path = rest.partition("/")
-    if scheme not in SCHEMES or not bucket:
-        raise TamisError(
-            f"{url!r} names no bucket of an object store: {', '.join(s + '://BUCKET/PATH' for s in SCHEMES)} were "
-            "expected."
-        )
-    return f"{scheme}://{bucket}", path
-
-
-def client(url: str, options: Options | None = None) -> ObjectStore:
+def client(url: str, options: Options | None = None, *, sending: int = 0) -> ObjectStore:
     """The object store of a bucket or of a prefix in it, the same one for the same options.
+
+    Args:
+        url: of the bucket or prefix.
+        options: storage options.
+        sending: bytes of the largest request to be made: a client hears nothing of a server while it sends.
 
     Raises:
         TamisError: an option is unknown or senseless, or the process was forked from one that used an object store.
+        InvalidName: the URL, an option or the environment has a user name or password in an address.
     """
     global _used
+    split_url(url)
     if _used_before_fork:
         raise TamisError(
             f"{url} cannot be read in a process that was forked from one that has used a store: the threads that "
@@ -100,22 +80,36 @@ def client(url: str, options: Options | None = None) -> ObjectStore:
             "'spawn' (DataLoader: multiprocessing_context='forkserver')."
         )
     _used = True
-    environment = tuple(sorted((k, v) for k, v in os.environ.items() if k.lower().startswith(_PREFIXES)))
-    return _client(url, tuple(sorted((options or {}).items())), environment)
+    said = dict(checked(options))
+    if sending > SLOWEST:
+        # Rounded up to powers of two, so that clients are few.
+        more = 2 ** math.ceil(math.log2(sending / SLOWEST))
+        said = {k: v for k, v in said.items() if bare(k.lower()) != "read_timeout"}
+        said["read_timeout"] = f"{math.ceil(seconds('read_timeout', options or {})) + more}s"
+    return _client(url, tuple(sorted(said.items())), tuple(sorted(environment().items())))
 
 
 def delta_options(url: str, options: Options) -> dict[str, str]:
     """The options that make Delta tables as patient, and their commits exclusive."""
-    given = {k.lower(): v for k, v in options.items()}
+    said = asked(options)
+    if said["timeout"] == DEFAULTS["timeout"]:
+        # That client knows no `read_timeout`, and is asked for logs and checkpoints only: none takes so long.
+        said["timeout"] = _DELTA_TIMEOUT
+    given = {k.lower(): v for k, v in checked(options).items() if bare(k.lower()) not in KNOWN}
     exclusive = {"aws_conditional_put": "etag"} if url.startswith("s3://") else {}
-    return _DEFAULTS | exclusive | given
+    return {k: v for k, v in said.items() if k in CLIENT | RETRY} | exclusive | given
 
 
-def patience(options: Options) -> dict[str, float]:
-    """How long to wait and how often to try: `connect_timeout` and `read_timeout` in s, and `max_retries`."""
-    asked = _DEFAULTS | {_bare(k.lower()): v for k, v in options.items()}
-    waits = {name: _duration(name, asked).total_seconds() for name in ("connect_timeout", "read_timeout")}
-    return waits | {"max_retries": int(asked["max_retries"])}
+def arrow_limits(options: Options) -> dict[str, float]:
+    """The limits of Arrow's client of S3: `connect_timeout` and `request_timeout` (of silence) in s, and `attempts`."""
+    attempts = min(1 + int(asked(options)["max_retries"]), _ARROW_ATTEMPTS)
+    # It tries once more than it is told to, each time for the whole timeout.
+    share = seconds("patience", options) / (attempts + 1)
+    return {
+        "connect_timeout": seconds("connect_timeout", options),
+        "request_timeout": max(1.0, min(seconds("read_timeout", options), share)),
+        "attempts": attempts,
+    }
 
 
 @contextlib.contextmanager
@@ -145,62 +139,47 @@ def explained(url: str, error: BaseException) -> TamisError | None:
 
 def reason(error: BaseException) -> str:
     """What a Rust library says, in one line: without colours, arrows and the debugging part."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).replace("↳", " ")
+    text = without_credentials(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).replace("↳", " "))
     head = " ".join(text.split("\n\nDebug source")[0].split()).rstrip(": ")
     deeper = re.findall(r'message: "([^"]+)"|(operation timed out|dns error)', text, re.IGNORECASE)
     causes = [c for pair in deeper for c in pair if c and c not in head]
     return (head if len(head) <= 400 else head[:400] + " ...") + "".join(f": {c}" for c in dict.fromkeys(causes))
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=64)
 def _client(url: str, options: tuple[tuple[str, str], ...], environment: tuple[tuple[str, str], ...]) -> ObjectStore:
-    said = {k.lower(): v for k, v in options}
-    # What is said of the client by hand replaces all that the environment says of it, so that is put in here.
-    around = {_bare(k.lower()): v for k, v in environment}
-    asked = _DEFAULTS | {k: v for k, v in around.items() if k in _CLIENT} | {_bare(k): v for k, v in said.items()}
-    config = {k: v for k, v in said.items() if _bare(k) not in _CLIENT | _RETRY}
+    del environment  # it is part of what the client is kept under
+    given = {k.lower(): v for k, v in options}
+    # What is said of the client by hand replaces all that the environment says of it, so `asked` has that in it.
+    said = asked(given)
+    config = {k: v for k, v in given.items() if bare(k) not in KNOWN}
     if url.startswith("s3://"):
         config = {"aws_conditional_put": "etag"} | config
     try:
         return from_url(
             url,
             config=cast("Any", config),
-            client_options=cast("Any", {k: _switch(k, v) for k, v in asked.items() if k in _CLIENT}),
+            client_options=cast("Any", {k: switch(k, v) for k, v in said.items() if k in CLIENT}),
             retry_config={
-                "max_retries": int(asked["max_retries"]),
-                "retry_timeout": _duration("retry_timeout", asked),
+                "max_retries": int(said["max_retries"]),
+                "retry_timeout": duration("retry_timeout", said),
                 "backoff": {
-                    "init_backoff": _duration("backoff_config.init_backoff", asked),
-                    "max_backoff": _duration("backoff_config.max_backoff", asked),
-                    "base": float(asked["backoff_config.base"]),
+                    "init_backoff": duration("backoff_config.init_backoff", said),
+                    "max_backoff": duration("backoff_config.max_backoff", said),
+                    "base": float(said["backoff_config.base"]),
                 },
             },
         )
     except (BaseError, ValueError) as error:
-        names = ", ".join(said) or "none"
-        raise TamisError(f"{url} cannot be opened with these options ({names}): {reason(error)}") from error
-
-
-def _bare(name: str) -> str:
-    """A client's option without the prefix that the environment gives it."""
-    bare = next((name[len(p) :] for p in _PREFIXES if name.startswith(p)), name)
-    return bare if bare in _CLIENT else name
-
-
-def _switch(name: str, value: str) -> str | bool:
-    return value.strip().lower() in ("true", "1", "yes", "on") if name in _SWITCHES else value
-
-
-def _duration(name: str, options: Options) -> dt.timedelta:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|)\s*", options[name])
-    if found is None:
-        raise TamisError(f"Option {name}={options[name]!r}: a duration such as 500ms, 30s or 2m was expected.")
-    return dt.timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+        names, why = ", ".join(given) or "none", reason(error)
+        for name, value in given.items():
+            why = why if is_shown(name) or not value else why.replace(value, "***")
+        raise TamisError(f"{url} cannot be opened with these options ({names}): {why}") from None
 
 
 def _known(url: str, error: BaseException) -> TamisError | None:
     text = str(error)
-    bucket = split_url(url)[0]
+    bucket, url = split_url(url)[0], shown(url)
     if _says(text, "NoSuchBucket", "NO_SUCH_BUCKET", "ContainerNotFound"):
         return StoreNotFound(f"There is no bucket {bucket} on the server. Make it first, or correct the URL {url}.")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or _says(
@@ -221,13 +200,11 @@ def _known(url: str, error: BaseException) -> TamisError | None:
             f"{url}: the endpoint was refused before anything was sent ({reason(error)}). An http:// endpoint needs "
             "AWS_ALLOW_HTTP=true."
         )
-    if _says(
-        text, "error sending request", "tcp connect error", "timed out", "dns error", "HTTP error", "response body",
-        "non-2xx status code: 5", "Internal Server Error", "Service Unavailable", "connection closed", "SlowDown",
-        "AWS Error NETWORK_CONNECTION", "AWS Error INTERNAL_FAILURE", "AWS Error SERVICE_UNAVAILABLE",
-        "AWS Error SLOW_DOWN", "AWS Error THROTTLING", "HTTP status 5",
-    ):  # fmt: skip
-        where = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).netloc if url.startswith("s3://") else ""
+    if isinstance(error, FileNotFoundError | AlreadyExistsError | PreconditionError):
+        return None
+    if isinstance(error, GenericError) or _says(text, *_TROUBLE):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if url.startswith("s3://") else ""
+        where = urlsplit(shown(endpoint)).netloc
         return StoreUnreachable(
             f"{url} cannot be reached: {reason(error)}. Check that the server{f' {where}' if where else ''} runs and "
             "that AWS_ENDPOINT_URL, the region and the network are right, then run the same command again: what was "

@@ -9,7 +9,6 @@ Cost: 20 ms for the first dataset of a process on S3, then 0.1 ms a file.
 """
 
 import functools
-import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +17,8 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
-from tamis.store.objects import patience
+from tamis.store.objects import arrow_limits
+from tamis.store.options import checked, environment
 from tamis.store.roots import Root
 
 
@@ -65,15 +65,14 @@ def _file_system(root: Root, base: str) -> tuple[pafs.FileSystem, str]:
     """A file system, and where in it a table lies."""
     if not base.startswith("s3://"):
         return pafs.PyFileSystem(DeltaStorageHandler(base, root.table_options)), ""
-    environment = {k.lower(): v for k, v in os.environ.items() if k.startswith("AWS_")}
-    asked = environment | {k.lower(): v for k, v in root.options.items()}
-    return _s3(tuple(sorted(asked.items()))), base.removeprefix("s3://")
+    said = environment() | {k.lower(): v for k, v in checked(root.options).items()}
+    limits = arrow_limits(root.options)
+    return _s3(tuple(sorted(said.items())), tuple(sorted(limits.items()))), base.removeprefix("s3://")
 
 
 @functools.lru_cache(maxsize=8)
-def _s3(asked: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
-    said = {k.removeprefix("aws_"): v for k, v in asked}
-    times = patience(dict(asked))
+def _s3(asked: tuple[tuple[str, str], ...], limited: tuple[tuple[str, float], ...]) -> pafs.FileSystem:
+    said, limits = {k.removeprefix("aws_"): v for k, v in asked}, dict(limited)
     more: dict[str, Any] = {}
     if endpoint := said.get("endpoint_url") or said.get("endpoint"):
         more = {"endpoint_override": endpoint, "scheme": urlsplit(endpoint).scheme or "https"}
@@ -87,9 +86,8 @@ def _s3(asked: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
     return pafs.S3FileSystem(
         region=said.get("region") or said.get("default_region") or "us-east-1",
         force_virtual_addressing=said.get("virtual_hosted_style_request", "").lower() == "true",
-        connect_timeout=times["connect_timeout"],
-        request_timeout=times["read_timeout"],
-        # Its waits grow to 20 s: nine tries would take over a minute.
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=min(1 + int(times["max_retries"]), 6)),
+        connect_timeout=limits["connect_timeout"],
+        request_timeout=limits["request_timeout"],
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=int(limits["attempts"])),
         **more,
     )

@@ -12,13 +12,15 @@ import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import obstore
 from deltalake.exceptions import DeltaError
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore
 
+from tamis.store import requests
 from tamis.store.errors import InvalidName, StoreExists, StoreFull, StoreNotFound, TamisError, is_full
-from tamis.store.objects import SCHEMES, Options, client, delta_options, is_remote, reaching, split_url
+from tamis.store.objects import client, delta_options, reaching
+from tamis.store.options import Options, checked
+from tamis.store.urls import SCHEMES, is_remote, refuse_credentials, shown, split_url
 
 UNFINISHED = ".tmp"  # what files end in until they have their name
 _UNSAFE = set("%*?[]\\")
@@ -39,11 +41,12 @@ def open_objects(url: str | os.PathLike[str], options: Options | None = None) ->
         TamisError: no bucket, another scheme, unknown options, or a forked process.
     """
     text = os.fspath(url)
+    refuse_credentials(text)
     if is_remote(text):
         bucket, path = split_url(text)
         return client(bucket, options), path
     if "://" in text:
-        raise TamisError(f"{text!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}.")
+        raise TamisError(f"{shown(text)!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}.")
     return LocalStore(), Path(text).expanduser().absolute().as_posix().lstrip("/")
 
 
@@ -52,26 +55,22 @@ class Root:
 
     Args:
         where: a folder, or a URL of one of the schemes `SCHEMES`.
-        options: storage options handed to the object store, see `tamis.store.objects`; ignored for a folder.
+        options: storage options handed to the object store, see `tamis.store.options`; ignored for a folder.
     """
 
     def __init__(self, where: str | os.PathLike[str], options: dict[str, str] | None = None) -> None:
         text = os.fspath(where)
+        refuse_credentials(text)
         scheme = text.partition("://")[0] if "://" in text else ""
         if scheme and scheme not in SCHEMES:
             raise TamisError(
-                f"{text!r}: a store is a folder or a URL of {', '.join(s + '://' for s in SCHEMES)}; "
+                f"{shown(text)!r}: a store is a folder or a URL of {', '.join(s + '://' for s in SCHEMES)}; "
                 f"{scheme}:// is not one of them."
             )
         self.path = None if scheme else Path(text).expanduser().absolute()
         self.url = text.rstrip("/") if scheme else str(self.path)
-        self.options = dict(options or {})
+        self.options: dict[str, str] = checked(options)
         _refuse_odd(self.path or Path(split_url(self.url)[1]), self.url)
-
-    @property
-    def _files(self) -> ObjectStore:
-        # Asked for anew at each use, so that a Root pickles without a thought.
-        return client(self.url, self.options)
 
     @property
     def table_options(self) -> dict[str, str] | None:
@@ -96,7 +95,7 @@ class Root:
                 with _unfinished(self.path / name, data) as made:
                     made.replace(self.path / name)
             else:
-                obstore.put(self._files, name, data, mode="overwrite")
+                requests.put(self.url, name, data, self.options)
 
     def put_new(self, name: str, data: bytes | Path) -> bool:
         """Write a file unless the name is taken; whether it was written."""
@@ -106,30 +105,23 @@ class Root:
                     with _unfinished(self.path / name, data) as made:
                         os.link(made, self.path / name)
                     return True
-                # One request: put-if-absent is not available for multipart uploads.
-                obstore.put(self._files, name, data, mode="create", use_multipart=False)
-        except (AlreadyExistsError, FileExistsError):
+                return requests.put_new(self.url, name, data, self.options)
+        except FileExistsError:
             return False
-        return True
 
     def get(self, name: str) -> bytes | None:
         """The bytes of a file, or None."""
         if self.path is not None:
             return _read(self.path / name)
-        try:
-            with reaching(self.url):
-                return bytes(obstore.get(self._files, name).bytes())
-        except StoreNotFound:
-            raise
-        except FileNotFoundError:
-            return None
+        return requests.get(self.url, name, self.options)
 
     def exists(self, name: str) -> bool:
         if self.path is not None:
             return (self.path / name).exists()
         try:
-            with reaching(self.url):
-                obstore.head(self._files, name)
+            requests.head(self.url, name, self.options)
+        except StoreNotFound:
+            raise
         except FileNotFoundError:
             return False
         return True
@@ -139,27 +131,18 @@ class Root:
         if self.path is not None:
             (self.path / name).unlink(missing_ok=True)
             return
-        with contextlib.suppress(FileNotFoundError), reaching(self.url):
-            obstore.delete(self._files, name)
+        requests.delete(self.url, name, self.options)
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """(name, bytes) of every file below a prefix, by name."""
         if self.path is not None:
             return sorted(_files_below(self.path, self.path / prefix))
-        try:
-            with reaching(self.url):
-                found = [(str(o["path"]), int(o["size"])) for chunk in obstore.list(self._files, prefix) for o in chunk]
-        except StoreNotFound:
-            raise
-        except FileNotFoundError:
-            return []
-        return sorted(found)
+        return sorted((str(o["path"]), int(o["size"])) for o in requests.names(self.url, prefix, self.options))
 
     def behind(self, folder: str, name: str) -> tuple[str, ...]:
         """Names of the files of a folder on an object store that come behind a name, "" for all, in one listing."""
-        with reaching(self.url):
-            chunks = obstore.list(self._files, folder, offset=f"{folder}/{name}" if name else None)
-            return tuple(str(o["path"]).rpartition("/")[2] for chunk in chunks for o in chunk)
+        found = requests.names(self.url, folder, self.options, after=f"{folder}/{name}" if name else None)
+        return tuple(str(o["path"]).rpartition("/")[2] for o in found)
 
     def table_uri(self, name: str) -> str:
         return f"{self.url}/tables/{name}"
@@ -199,13 +182,13 @@ def _files_below(top: Path, folder: Path) -> Iterator[tuple[str, int]]:
                     yield path.relative_to(top).as_posix(), path.stat().st_size
 
 
-def _refuse_odd(path: Path, shown: str) -> None:
+def _refuse_odd(path: Path, named: str) -> None:
     """What reads tables takes some characters for patterns or escapes, and `run=5` for the partition of a table."""
     odd = sorted(_UNSAFE & set(str(path))) + [part for part in path.parts if part.startswith(_PARTITIONS)]
     if odd:
         raise InvalidName(
-            f"{shown} cannot hold a store: what reads tables would take {' '.join(odd)} in its name for a pattern, an "
-            "escape or a partition. Choose or make a folder without it."
+            f"{shown(named)} cannot hold a store: what reads tables would take {' '.join(odd)} in its name for a "
+            "pattern, an escape or a partition. Choose or make a folder without it."
         )
 
 

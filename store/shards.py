@@ -16,18 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import obstore
-
+from tamis.store import requests
 from tamis.store.errors import ShardChanged, ShardError, TamisError
-from tamis.store.objects import SCHEMES, is_remote, reaching, split_url
 from tamis.store.regular import not_regular, open_regular
-from tamis.store.roots import open_objects, reporting_full
+from tamis.store.roots import reporting_full
 from tamis.store.tars import ShardIndex, index_shard
+from tamis.store.urls import SCHEMES, is_remote, refuse_credentials, shown, split_url
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
-_PIECE = 8 << 20  # bytes
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -118,11 +116,12 @@ def shard_uri(shard: str | os.PathLike[str]) -> str:
         ShardError: a URL of a scheme that is not read.
     """
     text = os.fspath(shard)
+    refuse_credentials(text)
     if is_remote(text):
         return text
     if "://" in text:
         raise ShardError(
-            f"{text!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}; "
+            f"{shown(text)!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}; "
             f"{text.partition('://')[0]}:// is not one of them."
         )
     if "\0" in text:
@@ -134,9 +133,7 @@ def matching(pattern: str, options: Mapping[str, str] | None = None) -> list[str
     """The URLs on an object store that match a pattern (*, ?, [...]), by name. As in a shell, * stops at a slash."""
     bucket, path = split_url(pattern)
     folder = path[: min(path.index(c) for c in "*?[" if c in path)].rpartition("/")[0]
-    objects, _ = open_objects(bucket, options)
-    with reaching(bucket):
-        names = [str(o["path"]) for some in obstore.list(objects, folder or None) for o in some]
+    names = [str(o["path"]) for o in requests.names(bucket, folder or None, options or {})]
     found = [n for n in names if n.count("/") == path.count("/") and fnmatch.fnmatchcase(n, path)]
     return [f"{bucket}/{name}" for name in sorted(found)]
 
@@ -154,9 +151,8 @@ def look(uri: str, options: Mapping[str, str]) -> Look:
         if kind is not None:
             raise ShardError(f"Shard {uri} cannot be read: {kind}. A tar file was expected.")
         return Look(stat.st_size, stat.st_mtime_ns)
-    objects, path = open_objects(uri, options)
-    with reaching(uri):
-        return _of(obstore.head(objects, path))
+    bucket, path = split_url(uri)
+    return _of(requests.head(bucket, path, options, named=uri))
 
 
 def shard_digest(uri: str, options: Mapping[str, str]) -> str:
@@ -215,18 +211,10 @@ def _at_hand(uri: str, options: Mapping[str, str]) -> Generator[tuple[Path, str 
         yield Path(file.name), total.hexdigest()
 
 
-def _pieces(uri: str, options: Mapping[str, str]) -> tuple[int, Iterator[memoryview]]:
+def _pieces(uri: str, options: Mapping[str, str]) -> tuple[int, Iterator[bytes]]:
     """An object's size, and its bytes in pieces, from one request; a broken connection is taken up where it broke."""
-    objects, path = open_objects(uri, options)
-
-    def pieces() -> Iterator[memoryview]:
-        with reaching(uri):
-            for piece in answer.stream(_PIECE):
-                yield memoryview(piece)
-
-    with reaching(uri):
-        answer = obstore.get(objects, path)
-    return int(answer.meta["size"]), pieces()
+    bucket, path = split_url(uri)
+    return requests.pieces(bucket, path, options, named=uri)
 
 
 def _of(meta: "ObjectMeta") -> Look:

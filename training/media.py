@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.store.datasets import Locations, Shard
 from tamis.store.errors import ShardChanged
-from tamis.store.objects import SCHEMES
+from tamis.store.urls import SCHEMES
 from tamis.training.errors import SchemeRefused
 from tamis.training.reading import Bytes, Ints, Key, LocalReader, Ranges, Reader
 
