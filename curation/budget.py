@@ -53,12 +53,12 @@ def check_count(k: SupportsIndex, n: int) -> int:
     Raises:
         BudgetError: it is not.
     """
+    if isinstance(k, bool | np.bool_):  # an index for Python, and for NumPy before 2.0
+        raise BudgetError(f"k is {k!r}; expected a whole number of samples, not a truth value")
     try:
         count = operator.index(k)
     except TypeError:
         raise BudgetError(f"k is {k!r}; expected a whole number of samples: see resolve_budget") from None
-    if isinstance(k, bool):
-        raise BudgetError(f"k is {k!r}; expected a whole number of samples, not a truth value")
     if not 1 <= count <= n:
         raise BudgetError(f"{count} samples asked for; expected between 1 and the {n} candidates there are")
     return count
