@@ -132,3 +132,22 @@ def test_known_versions_are_within_the_bounds() -> None:
     versions = known()
     assert [str(one) for one in wanted if canonicalize_name(one.name) not in versions] == [], "run `make constraints`"
     assert [str(one) for one in wanted if versions[canonicalize_name(one.name)] not in one.specifier] == []
+
+
+def test_a_deprecation_fails_the_tests_where_it_is_ours(tmp_path: Path) -> None:
+    for name in ("tamis", "somebody"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part.py").write_text("import warnings\ndef warn(kind): warnings.warn('old', kind)\n")
+    (tmp_path / "test_it.py").write_text(
+        "import pytest, tamis.part, somebody.part\n"
+        "KINDS = DeprecationWarning, PendingDeprecationWarning, FutureWarning, UserWarning\n"
+        "@pytest.mark.parametrize('kind', KINDS)\n"
+        "@pytest.mark.parametrize('module', [tamis.part, somebody.part])\n"
+        "def test_it(module, kind): module.warn(kind)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, "-rA", tmp_path]
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=120, check=False)
+    passed = set(re.findall(r"^PASSED .*\[(.*)\]", done.stdout, re.MULTILINE))
+    assert passed == {f"somebody.part-{kind}Warning" for kind in ("Deprecation", "PendingDeprecation", "Future")}
+    assert "5 failed, 3 passed" in done.stdout

@@ -1,12 +1,13 @@
 """A full medium: StoreFull says so, what was there is whole, and the same call goes through once there is room."""
 
 import errno
+import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from strict import STRICT
 
 from tamis.store.errors import is_full
 
@@ -23,15 +24,13 @@ def may_mount() -> bool:
 
 @pytest.mark.skipif(not may_mount(), reason="needs `unshare -rm`; the next test covers what a limit can")
 def test_small_file_system_filled_to_the_last_byte(tmp_path: Path) -> None:
-    script = (
-        f'mount -t tmpfs -o size=12m none "{tmp_path}" && exec "{sys.executable}" -W error "{CHILD}" "{tmp_path}" tmpfs'
-    )
+    script = f'mount -t tmpfs -o size=12m none "{tmp_path}" && exec {shlex.join(STRICT)} "{CHILD}" "{tmp_path}" tmpfs'
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_files_that_may_not_grow(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", str(CHILD), str(tmp_path), "rlimit"]
+    command = [*STRICT, str(CHILD), str(tmp_path), "rlimit"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

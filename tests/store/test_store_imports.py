@@ -1,17 +1,17 @@
 """What importing and using the store brings in: nothing of torch, Prefect or DuckDB until it is asked."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from strict import STRICT
 
 HEAVY = ("torch", "torchvision", "prefect", "webdataset", "PIL", "sklearn")
 
 
 def loaded(program: str) -> list[str]:
     code = f"{program}\nimport sys; print(' '.join(m for m in {(*HEAVY, 'duckdb')!r} if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([*STRICT, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from numbered import Select
+from strict import STRICT
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
@@ -218,4 +219,4 @@ def test_reporting_loads_nothing_heavy() -> None:
         "heavy = {'torch', 'PIL', 'matplotlib', 'prefect'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    subprocess.run([*STRICT, "-c", code], check=True)

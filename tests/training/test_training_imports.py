@@ -1,9 +1,9 @@
 """`import tamis.training` is light, and what it offers is there."""
 
 import subprocess
-import sys
 
 import pytest
+from strict import STRICT
 
 import tamis.training
 
@@ -14,7 +14,7 @@ def test_importing_loads_nothing_heavy() -> None:
         "heavy = {'torch', 'torchvision', 'webdataset', 'PIL', 'prefect', 'safetensors'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    subprocess.run([*STRICT, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", tamis.training.__all__)

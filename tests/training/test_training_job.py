@@ -14,6 +14,7 @@ import pytest
 import torch
 from numbered import Select, Write, numbered
 from pydantic import ValidationError
+from strict import STRICT
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
@@ -90,7 +91,7 @@ def test_a_cached_answer_loads_no_torch(store: Store, dataset: Dataset) -> None:
         "assert train(Store.open(sys.argv[1]), config).cached; assert 'torch' not in sys.modules"
     )
     config = changed(QUICK, epochs=1).model_dump_json()
-    subprocess.run([sys.executable, "-W", "error", "-c", code, store.root.url, config], check=True)
+    subprocess.run([*STRICT, "-c", code, store.root.url, config], check=True)
 
 
 def test_force_trains_again_and_confirms(store: Store, dataset: Dataset) -> None:
