@@ -4,7 +4,8 @@ What: `Loader` turns lists of sample numbers into a `Batch` (tensors, ready for 
 bytes); `in_background` has that done while the batch before is used.
 When: behind `SelectionStream` and `score_shard`.
 Cost: of raw bytes 1.5 µs a sample of 2 kB; decoded, 3 µs on top of the decoder (`tamis.training.decode`), on a second
-core. At most `AHEAD` + 1 batches are in memory. The threads end when the iterator does, however it does.
+core. At most `AHEAD` + 2 batches are in memory, which share the limit of `decoded_limit`. The threads end when the
+iterator does, however it does.
 Between processes a batch travels as a whole: small ones through the pipe, large ones in shared memory, into which they
 are read in the first place.
 """
@@ -22,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tamis.training.decode import IMAGES, check_suffix, decode_images
+from tamis.training.decode import IMAGES, check_suffix, decode_images, decoded_limit
 from tamis.training.index import Index
 from tamis.training.media import Media, open_reader
 from tamis.training.reading import Reader
@@ -135,6 +136,7 @@ class Loader:
         images: how images are decoded.
         side_by_side: the samples of a batch lie side by side, so near ranges are worth reading as one.
         share: raw batches are bound for another process.
+        held: batches that are in memory at a time: those made ahead, the one being made, and the one in use.
 
     Raises:
         ShardChanged, DecodeError: by all methods, naming the shard or the sample.
@@ -148,9 +150,10 @@ class Loader:
         *,
         side_by_side: bool = False,
         share: bool = False,
+        held: int = AHEAD + 2,
     ) -> None:
         self._index, self._media, self._side_by_side, self._share = index, media, side_by_side, share
-        self._images = images or Images()
+        self._images, self._held = images or Images(), held
         self._readers: dict[int, Reader] = {}
 
     def batch(self, chosen: Chosen, soon: Chosen | None = None) -> Loaded:
@@ -169,6 +172,7 @@ class Loader:
             suffix,
             channels=self._images.channels,
             size=self._images.size,
+            limit=decoded_limit(self._held),
             name=lambda i: index.name(int(samples[i])),
         )
         batch = _batch(images, index.labels[samples], chosen.weights, samples)

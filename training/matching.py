@@ -19,6 +19,7 @@ from tamis.store.errors import RunNotFound
 from tamis.store.keys import check_name
 from tamis.store.runs import FINISHED
 from tamis.store.selections import Published, RoundData
+from tamis.training.pixels import decoder_key
 from tamis.training.plans import GRADMATCH, GRADMATCH_VERSION, Reselect
 
 
@@ -75,6 +76,8 @@ def select_by_runs(
             )
     params = how.model_dump(mode="json", exclude={"name", "budget", "target", "warm"})
     params |= {"k": k, "target": None if target is None else target.key, "batch_size": config.batch_size}
+    looked_at = [one.image for one in (dataset, target) if one is not None]
+    params |= decoder_key(*((image, run.config.get("image_size")) for run in runs for image in looked_at))
     name = check_name(how.name or f"{dataset.name}-{GRADMATCH}", "selection")
     asked: dict[str, Any] = {
         "method": GRADMATCH, "version": GRADMATCH_VERSION, "params": params, "seed": config.seed, "dataset": dataset,

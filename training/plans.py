@@ -21,6 +21,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError
 from tamis.store.keys import check_name, key_of, split_ref
 from tamis.store.selections import Selection
+from tamis.training.pixels import decoder_key
 
 GRADMATCH, GRADMATCH_VERSION = "gradmatch", 1  # raise it when the same question comes to have another answer
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
@@ -164,6 +165,8 @@ def plan(store: Store, config: TrainConfig) -> Plan:
             "was made from, or select from the other one."
         )
     judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
+    matched = None if config.reselect is None else config.reselect.target
+    target = None if matched is None else store.datasets.get(matched)
     payload: dict[str, Any] = config.model_dump(mode="json")
     payload |= {
         "version": VERSION,
@@ -171,19 +174,26 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         "selection": None if selection is None else selection.key,
         "evaluate_on": None if judged is None else judged.key,
         "code": model_code(config.model),
+        **decoder_key(*((one.image, config.image_size) for one in (dataset, target) if one is not None)),
     }
-    drafted = None if config.reselect is None else _drafted(store, config, config.reselect, dataset, payload)
+    if judged is not None:
+        payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
+    drafted = None if config.reselect is None else _drafted(store, config, config.reselect, dataset, target, payload)
     return Plan(config, dataset, selection, judged, key_of("train", payload), drafted)
 
 
 def _drafted(
-    store: Store, config: TrainConfig, reselect: Reselect, dataset: Dataset, payload: dict[str, Any]
+    store: Store,
+    config: TrainConfig,
+    reselect: Reselect,
+    dataset: Dataset,
+    target: Dataset | None,
+    payload: dict[str, Any],
 ) -> Drafted:
     """What measures, names and looks does not decide what is chosen, and has no part in the selection's key."""
     k = resolve_budget(reselect.budget, dataset.samples)
-    target = None if reselect.target is None else store.datasets.get(reselect.target)
     full = 0 if reselect.warm is None else math.ceil(reselect.warm * config.epochs * k / dataset.samples)
-    apart = {"dataset", "selection", "reselect", "evaluate_on", "evaluate_every", "record_losses"}
+    apart = {"dataset", "selection", "reselect", "evaluate_on", "evaluate_every", "record_losses", "evaluate_decoder"}
     training = {name: value for name, value in payload.items() if name not in apart}
     params = reselect.model_dump(mode="json", exclude={"name", "budget", "target"})
     params |= {"k": k, "target": None if target is None else target.key, "training": training}

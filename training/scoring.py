@@ -1,6 +1,7 @@
 """Scoring a data set with a model, part by part: a part is one shard under one model.
 
-Parts are keyed by the shard's content, the model's digest and the scorer, and kept as files of their own. So a killed
+Parts are keyed by the shard's content, the model's digest, the scorer and where pixels changed with it the decoder's
+version, and kept as files of their own. So a killed
 pass goes on where it was, an appended shard costs only itself, and the same shard in two datasets is scored once. When
 all parts are there they become a run, whose scores show in SQL at once and whole.
 """
@@ -20,6 +21,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset, Shard
 from tamis.store.keys import key_of
 from tamis.store.runs import Run
+from tamis.training.pixels import decoder_key, image_size_of, is_jpeg
 
 SCORER = {"name": "uncertainty", "version": 1}
 MEASURES = ("confidence", "margin", "entropy")
@@ -44,25 +46,36 @@ class Scored:
     confirmed: bool | None = None
 
 
-def score_key(dataset: Dataset, model: str) -> str:
+def score_key(dataset: Dataset, model: str, decoder: Mapping[str, int]) -> str:
     """The key of a scoring run.
 
     Args:
         dataset: the version that is scored.
         model: digest of the model's blob.
+        decoder: from `decoder_of`.
     """
-    return key_of("score", {"dataset": dataset.key, "model": model, "scorer": SCORER})
+    return key_of("score", {"dataset": dataset.key, "model": model, "scorer": SCORER, **decoder})
 
 
-def part_key(dataset: Dataset, shard: Shard, model: str) -> str:
+def part_key(dataset: Dataset, shard: Shard, model: str, decoder: Mapping[str, int]) -> str:
     """The key of one shard's scores."""
     payload = {"shard": shard.content, "image": dataset.image, "label": dataset.label, "model": model, "scorer": SCORER}
-    return key_of("score-part", payload)
+    return key_of("score-part", payload | dict(decoder))
+
+
+def decoder_of(store: Store, dataset: Dataset, model: str) -> dict[str, int]:
+    """What enters the keys of scores for their pixels' sake (`tamis.training.pixels`).
+
+    A model is read only where it matters to what size it scales images: for JPEG.
+    """
+    return decoder_key((dataset.image, image_size_of(store.blobs.get(model)))) if is_jpeg(dataset.image) else {}
 
 
 def missing_parts(store: Store, dataset: Dataset, model: str) -> list[int]:
     """The shards, by number, that have no scores under this model yet."""
-    return [i for i, s in enumerate(dataset.shards) if not store.root.exists(_name(part_key(dataset, s, model)))]
+    decoder = decoder_of(store, dataset, model)
+    keys = [part_key(dataset, shard, model, decoder) for shard in dataset.shards]
+    return [i for i, key in enumerate(keys) if not store.root.exists(_name(key))]
 
 
 def score_parts(
@@ -95,9 +108,9 @@ def score_parts(
     from tamis.training.signals import load_model, score_shard
 
     module, meta = load_model(store, model)
-    worst = 0.0
+    decoder, worst = decoder_key((dataset.image, meta.image_size)), 0.0
     for number in shards:
-        name = _name(part_key(dataset, dataset.shards[number], model))
+        name = _name(part_key(dataset, dataset.shards[number], model, decoder))
         stored = _read(store, name)
         if stored is not None and not force:
             continue
@@ -113,8 +126,8 @@ def score_parts(
 
 
 def find_scores(store: Store, dataset: Dataset, model: str) -> Run | None:
-    """The finished run of this dataset under this model, or None. Touches no model."""
-    return store.runs.find(score_key(dataset, model))
+    """The finished run of this dataset under this model, or None. Runs no model."""
+    return store.runs.find(score_key(dataset, model, decoder_of(store, dataset, model)))
 
 
 def finish_scores(store: Store, dataset: Dataset, model: str, *, name: str | None, model_run: str | None = None) -> Run:
@@ -127,14 +140,15 @@ def finish_scores(store: Store, dataset: Dataset, model: str, *, name: str | Non
         name: the model's name, for people.
         model_run: key of the run that trained the model.
     """
-    key = score_key(dataset, model)
+    decoder = decoder_of(store, dataset, model)
+    key = score_key(dataset, model, decoder)
     there = store.runs.find(key)
     if there is not None:
         return there
-    config = {"model": model, "model_run": model_run, "scorer": SCORER}
+    config = {"model": model, "model_run": model_run, "scorer": SCORER, **decoder}
     store.runs.begin(kind="score", key=key, dataset=dataset.ref, model=name, config=config)
     tally = _Tally()
-    store.runs.put_score_batches(key, _batches(store, dataset, model, tally))
+    store.runs.put_score_batches(key, _batches(store, dataset, model, decoder, tally))
     return store.runs.finish(key, metrics=tally.metrics(), seconds={"total": tally.seconds}, model=model)
 
 
@@ -163,10 +177,10 @@ class _Tally:
 
 
 def _batches(
-    store: Store, dataset: Dataset, model: str, tally: _Tally
+    store: Store, dataset: Dataset, model: str, decoder: Mapping[str, int], tally: _Tally
 ) -> Iterator[tuple[Columns, npt.NDArray[np.int64]]]:
     for number, shard in enumerate(dataset.shards):
-        name = _name(part_key(dataset, shard, model))
+        name = _name(part_key(dataset, shard, model, decoder))
         columns = _read(store, name)
         if columns is None:  # removed or damaged since: one shard's work
             store.root.delete(name)

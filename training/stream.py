@@ -273,7 +273,9 @@ class SelectionStream(IterableDataset[Any]):
         """Batches, read in this process."""
         raw, remote = form == "raw", self._media.reading == "ranges" and is_remote(self.dataset.shards)
         share = share or (get_worker_info() is not None and self.yields != "samples")
-        loader = Loader(self._index if raw else self._pixels, self._media, self.images, share=share)
+        ahead, threads = (_REMOTE_AHEAD, _REMOTE_AHEAD) if remote else (AHEAD, 1)
+        index = self._index if raw else self._pixels
+        loader = Loader(index, self._media, self.images, share=share, held=ahead + 2)
         work = loader.raw if raw else loader.batch
         items = with_next(self._groups(at), _SOON)
         try:
@@ -281,7 +283,6 @@ class SelectionStream(IterableDataset[Any]):
                 for one, soon in items:
                     yield work(one, soon)
             else:
-                ahead, threads = (_REMOTE_AHEAD, _REMOTE_AHEAD) if remote else (AHEAD, 1)
                 yield from in_background(lambda pair: work(*pair), items, ahead=ahead, threads=threads)
         finally:
             loader.close()

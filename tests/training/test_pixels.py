@@ -1,0 +1,107 @@
+"""Keys and pixels: what was stored before a decoder changed is found where pixels are the same, and only there."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from numbered import Write
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.training import scoring
+from tamis.training.pixels import decoder_key, image_size_of
+from tamis.training.plans import Reselect, TrainConfig, plan
+from tamis.training.weights import ModelMeta, pack_model
+
+# (image, image_size) -> key of the scores, of their first part, of a training and of its selection, as they were when
+# pillow decoded and scaled all images.
+STORED = {
+    ("ppm", None): (
+        "5edbdca5628bc65970c7df7967079b57", "094bd17849bcd9e2069d1aeaab7a7f75",
+        "5cd58637f94e2d067da1b60a57fdc74b", "9184ae85fa0e65fc84d8d90da67e657e",
+    ),
+    ("ppm", 8): (
+        "8272be658ff2af605ac541395612e9e5", "c02c6c5edb610268fd1d97254a0787bf",
+        "38b91c88b91e92bec1789ffca0de8f7d", "a402c7c2cc2a4ed3a0cc2a26a8a50302",
+    ),
+    ("jpg", None): (
+        "9ca338744f39840bae67c395e54158d5", "b4f9072b4261942c532d04d01380bd6d",
+        "6869e904e6df46fb44d6b581e748a136", "ab2f576f9bcc8e54ad4f17193f117035",
+    ),
+    ("jpg", 8): (
+        "7bc1f33312f67e60a7fbc13bc14b2efa", "cbf3d7e890a08653270fd9464c193705",
+        "7fbd4cb3c8ece19871b421b154c386fd", "ec22ffc61368cbd0a7a8676d8929c5ac",
+    ),
+}  # fmt: skip
+
+
+def add(store: Store, folder: Path, write: Write, image: str) -> Dataset:
+    samples = [(f"s{i}", {image: b"image %d" % i, "cls": b"%d" % (i % 2)}) for i in range(4)]
+    return store.datasets.add(image, [write(folder / f"{image}.tar", samples)])
+
+
+def keep_model(store: Store, size: int | None) -> str:
+    meta = ModelMeta("preact8", 2, 3, (0.5,) * 3, (0.25,) * 3, (), size)
+    return store.blobs.put(pack_model({"w": torch.zeros(2)}, meta))
+
+
+def keys(store: Store, dataset: Dataset, size: int | None) -> tuple[str, str, str, str]:
+    model = keep_model(store, size)
+    decoder = scoring.decoder_of(store, dataset, model)
+    config = TrainConfig(dataset=dataset.name, model="preact8", image_size=size)
+    drafted = plan(store, config.model_copy(update={"reselect": Reselect(budget=2)})).draft
+    assert drafted is not None
+    return (
+        scoring.score_key(dataset, model, decoder),
+        scoring.part_key(dataset, dataset.shards[0], model, decoder),
+        plan(store, config).key,
+        drafted.key,
+    )
+
+
+@pytest.mark.parametrize(("image", "size"), STORED)
+def test_keys_change_where_pixels_did(image: str, size: int | None, store: Store, tmp_path: Path, write: Write) -> None:
+    found = keys(store, add(store, tmp_path, write, image), size)
+    if (image, size) == ("jpg", 8):
+        assert not set(found) & {key for stored in STORED.values() for key in stored}
+    else:
+        assert found == STORED[image, size]
+
+
+@pytest.mark.parametrize(("image", "size"), STORED)
+def test_scores_stored_before_are_found_where_pixels_are_the_same(
+    image: str, size: int | None, store: Store, tmp_path: Path, write: Write
+) -> None:
+    dataset, model = add(store, tmp_path, write, image), keep_model(store, size)
+    key = STORED[image, size][0]
+    store.runs.begin(kind="score", key=key, dataset=dataset.ref, model="preact8", config={"model": model})
+    store.runs.finish(key, metrics={"samples": 4})
+    found = scoring.find_scores(store, dataset, model)
+    assert store.runs.get(key).status == "finished"
+    if (image, size) == ("jpg", 8):
+        assert found is None
+    else:
+        assert found is not None
+        assert (found.key, found.metrics) == (key, {"samples": 4})
+
+
+def test_only_a_scaled_jpeg_names_its_decoder() -> None:
+    assert decoder_key(("jpg", 224)) == decoder_key(("left.JPEG", 1)) == decoder_key(("png", 8), ("jpg", 8))
+    assert decoder_key(("jpg", 224)) == {"decoder": 2}
+    assert decoder_key() == decoder_key(("jpg", None)) == decoder_key(("png", 224), ("webp", 224)) == {}
+
+
+def test_what_measures_does_not_change_what_is_chosen(store: Store, tmp_path: Path, write: Write) -> None:
+    for image in ("ppm", "jpg"):
+        add(store, tmp_path, write, image)
+    config = TrainConfig(dataset="ppm", model="preact8", image_size=8, evaluate_on="jpg", reselect=Reselect(budget=2))
+    drafted = plan(store, config).draft
+    assert drafted is not None
+    assert drafted.key == STORED["ppm", 8][3]
+    whole = config.model_copy(update={"image_size": None})
+    assert plan(store, config).key != plan(store, whole).key
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x04" + bytes(7) + b"null"])
+def test_what_is_no_model_says_no_size(data: bytes) -> None:
+    assert image_size_of(data) is None
