@@ -126,7 +126,7 @@ def decode(data: bytes, frame: Frame, scale: int = 1) -> Pixels:
             if found.shape[:2] == (height, width):
                 return found
     image = Image.frombytes(frame.mode, (width, height), data, "jpeg", frame.mode, "", scale, 0)
-    return np.asarray(image).reshape(height, width, -1)
+    return np.frombuffer(bytearray(image.tobytes()), np.uint8).reshape(height, width, -1)
 
 
 def _scratch(size: int) -> Pixels:
