@@ -186,19 +186,10 @@ def delete(url: str, path: str, options: Options) -> None:
 
 def names(url: str, prefix: str | None, options: Options, after: str | None = None) -> Iterator["ObjectMeta"]:
     """The objects below a prefix whose path comes behind `after`, a page of the listing at a time."""
-    try:
-        with reaching(url):
-            pages = iter(obstore.list(client(url, options), prefix, offset=after))
-            while page := patiently(url, options, lambda: next(pages, None)):
-                yield from page
-    except StoreNotFound:
-        raise
-    except FileNotFoundError as error:
-        # What is not there is listed as nothing; that a listing is not there says that the server errs.
-        raise StoreUnreachable(
-            f"{shown(url)} cannot be reached: the server answered that its listing of {prefix or 'the bucket'!r} does "
-            "not exist. Check that it is an S3 server, and run the same command again."
-        ) from error
+    with reaching(url):
+        pages = iter(obstore.list(client(url, options), prefix, offset=after))
+        while page := patiently(url, options, lambda: next(pages, None)):
+            yield from page
 
 
 def _size(data: bytes | Path) -> int:

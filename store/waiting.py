@@ -82,7 +82,7 @@ def late(url: str, waited: float) -> StoreUnreachable:
     """What is said of a server that took too long."""
     return StoreUnreachable(
         f"{shown(url)} cannot be reached: the server took the requests of one operation and did not complete them "
-        f"within {waited:.0f} s. Check the server and the network and run the same command again: what was published "
+        f"within {waited:.3g} s. Check the server and the network and run the same command again: what was published "
         "before is whole. The storage option patience (or TAMIS_PATIENCE=2m) sets another limit."
     )
 

@@ -1,15 +1,19 @@
 """A server that speaks S3, on loopback: `python s3server.py` prints its port, and serves until it is killed.
 
 The protocol is moto's. Around it: what a network does to people. `POST /-/faults` takes JSON and sets, for all requests
-that follow, `latency` (s before each answer), and for those whose method and path match: `status` (answered in place of
-the truth) and whether the request is carried out all the same (`applied`), or `cut` (bytes of the body after which the
-connection is gone), for so many `times`. `GET /-/counts` says how many requests and body bytes were answered, by
-method; `POST /-/counts` sets them to nothing.
+that follow, `latency` (s before each answer), and for those whose method and path match, for so many `times`: `status`
+(answered in place of the truth), `reset` (no answer, the connection is gone), `silent` (none, and it stays), each with
+`applied` where the request is carried out all the same, `cut` (bytes of the body after which the connection is gone),
+`drip` (s before each `piece` of so many bytes of the body, 1 by default) or `junk` (bytes that mean nothing, in place
+of the body). `GET /-/counts` says how many requests and body bytes were answered, by method; `POST /-/counts` sets them
+to nothing.
 """
 
 import json
 import logging
 import re
+import select
+import socket
 import threading
 import time
 from collections import Counter
@@ -21,6 +25,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
+
+KINDS = {"status", "reset", "silent", "cut", "drip", "junk"}
+JUNK, WHEN = bytes(range(50)), "Wed, 25 Nov 2026 10:00:00 GMT"
 
 
 class Quiet(WSGIRequestHandler):
@@ -47,18 +54,31 @@ class Faulty:
         with self._lock:
             faults = dict(self._faults)
             matches = method == faults.get("method", method) and re.search(faults.get("path", ""), path) is not None
-            hit = matches and ("status" in faults or "cut" in faults) and faults.get("times", 0) > 0
+            hit = matches and bool(KINDS & faults.keys()) and faults.get("times", 0) > 0
             if hit:
                 self._faults["times"] -= 1
             self._requests[method] += 1
         time.sleep(faults.get("latency", 0))
-        if hit and "status" in faults:
-            if faults.get("applied"):
-                b"".join(self._answer(environ, lambda *_: None))
+        if not hit:
+            return self._counted(method, self._answer(environ, start))
+        if faults.get("applied"):
+            b"".join(self._answer(environ, lambda *_: None))
+        if "status" in faults:
             start(f"{faults['status']} Fault", [("Content-Length", "0")])
             return [b""]
+        if "reset" in faults or "silent" in faults:
+            return self._nothing(environ, faults)
+        if "junk" in faults:
+            start("200 OK", [("Content-Length", str(len(JUNK))), ("ETag", '"x"'), ("Last-Modified", WHEN)])
+            return [JUNK]
         body = self._answer(environ, start)
-        return self._cut(body, faults["cut"]) if hit else self._counted(method, body)
+        return self._cut(body, faults["cut"]) if "cut" in faults else self._drip(body, faults)
+
+    def _nothing(self, environ: Environ, faults: dict[str, Any]) -> Iterable[bytes]:
+        if "silent" in faults:
+            select.select([environ["werkzeug.socket"]], [], [], 60)  # until whoever asks has gone
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionResetError
 
     def _answer(self, environ: Environ, start: Start) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
@@ -86,6 +106,12 @@ class Faulty:
     def _cut(self, body: Iterable[bytes], after: int) -> Iterator[bytes]:
         yield b"".join(body)[:after]
         raise ConnectionResetError
+
+    def _drip(self, body: Iterable[bytes], faults: dict[str, Any]) -> Iterator[bytes]:
+        whole, size = b"".join(body), faults.get("piece", 1)
+        for begin in range(0, len(whole), size):
+            time.sleep(faults["drip"])
+            yield whole[begin : begin + size]
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ What: `RemoteReader` fetches the ranges of a batch concurrently, near ones as on
 once and keeps it as a file, for `LocalReader`.
 When: which of the two a job uses is decided by `tamis.training.planner` or by the user.
 How: obstore does the requests, with its own retries and back-off for connections, timeouts and 5xx answers; what still
-fails, such as a body that ends too early, is asked for again here, `TRIES` times in all, and then named.
+fails, such as a body that ends too early, is asked for again here, `TRIES` times in all, and then named. All of it
+together has one patience (`tamis.store.waiting`), and what the slowest connection takes for the bytes of a batch.
 Cost: a request costs the medium's latency, `CONCURRENT` of them are under way at once. A request takes in gaps of up to
 `GAP` bytes, which is what a round trip's share of the bandwidth would carry.
 """
@@ -18,16 +19,22 @@ import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import perf_counter, sleep
+from time import monotonic, perf_counter, sleep
 from typing import Any, TypeVar
 
 import numpy as np
 import obstore
 from obstore.exceptions import BaseError
 
+from tamis.store import requests
 from tamis.store.datasets import Locations, Shard
-from tamis.store.errors import ShardChanged, StoreUnreachable, TamisError
+from tamis.store.errors import ShardChanged, StoreDenied, StoreNotFound, StoreUnreachable, TamisError
+from tamis.store.objects import explained, reason
+from tamis.store.options import SLOWEST
 from tamis.store.roots import open_objects, reporting_full
+from tamis.store.shards import look
+from tamis.store.urls import split_url
+from tamis.store.waiting import Patience, operation, patience_left, patiently
 from tamis.training.reading import GAP as SIDE_BY_SIDE
 from tamis.training.reading import Bytes, Ints, Key, Plan, Ranges, cut_short, merge
 
@@ -86,11 +93,16 @@ class RemoteReader:
     def _fetch(self, samples_N: Ints, where: Locations, gap: int) -> Ranges:
         self._check(where)
         plan = merge(where, gap)
-        try:
-            parts = persistently(lambda: _LOOP.run(self._get_all(plan)), self._shards[int(plan.shards[0])].uri)
-        except StoreUnreachable:
-            self._diagnose(samples_N, where)
-            raise
+        uri, allowed = self._shards[int(plan.shards[0])].uri, int(plan.lengths.sum()) / SLOWEST
+        with operation(self._options):
+            patience = patience_left(self._options)
+            try:
+                parts = persistently(
+                    lambda: _LOOP.run(self._get_all(plan), patience.left + allowed), uri, patience, allowed
+                )
+            except StoreUnreachable:
+                self._diagnose(samples_N, where)
+                raise
         if any(len(part) != length for part, length in zip(parts, plan.lengths.tolist(), strict=True)):
             self._diagnose(samples_N, where)
         data = np.frombuffer(b"".join(parts), np.uint8)
@@ -115,21 +127,21 @@ class RemoteReader:
         if not fresh:
             return
         # A round trip each: one after the other they would hold up the first batch for as long as many batches take.
-        with ThreadPoolExecutor(min(len(fresh), _CHECKS), thread_name_prefix="tamis-checks") as pool:
-            named = [self._shards[shard] for shard in sorted(fresh)]
-            for each in [pool.submit(shard.check_bytes if self._digests else shard.check) for shard in named]:
-                each.result()
+        named = [self._shards[shard] for shard in sorted(fresh)]
+        _each(named, Shard.check_bytes if self._digests else Shard.check, _CHECKS, "tamis-checks")
         self._checked |= fresh
 
     def _diagnose(self, samples_N: Ints, where: Locations) -> None:
         """Whether reading failed because a shard is shorter than it was: the object store's own words do not say."""
         ends = np.zeros(len(self._shards), np.int64)
         for shard in set(where.shard.tolist()):
-            store, path = open_objects(self._shards[shard].uri, self._options)
+            uri = self._shards[shard].uri
             try:
-                ends[shard] = obstore.head(store, path)["size"]
+                ends[shard] = look(uri, self._options).bytes
+            except StoreNotFound:
+                return
             except FileNotFoundError as error:
-                raise ShardChanged(f"Shard {self._shards[shard].uri} is missing. Put it back.") from error
+                raise ShardChanged(f"Shard {uri} is missing. Put it back.") from error
             except (BaseError, OSError):
                 return
         got = np.clip(ends[where.shard] - where.offset, 0, where.size)
@@ -143,7 +155,19 @@ def probe(shard: Shard, options: Options, pieces: Sequence[tuple[int, int]]) -> 
 
     def timed(piece: tuple[int, int]) -> float:
         started = perf_counter()
-        persistently(lambda: obstore.get_range(store, path, start=piece[0], length=piece[1]), shard.uri)
+        patience = patience_left(options)
+        persistently(
+            lambda: patiently(
+                shard.uri,
+                options,
+                lambda: obstore.get_range(store, path, start=piece[0], length=piece[1]),
+                size=piece[1],
+                patience=Patience(patience.left),
+            ),
+            shard.uri,
+            patience,
+            piece[1] / SLOWEST,
+        )
         return perf_counter() - started
 
     with ThreadPoolExecutor(len(pieces), thread_name_prefix="tamis-probes") as pool:
@@ -157,13 +181,14 @@ class _Loop:
         self._lock, self._loop, self._process = threading.Lock(), None, 0
         self.limit = asyncio.Semaphore(CONCURRENT)
 
-    def run(self, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+    def run(self, work: Coroutine[Any, Any, list[Any]], limit: float) -> list[Any]:
+        """What the work answers; a TimeoutError where that takes longer than `limit`, in s."""
         with self._lock:
             if self._loop is None or self._process != os.getpid():
                 self._loop, self._process = asyncio.new_event_loop(), os.getpid()
                 self.limit = asyncio.Semaphore(CONCURRENT)
                 threading.Thread(target=self._loop.run_forever, name="object-store-requests", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, limit), self._loop).result()
 
 
 _LOOP = _Loop()
@@ -185,9 +210,7 @@ class ShardCache:
 
     def fetch(self, shards: Sequence[Shard]) -> None:
         """Have some shards here, several fetched at a time."""
-        with ThreadPoolExecutor(FETCHES, thread_name_prefix="tamis-shards") as pool:
-            for each in [pool.submit(self.path, shard) for shard in shards]:
-                each.result()
+        _each(shards, self.path, FETCHES, "tamis-shards")
 
     def path(self, shard: Shard) -> str:
         """The file of a shard, fetched if it is not there yet.
@@ -207,11 +230,10 @@ class ShardCache:
     def _fetch(self, shard: Shard, path: Path) -> None:
         if shard.digest is None:  # else its bytes are compared: a look at it before would cost a round trip
             shard.check()
-        store, name = open_objects(shard.uri, self._options)
         self._folder.mkdir(parents=True, exist_ok=True)
         made = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            digest = persistently(lambda: _download(store, name, made), shard.uri)
+            digest = _download(shard.uri, self._options, made)
             if made.stat().st_size != shard.bytes or (shard.digest or digest) != digest:
                 raise ShardChanged(
                     f"Shard {shard.uri} changed after it was indexed: other bytes arrived than were hashed then. "
@@ -237,13 +259,20 @@ class ShardCache:
             used -= bytes_
 
 
-def persistently(work: Callable[[], T], uri: str) -> T:
-    """Do something that may fail on the way, up to `TRIES` times, with pauses that grow.
+def persistently(work: Callable[[], T], uri: str, patience: Patience, allowed: float = 0.0) -> T:
+    """Do something that may fail on the way, up to `TRIES` times, with pauses that grow, as long as patience lasts.
+
+    Args:
+        work: asks the object store.
+        uri: the shard, for messages.
+        patience: what the tries may take together.
+        allowed: seconds that all of them may take on top, for what they move.
 
     Raises:
         ShardChanged: there is no such object.
-        StoreUnreachable: it failed every time.
+        StoreUnreachable: it failed every time, or took too long.
     """
+    started, whole = monotonic(), patience.left
     for number in range(TRIES):
         try:
             return work()
@@ -252,23 +281,49 @@ def persistently(work: Callable[[], T], uri: str) -> T:
         except (BaseError, OSError) as error:
             if isinstance(error, TamisError):
                 raise
-            if number + 1 == TRIES:
-                raise StoreUnreachable(
-                    f"Shard {uri} could not be read in {TRIES} tries: {_brief(error)}. Check the object store and the "
-                    "network, and run the same again."
-                ) from error
-            sleep(_WAIT * 2**number * (0.5 + random.random()))
+            pause = _WAIT * 2**number * (0.5 + random.random())
+            patience.left = min(whole, whole + allowed - (monotonic() - started) - pause)
+            if number + 1 == TRIES or patience.left <= 0:
+                raise _unreadable(uri, number + 1, error) from error
+            sleep(pause)
     raise AssertionError("unreachable: the last try answers or raises")
 
 
-def _download(store: Any, name: str, path: Path) -> str:
-    found = hashlib.sha256()
+def _unreadable(uri: str, tries: int, error: BaseException) -> TamisError:
+    known = explained(uri, error)
+    if isinstance(known, StoreDenied | StoreNotFound):
+        return known
+    why = "no complete answer in time" if isinstance(error, TimeoutError) else _brief(error)
+    return StoreUnreachable(
+        f"Shard {uri} could not be read in {tries} {'try' if tries == 1 else 'tries'}: {why}. Check the object store "
+        "and the network, and run the same again."
+    )
+
+
+def _each(items: Sequence[T], work: Callable[[T], object], threads: int, name: str) -> None:
+    """Do something with every item, some at a time; after the first error no further ones are begun."""
+    pool = ThreadPoolExecutor(min(len(items), threads) or 1, thread_name_prefix=name)
+    try:
+        for each in [pool.submit(work, item) for item in items]:
+            each.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _download(uri: str, options: Options, path: Path) -> str:
+    found, (bucket, name) = hashlib.sha256(), split_url(uri)
+    try:
+        _, pieces = requests.pieces(bucket, name, options, named=uri)
+    except StoreNotFound:
+        raise
+    except FileNotFoundError as error:
+        raise ShardChanged(f"Shard {uri} is missing on the object store. Put it back.") from error
     with reporting_full(str(path.parent)), path.open("wb") as file:
-        for chunk in obstore.get(store, name).stream(min_chunk_size=4 << 20):
-            file.write(chunk)
-            found.update(chunk)
+        for piece in pieces:
+            file.write(piece)
+            found.update(piece)
     return found.hexdigest()
 
 
 def _brief(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return (reason(error).strip() or type(error).__name__)[:200]
