@@ -84,7 +84,8 @@ class _Download:
         while True:
             if piece:
                 self._got, broken = self._got + len(piece), 0
-                self._patience.renew()
+                if len(piece) >= PIECE:
+                    self._patience.renew()
                 yield piece
             if self._got >= self.size:
                 return

@@ -20,6 +20,7 @@ from tamis.store.errors import StoreUnreachable
 from tamis.store.options import SLOWEST, Options, seconds
 from tamis.store.urls import is_remote, shown
 
+FREE = 1.0  # s that a request takes from nobody's patience: many quick ones are no sign of trouble
 T = TypeVar("T")
 
 
@@ -75,7 +76,7 @@ def patiently(
     try:
         return _in_time(url, work, limit, given.whole)
     finally:
-        given.left = max(0.0, min(given.left, limit - (monotonic() - started)))
+        given.left = max(0.0, min(given.left, limit - max(0.0, monotonic() - started - FREE)))
 
 
 def late(url: str, waited: float) -> StoreUnreachable:
