@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import pytest
 from numbered import Select, read_number
@@ -92,6 +93,20 @@ def test_a_server_that_is_gone_is_named(store: Store, seven: Selection, monkeypa
 
 
 @pytest.mark.parametrize("reading", ["ranges", "shards"])
+@pytest.mark.parametrize("fault", [{"silent": True}, {"drip": 0.2}], ids=lambda fault: next(iter(fault)))
+def test_a_server_that_gives_nothing_is_named(
+    store: Store, far: Dataset, s3: S3Server, reading: str, fault: dict[str, Any]
+) -> None:
+    """Shards are looked at as ever; what is in them does not come, or a byte at a time."""
+    hasty = {"read_timeout": "500ms", "retry_timeout": "500ms", "max_retries": "1", "patience": "1s"}
+    impatient = Store.open(store.root.url, hasty)
+    stream = SelectionStream(impatient, impatient.datasets.get("far"), reading=reading, batch_size=4)
+    s3.fault(method="GET", path="data/", times=10**6, **fault)
+    with pytest.raises(StoreUnreachable, match=r"sixty-\d+\.tar (could not be read in \d tr|cannot be reached)"):
+        numbers(stream)
+
+
+@pytest.mark.parametrize("reading", ["ranges", "shards"])
 def test_a_shard_that_is_missing_or_another_is_named(store: Store, far: Dataset, reading: str) -> None:
     stream = SelectionStream(store, far, reading=reading)
     folder, _, name = far.shards[1].uri.rpartition("/")
@@ -125,10 +140,10 @@ def test_the_plan_follows_latency_and_length(store: Store, far: Dataset, seven: 
 
 
 def test_costs_are_measured(store: Store, far: Dataset, s3: S3Server) -> None:
-    s3.fault(latency=0.02)
+    s3.fault(latency=0.3)
     slow = measure(store, far)
     s3.fault()
-    assert slow.latency > 0.02 > measure(store, far).latency
+    assert slow.latency > 0.3 > measure(store, far).latency
 
 
 def test_what_is_small_is_fetched_whole_unless_there_is_no_room(store: Store, far: Dataset, s3: S3Server) -> None:
