@@ -151,6 +151,18 @@ def test_a_server_that_goes_in_the_middle_of_a_commit(broken: tuple[S3Server, St
     assert publish(hasty, dataset, "halves", seed=500).selection.ref == "halves@1"
 
 
+def test_a_file_that_the_log_names_is_not_taken_for_an_empty_one(broken: tuple[S3Server, Store]) -> None:
+    server, store = broken
+    server.fault(method="GET", path=r"/tables/samples/.*\.parquet$", status=404, times=ALWAYS)
+    with pytest.raises(StoreFormatError, match=r"\.parquet is missing, though a table's log names it"):
+        store.query("from samples")
+    with pytest.raises((StoreFormatError, StoreUnreachable), match=r"samples"):
+        store.datasets.get("base").keys()
+    server.fault(method="GET", path=r"/tables/samples/.*\.parquet$", drip=0.05, times=ALWAYS)
+    with pytest.raises(StoreUnreachable, match="did not complete them within 1 s"):
+        Store.open(store.root.url, {"patience": "1s"}).query("from samples")
+
+
 def test_a_listing_that_is_not_there_is_not_an_empty_one(broken: tuple[S3Server, Store]) -> None:
     server, store = broken
     assert store.root.list("nothing/below") == []
