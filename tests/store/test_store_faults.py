@@ -163,6 +163,20 @@ def test_a_file_that_the_log_names_is_not_taken_for_an_empty_one(broken: tuple[S
         Store.open(store.root.url, {"patience": "1s"}).query("from samples")
 
 
+@pytest.mark.parametrize("few", [1 << 20, 0], ids=["small", "large"])
+def test_a_server_that_goes_in_the_middle_of_a_query(
+    broken: tuple[S3Server, Store], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that are fetched whole, and of those that Arrow's own client reads."""
+    monkeypatch.setattr("tamis.store.parquet._FEW", few)
+    server, store = broken
+    hasty = Store.open(store.root.url, HASTY)
+    for fault, said in ({"status": 500}, r"5\d\d"), ({"silent": True}, r"sending request|Timeout was reached"):
+        server.fault(**fault, times=ALWAYS, path=r"tables/.*\.parquet$")
+        with pytest.raises(StoreUnreachable, match=said):
+            hasty.query("from samples")
+
+
 def test_a_listing_that_is_not_there_is_not_an_empty_one(broken: tuple[S3Server, Store]) -> None:
     server, store = broken
     assert store.root.list("nothing/below") == []
