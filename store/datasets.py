@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from tamis.store.arrow import pc
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardChanged, ShardError
-from tamis.store.keys import check_name, key_of, split_ref
+from tamis.store.keys import NAME, check_name, key_of, split_ref
 from tamis.store.roots import Root
 from tamis.store.shards import Shard as Shard
 from tamis.store.shards import read_index, shard_uri
-from tamis.store.tables import MEMBERS, TABLES, Tables, new_attempt, now, rows_of, until_claimed
+from tamis.store.specs import LOG, MEMBERS, TABLES
+from tamis.store.tables import Tables, new_attempt, now, rows_of, until_claimed
 from tamis.store.tars import ShardIndex, members_named
 from tamis.store.urls import is_remote
 
@@ -57,7 +58,7 @@ class Dataset:
     label: str | None
     classes: tuple[str, ...]
     _tables: Tables = field(repr=False, compare=False)
-    _attempts: tuple[str, ...] = field(repr=False, compare=False)
+    attempts: tuple[str, ...] = field(repr=False, compare=False)  # whose payload it consists of
 
     @property
     def ref(self) -> str:
@@ -113,7 +114,7 @@ class Dataset:
         return [p for p in _in_threads(Shard.problem, self.shards, progress) if p is not None]
 
     def _rows(self, columns: list[str]) -> pa.Table:
-        rows = self._tables.read("samples", None, ["sample", *columns], dataset=self.name, attempt=self._attempts)
+        rows = self._tables.read("samples", None, ["sample", *columns], dataset=self.name, attempt=self.attempts)
         order = np.asarray(rows["sample"])
         if (np.diff(order) != 1).any():
             rows = rows.take(pa.array(np.argsort(order)))
@@ -173,7 +174,9 @@ class Datasets:
         _check_classes(found, classes)
 
         def publish() -> Dataset | None:
-            newest = self._newest(name)
+            newest = base
+            if self._tables.claimed("datasets", f"name/{name}") != (0 if base is None else base.version):
+                newest = self._newest(name)  # others were here meanwhile
             if newest is not None and not append:
                 return self._same(newest, found)
             fresh = _not_in(newest, found)
@@ -199,11 +202,11 @@ class Datasets:
 
     def all(self) -> list[dict[str, object]]:
         """One row a version: dataset, version, samples, shards, bytes, image, label, classes, created."""
-        rows = self._tables.read("datasets").drop_columns(["attempt"])
+        rows = self._tables.read("datasets").drop_columns(["attempt", LOG])
         return rows.sort_by([("dataset", "ascending"), ("version", "ascending")]).to_pylist()
 
     def _heads(self, name: str) -> list[dict[str, object]]:
-        return self._tables.read("datasets", dataset=name).sort_by("version").to_pylist()
+        return self._tables.every("datasets", f"name/{name}") if NAME.fullmatch(name) else []
 
     def _names(self) -> str:
         return ", ".join(sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))) or "none"
@@ -237,11 +240,10 @@ class Datasets:
 
     def _same(self, there: Dataset, found: "list[_Found]") -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""
-        for version in range(there.version, 0, -1):
-            candidate = self.get(f"{there.name}@{version}")
-            pairs = zip(candidate.shards, found, strict=False)
-            if len(candidate.shards) == len(found) and all(_alike(s, f.shard) for s, f in pairs):
-                return candidate
+        alike = all(_alike(s, f.shard) for s, f in zip(there.shards, found, strict=False))
+        for head in self._heads(there.name) if alike else ():  # each version has the shards of those before it
+            if head["shards"] == len(found):
+                return self.get(f"{there.name}@{head['version']}")
         raise DatasetExists(
             f"Dataset {there.name!r} is there already (version {there.version}, {there.samples} samples) and has other "
             "shards. Datasets never change: append the new shards (--append), or choose another name."
@@ -277,22 +279,18 @@ class Datasets:
             },
         )
         rows = _sample_rows(name, attempt, len(before), shards, [f.index for f in found])
-        if not self._tables.append("samples", rows):
-            return None
-        self._tables.append("shards", self._shard_rows(name, version, attempt, len(before), shards))
-        head = rows_of(
-            "datasets",
-            {
-                "dataset": name, "version": version, "key": key, "samples": first, "shards": len(everything),
-                "bytes": sum(s.bytes for s in everything), "image": image, "label": label, "classes": list(classes),
-                "seconds": seconds, "created": now(), "attempt": attempt,
-            },
-            1,
-        )  # fmt: skip
-        if self._tables.append("datasets", head, claims={f"dataset:{name}": version}):
-            return self.get(f"{name}@{version}")
-        for table in ("samples", "shards"):
-            self._tables.drop_attempt(table, attempt)
+        samples_at = self._tables.append("samples", rows)
+        shards_at = self._tables.append("shards", self._shard_rows(name, version, attempt, len(before), shards))
+        head = {
+            "dataset": name, "version": version, "key": key, "samples": first, "shards": len(everything),
+            "bytes": sum(s.bytes for s in everything), "image": image, "label": label, "classes": list(classes),
+            "seconds": seconds, "created": now(), "attempt": attempt,
+        }  # fmt: skip
+        if self._tables.publish("datasets", [head], {f"name/{name}": version}):
+            attempts = (*(() if base is None else base.attempts), attempt)
+            return Dataset(name, version, key, first, everything, image, label, tuple(classes), self._tables, attempts)
+        self._tables.drop_attempt("samples", samples_at)
+        self._tables.drop_attempt("shards", shards_at)
         return None
 
     def _shard_rows(self, name: str, version: int, attempt: str, before: int, shards: list[Shard]) -> pa.Table:

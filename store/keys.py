@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from tamis.store.errors import InvalidName, NotJSON
 
 FORMAT = 1
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
+KEY = re.compile(r"[0-9a-f]{32}\Z")
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -36,7 +37,7 @@ def key_of(kind: str, payload: Mapping[str, object]) -> str:
 
 def check_name(name: str, what: str) -> str:
     """A name that is safe in paths, partitions and on a command line, or InvalidName."""
-    if not _NAME.match(name):
+    if not NAME.match(name):
         raise InvalidName(
             f"{name!r} is no name for a {what}: use 1 to 100 of a-z, 0-9, '.', '_' and '-', "
             "beginning with a letter or a digit."

@@ -1,8 +1,9 @@
 """Runs: executions that leave a model or numbers for samples, with their scores and loss history.
 
 A run's rows are events, appended and never changed: `running`, then `finished` or `failed`. Its state is the newest
-event, and `finished` is final. Scores become visible with the finished run; the losses of a training become visible
-epoch by epoch, each epoch whole.
+event in the order of the log, and `finished` is final. A run that is `running` on this machine and whose process is
+gone shows as `interrupted`. Scores become visible with the finished run; the losses of a training become visible epoch
+by epoch, each epoch whole.
 """
 
 import json
@@ -16,12 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.arrow import pc
-from tamis.store.errors import RunNotFound, SelectionError, WriteConflict
-from tamis.store.keys import canonical, check_name
+from tamis.store.claims import FINISHED as FINISHED
+from tamis.store.errors import RunNotFound, SelectionError
+from tamis.store.keys import NAME, canonical, check_name
+from tamis.store.processes import is_gone, this_process
 from tamis.store.roots import Root
 from tamis.store.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
 
-RUNNING, FINISHED, FAILED = "running", "finished", "failed"
+RUNNING, FAILED, INTERRUPTED = "running", "failed", "interrupted"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Runs:
         """
         check_name(key, "run")
         run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
-        self._event(run)
+        until_claimed(lambda: self._event(run) or None, f"Beginning run {key}")
         return run
 
     def finish(
@@ -97,22 +100,30 @@ class Runs:
         )
 
         def publish() -> Run | None:
-            if self._tables.claimed("runs", f"finish:{key}"):
+            if self._tables.found("runs", f"finish/{key}", 1) is not None:
                 return self.get(key)
-            return run if self._event(run, {f"finish:{key}": 1}) else None
+            scored = self._tables.found("runs", f"scores/{key}", 1)
+            attempt = None if scored is None else scored.note["attempt"]
+            return run if self._event(run, {f"finish/{key}": 1}, attempt) else None
 
         return until_claimed(publish, f"Finishing run {key}")
 
     def fail(self, key: str, error: str) -> None:
         """Record why a run ended without an answer; it may be begun again."""
         begun = self.get(key)
-        if begun.status != FINISHED:
-            self._event(replace(begun, status=FAILED, metrics={}, seconds={}, blob=None, error=error))
+        readable = error.encode("utf-8", "replace").decode()
+        failed = replace(begun, status=FAILED, metrics={}, seconds={}, blob=None, error=readable)
+
+        def publish() -> bool | None:
+            there = self._tables.found("runs", f"finish/{begun.key}", 1) is not None
+            return there or self._event(failed) or None
+
+        until_claimed(publish, f"Recording the end of run {key}")
 
     def find(self, key: str) -> Run | None:
         """The finished run of this key, or None."""
-        found = self._newest(run=key)
-        return found[0] if found and found[0].status == FINISHED else None
+        said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
+        return None if said is None else _run(said.rows[0])
 
     def get(self, key: str) -> Run:
         """A run by its key, or by a part of it that begins no other.
@@ -120,7 +131,8 @@ class Runs:
         Raises:
             RunNotFound: none, or several, begin like that.
         """
-        found = self._newest(run=key) or [r for r in self._newest() if len(key) >= 4 and r.key.startswith(key)]
+        exact = self._state_of(key)
+        found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
         if len(found) != 1:
             near = ", ".join(r.key[:12] for r in found) if found else "none"
             raise RunNotFound(
@@ -130,7 +142,12 @@ class Runs:
 
     def all(self) -> list[Run]:
         """Every run, the oldest first."""
-        return self._newest()
+        state: dict[str, Mapping[str, Any]] = {}
+        for row in self._tables.rows_in_order("runs"):
+            there = state.get(row["run"])
+            if there is None or there["status"] != FINISHED:
+                state[row["run"]] = row
+        return [_run(row) for row in state.values()]
 
     def put_scores(self, run: str, values: Mapping[str, npt.ArrayLike], samples: npt.ArrayLike) -> None:
         """Keep the scores of a whole pass in one commit; they show once the run is finished.
@@ -144,31 +161,17 @@ class Runs:
         self.put_score_batches(run, iter([(values, samples)]))
 
     def put_score_batches(self, run: str, batches: Iterator[tuple[Mapping[str, npt.ArrayLike], npt.ArrayLike]]) -> None:
-        """As `put_scores`, from batches: memory stays that of one batch. What they raise comes out as it is."""
+        """As `put_scores`, from batches: memory stays that of some batches. What they raise comes out as it is."""
         check_name(run, "run")
-        claim = f"scores:{run}"
-        if self._tables.claimed("scores", claim):
+        claim = f"scores/{run}"
+        if self._tables.found("runs", claim, 1) is not None:
             return
-        attempt, raised = new_attempt(), list[BaseException]()
-
-        def rows() -> Iterator[pa.RecordBatch]:
-            try:
-                for values, samples in batches:
-                    yield from _score_rows(run, attempt, values, samples)
-            except BaseException as error:
-                raised.append(error)
-                raise
-
-        reader = pa.RecordBatchReader.from_batches(TABLES["scores"].schema, rows())
-        try:
-            written = self._tables.append("scores", reader, claims={claim: 1})
-        except Exception:
-            if raised:  # the writer knows it as text only
-                raise raised[0] from None
-            raise
+        attempt = new_attempt()
+        rows = (row for values, samples in batches for row in _score_rows(run, attempt, values, samples))
+        files = self._tables.append("scores", pa.RecordBatchReader.from_batches(TABLES["scores"].schema, rows))
         # Losing the claim means that another worker's whole pass is there: the same question, the same answer.
-        if not written and not self._tables.claimed("scores", claim):
-            raise WriteConflict(f"Scores of run {run}: other writers were in the way of the commit. Score again.")
+        if not self._tables.publish("runs", [], {claim: 1}, {"attempt": attempt}):
+            self._tables.drop_attempt("scores", files)
 
     def scores(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
         """[count] the run's scores by sample.
@@ -176,9 +179,12 @@ class Runs:
         Raises:
             RunNotFound: the run is not finished, or has no such metric.
         """
-        if self.find(run) is None:
+        said = self._tables.found("runs", f"finish/{run}", 1) if NAME.fullmatch(run) else None
+        if said is None:
             raise RunNotFound(f"Run {run} is not finished: its scores cannot be read yet. Score again to finish it.")
-        rows = self._tables.read("scores", None, ["metric", "sample", "value"], run=run)
+        attempt = said.rows[0].get("attempt")  # runs of earlier versions name none: all that is there is theirs
+        mine = {"run": run} if attempt is None else {"run": run, "attempt": attempt}
+        rows = self._tables.read("scores", None, ["metric", "sample", "value"], **mine)
         metrics = sorted(set(rows["metric"].unique().to_pylist()))
         if metric not in metrics:
             raise RunNotFound(f"Run {run} has no metric {metric!r}; it has: {', '.join(metrics) or 'none'}.")
@@ -225,26 +231,30 @@ class Runs:
         columns["loss_epoch"] = np.broadcast_to(np.asarray(loss_epoch, np.int32), samples.shape)
         columns["probability"] = None if probability is None else np.asarray(probability, np.float32)
         columns["selected"] = None if selected is None else np.asarray(selected, np.bool_)
-        self._tables.replace("losses", f"run = '{run}' and epoch = {epoch}", rows_of("losses", columns, len(samples)))
+        self._tables.replace("losses", run, epoch, rows_of("losses", columns, len(samples)))
 
-    def _event(self, run: Run, claims: Mapping[str, int] | None = None) -> bool:
-        columns = {
+    def _event(self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None) -> bool:
+        """Add the next event of a run; False where somebody else added one, or has one of the claims."""
+        row = {
             "run": run.key, "kind": run.kind, "dataset": run.dataset, "model": run.model,
             "config": canonical(run.config), "selection": run.selection, "status": run.status,
             "metrics": canonical(run.metrics),
             "seconds": canonical(run.seconds), "blob": run.blob, "error": run.error,
-            "code": metadata.version("tamis"), "updated": now(),
+            "code": metadata.version("tamis"), "updated": now(), "attempt": attempt, "process": this_process(),
         }  # fmt: skip
-        return self._tables.append("runs", rows_of("runs", columns, 1), claims)
+        event = self._tables.claimed("runs", f"run/{run.key}") + 1
+        return self._tables.publish("runs", [row], {f"run/{run.key}": event, **(claims or {})})
 
-    def _newest(self, **equal: str) -> list[Run]:
-        rows = self._tables.read("runs", **equal).sort_by("updated").to_pylist()
-        state: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            there = state.get(row["run"])
-            if there is None or there["status"] != FINISHED:
-                state[row["run"]] = row
-        return [_run(row) for row in state.values()]
+    def _state_of(self, key: str) -> Run | None:
+        """The run of exactly this key, or None."""
+        if not NAME.fullmatch(key):
+            return None
+        finished = self.find(key)
+        if finished is not None:
+            return finished
+        newest = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", newest) if newest else None
+        return None if said is None else _run(said.rows[0])
 
 
 def _score_rows(
@@ -270,7 +280,9 @@ def _finite(values: npt.ArrayLike, kind: type[np.floating[Any]]) -> pa.Array:
 
 
 def _run(row: Mapping[str, Any]) -> Run:
+    gone = row["status"] == RUNNING and is_gone(row.get("process"))
     return Run(
         row["run"], row["kind"], row["dataset"], row["model"], json.loads(row["config"]), row["selection"],
-        row["status"], json.loads(row["metrics"]), json.loads(row["seconds"]), row["blob"], row["error"],
+        INTERRUPTED if gone else row["status"], json.loads(row["metrics"]), json.loads(row["seconds"]), row["blob"],
+        row["error"],
     )  # fmt: skip

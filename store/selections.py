@@ -4,8 +4,9 @@ A selection is found by its key (the same method, parameters, inputs and seed: t
 Publishing what is there answers with what is there; publishing something else under a name makes the next version.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -14,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.store.arrow import pc
 from tamis.store.datasets import Dataset
-from tamis.store.errors import SelectionError, SelectionNotFound
-from tamis.store.keys import canonical, check_name, key_of, split_ref
+from tamis.store.errors import SelectionError, SelectionNotFound, StoreFormatError
+from tamis.store.keys import KEY, NAME, canonical, check_name, key_of, split_ref
 from tamis.store.roots import Root
 from tamis.store.tables import Tables, new_attempt, now, rows_of, until_claimed
 
@@ -70,7 +70,7 @@ class Selection:
     seconds: float
     rounds: tuple[Round, ...]
     _tables: Tables = field(repr=False, compare=False)
-    _attempt: str = field(repr=False, compare=False)
+    _payload: "_Payload" = field(repr=False, compare=False)
 
     @property
     def ref(self) -> str:
@@ -91,18 +91,48 @@ class Selection:
 
     def read_round(self, number: int) -> tuple[Ints, Floats]:
         """Samples and weights of one round, in rank order."""
-        rows = self._rows()
-        return _ranked(rows.filter(pc.equal(rows["round"], number)))
+        return self.read_rounds()[number]
 
     def read_rounds(self) -> list[tuple[Ints, Floats]]:
-        """Samples and weights of every round, in rank order: read once, however many rounds there are."""
-        rows = self._rows().sort_by("round")
+        """Samples and weights of every round, in rank order: read once, however many rounds there are.
+
+        Raises:
+            StoreFormatError: they are not what was published.
+        """
+        rows = self._rows().sort_by([("round", "ascending"), ("rank", "ascending")])
         starts = np.searchsorted(np.asarray(rows["round"]), np.arange(len(self.rounds) + 1))
-        return [_ranked(rows.slice(a, b - a)) for a, b in pairwise(starts.tolist())]
+        samples, weights = np.asarray(rows["sample"]), np.asarray(rows["weight"])
+        rounds = [(samples[a:b], weights[a:b]) for a, b in pairwise(starts.tolist())]
+        self._check(rounds)
+        return rounds
+
+    def _check(self, rounds: "list[tuple[Ints, Floats]]") -> None:
+        """Hold what was read against the digest that was published with it; selections of old have none."""
+        found = digest_of(zip((r.first_epoch for r in self.rounds), *zip(*rounds, strict=True), strict=True))
+        sizes = [len(samples) for samples, _ in rounds] == [r.size for r in self.rounds]
+        if not sizes or self._payload.digest not in (None, found):
+            raise StoreFormatError(
+                f"Selection {self.ref} is damaged: its samples and weights are not those that were published. Restore "
+                "tables/selection_samples from a copy; `tamis verify` names everything that is damaged."
+            )
 
     def _rows(self) -> pa.Table:
         columns = ["round", "sample", "weight", "rank"]
-        return self._tables.read("selection_samples", None, columns, selection=self.key, attempt=self._attempt)
+        files = [self._tables.file_rows("selection_samples", path) for path in self._payload.files]
+        there = [rows for rows in files if rows is not None]
+        if files and len(there) == len(files):
+            return pa.concat_tables(there).select(columns)
+        attempt = self._payload.attempt
+        return self._tables.read("selection_samples", None, columns, selection=self.key, attempt=attempt)
+
+
+@dataclass(frozen=True)
+class _Payload:
+    """Where the samples of a selection are, and what they must be."""
+
+    attempt: str
+    files: tuple[str, ...]
+    digest: str | None
 
 
 @dataclass(frozen=True)
@@ -230,16 +260,19 @@ class Selections:
             if there is None:
                 return self._publish(head, checked, rounds)
             same = _same(there, checked, rounds)
-            if name in (s.name for s in self._all(selection=key)):
-                return Published(self.find(key, name) or there, created=False, confirmed=same)
+            named = self.find(key, name)
+            if named is not None:
+                return Published(named, created=False, confirmed=same)
             return self._alias(there, name, same)
 
         return until_claimed(publish, f"Publishing selection {name}")
 
     def find(self, key: str, name: str | None = None) -> Selection | None:
         """The selection of this key (under this name), or None."""
-        found = [s for s in self._all(selection=key) if name is None or s.name == name]
-        return found[0] if found else None
+        first = self._found(f"key/{key}", 1)
+        if first is None or name in (None, first.name):
+            return first
+        return self._found(f"named/{name}/{key}", 1)
 
     def get(self, ref: str) -> Selection:
         """A selection by "name" (newest version), "name@version", or key.
@@ -247,22 +280,25 @@ class Selections:
         Raises:
             SelectionNotFound: lists what there is.
         """
-        if len(ref) == 32 and (found := self.find(ref)) is not None:
+        if KEY.fullmatch(ref) and (found := self.find(ref)) is not None:
             return found
         name, version = split_ref(ref)
-        there = {s.version: s for s in self._all(name=name)}
-        if not there:
-            names = ", ".join(sorted({s.name for s in self._all()})) or "none"
+        newest = self._tables.claimed("selections", f"name/{name}") if NAME.fullmatch(name) else 0
+        if not newest:
+            names = ", ".join(sorted({s.name for s in self.all()})) or "none"
             raise SelectionNotFound(f"No selection {ref!r} in {self._root.url}; there are: {names}.")
-        if version is not None and version not in there:
-            raise SelectionNotFound(
-                f"Selection {name!r} has versions {', '.join(map(str, sorted(there)))}, not {version}."
-            )
-        return there[version if version is not None else max(there)]
+        found = self._found(f"name/{name}", newest if version is None else version)
+        if found is None:
+            raise SelectionNotFound(f"Selection {name!r} has versions 1 to {newest}, not {version}.")
+        return found
 
     def all(self) -> list[Selection]:
         """Every name@version, by name and version."""
-        return sorted(self._all(), key=lambda s: (s.name, s.version))
+        rows = self._tables.rows_in_order("selections")
+        old = {row["attempt"] for row in rows if row["round_heads"] is None}
+        rounds = self._rounds_of(old) if old else {}
+        made = [_selection(row, rounds.get(row["attempt"]), self._tables) for row in rows]
+        return sorted(made, key=lambda s: (s.name, s.version))
 
     def diff(self, first: Selection, second: Selection, epoch: int = 0) -> Difference:
         """What two selections of one dataset have in common in an epoch.
@@ -278,69 +314,84 @@ class Selections:
     ) -> Published | None:
         attempt, key = new_attempt(), head["selection"]
         tables = [_sample_rows(key, attempt, i, *arrays) for i, arrays in enumerate(checked)]
-        self._tables.append("selection_samples", pa.concat_tables(tables))
-        self._tables.append("selection_rounds", _round_rows(key, attempt, checked, rounds))
-        heads = tuple(
-            Round(i, r.first_epoch, len(samples), r.objective)
-            for i, (r, (samples, _)) in enumerate(zip(rounds, checked, strict=True))
-        )
-        made = until_claimed(lambda: self._show(head, attempt, heads), f"Publishing selection {head['name']}")
+        files = self._tables.append("selection_samples", pa.concat_tables(tables))
+        more = self._tables.append("selection_rounds", _round_rows(key, attempt, checked, rounds))
+        row = head | {
+            "attempt": attempt, "files": list(files),
+            "digest": digest_of((r.first_epoch, *arrays) for r, arrays in zip(rounds, checked, strict=True)),
+            "round_heads": [
+                {"round": i, "first_epoch": r.first_epoch, "size": len(samples), "objective": r.objective}
+                for i, (r, (samples, _)) in enumerate(zip(rounds, checked, strict=True))
+            ],
+        }  # fmt: skip
+        made = until_claimed(lambda: self._show(row), f"Publishing selection {head['name']}")
         if not made:
-            for table in ("selection_samples", "selection_rounds"):
-                self._tables.drop_attempt(table, attempt)
+            self._tables.drop_attempt("selection_samples", files)
+            self._tables.drop_attempt("selection_rounds", more)
         return made or None
 
-    def _show(self, head: dict[str, Any], attempt: str, rounds: tuple[Round, ...]) -> Published | bool | None:
+    def _show(self, head: dict[str, Any]) -> Published | bool | None:
         """Make a payload visible under the next version of its name. False where the key was published meanwhile."""
         key, name = head["selection"], head["name"]
-        if self._tables.claimed("selections", f"selection:{key}"):
+        if self._tables.found("selections", f"key/{key}", 1) is not None:
             return False
-        version = self._tables.claimed("selections", f"name:{name}") + 1
-        row = rows_of("selections", {**head, "version": version, "created": now(), "attempt": attempt}, 1)
-        if self._tables.append("selections", row, _claims(key, name, version) | {f"selection:{key}": 1}):
-            return Published(_selection(row.to_pylist()[0], rounds, self._tables), created=True)
+        version = self._tables.claimed("selections", f"name/{name}") + 1
+        row = head | {"version": version, "created": now()}
+        if self._tables.publish("selections", [row], {f"name/{name}": version, f"key/{key}": 1}):
+            return Published(_selection(row, None, self._tables), created=True)
         return None
 
     def _alias(self, there: Selection, name: str, same: bool) -> Published | None:
         """A second name for what is there."""
-        version = self._tables.claimed("selections", f"name:{name}") + 1
-        row = self._tables.read("selections", selection=there.key).slice(0, 1).to_pylist()[0]
-        row |= {"name": name, "version": version, "created": now()}
-        if self._tables.append("selections", rows_of("selections", row, 1), _claims(there.key, name, version)):
-            return Published(self._read(there.key, row["attempt"], row), created=True, confirmed=same)
+        version = self._tables.claimed("selections", f"name/{name}") + 1
+        first = self._tables.found("selections", f"key/{there.key}", 1)
+        assert first is not None
+        row = first.rows[0] | {"name": name, "version": version, "created": now()}
+        if self._tables.publish("selections", [row], {f"name/{name}": version, f"named/{name}/{there.key}": 1}):
+            return Published(_selection(row, there.rounds, self._tables), created=True, confirmed=same)
         return None
 
-    def _all(self, **equal: str) -> "list[Selection]":
-        rows = self._tables.read("selections", **equal).sort_by("created").to_pylist()
-        if not rows:
-            return []
-        parts = self._tables.read("selection_rounds", attempt={row["attempt"] for row in rows})
+    def _found(self, what: str, version: int) -> Selection | None:
+        said = self._tables.found("selections", what, version)
+        if said is None:
+            return None
+        row = said.rows[0]
+        rounds = None if row.get("round_heads") is not None else self._rounds_of({row["attempt"]})[row["attempt"]]
+        return _selection(row, rounds, self._tables)
+
+    def _rounds_of(self, attempts: set[str]) -> dict[str, tuple[Round, ...]]:
+        """The rounds of selections of earlier versions, whose heads do not have them."""
         rounds: dict[str, list[Round]] = {}
-        for r in parts.sort_by("round").to_pylist():
-            rounds.setdefault(r["attempt"], []).append(Round(r["round"], r["first_epoch"], r["size"], r["objective"]))
-        return [_selection(row, tuple(rounds[row["attempt"]]), self._tables) for row in rows]
-
-    def _read(self, key: str, attempt: str, row: dict[str, Any]) -> Selection:
-        rounds = self._tables.read("selection_rounds", selection=key, attempt=attempt).sort_by("round").to_pylist()
-        heads = tuple(Round(r["round"], r["first_epoch"], r["size"], r["objective"]) for r in rounds)
-        return _selection(row, heads, self._tables)
+        for r in self._tables.read("selection_rounds", attempt=attempts).sort_by("round").to_pylist():
+            rounds.setdefault(r["attempt"], []).append(_round(r))
+        return {attempt: tuple(found) for attempt, found in rounds.items()}
 
 
-def _ranked(rows: pa.Table) -> tuple[Ints, Floats]:
-    order = np.argsort(np.asarray(rows["rank"]))
-    return np.asarray(rows["sample"])[order], np.asarray(rows["weight"])[order]
+def digest_of(rounds: Iterable[tuple[int, Ints, Floats]]) -> str:
+    """What identifies the content of a selection: 32 hex characters over each round's first epoch, samples, weights.
+
+    Args:
+        rounds: (first epoch, samples [k] int64, weights [k] float32) in order.
+    """
+    total = hashlib.sha256()
+    for first_epoch, samples, weights in rounds:
+        total.update(np.asarray([first_epoch, len(samples)], "<i8").tobytes())
+        total.update(np.ascontiguousarray(samples, "<i8").tobytes())
+        total.update(np.ascontiguousarray(weights, "<f4").tobytes())
+    return total.hexdigest()[:32]
 
 
-def _claims(key: str, name: str, version: int) -> dict[str, int]:
-    """What a head claims: the version, and that the name has the key, so that it gets it once."""
-    return {f"name:{name}": version, f"named:{name}:{key}": 1}
+def _round(row: Mapping[str, Any]) -> Round:
+    return Round(row["round"], row["first_epoch"], row["size"], row["objective"])
 
 
-def _selection(row: Mapping[str, Any], rounds: tuple[Round, ...], tables: Tables) -> Selection:
+def _selection(row: Mapping[str, Any], rounds: tuple[Round, ...] | None, tables: Tables) -> Selection:
+    """A head as a selection; its rounds are in it, but for those of earlier versions."""
     return Selection(
         row["selection"], row["name"], row["version"], row["dataset"], row["method"], row["method_version"],
         json.loads(row["params"]), tuple(row["inputs"]), row["seed"], row["size"], json.loads(row["stats"]),
-        row["seconds"], rounds, tables, row["attempt"],
+        row["seconds"], tuple(map(_round, row["round_heads"])) if rounds is None else rounds, tables,
+        _Payload(row["attempt"], tuple(row.get("files") or ()), row.get("digest")),
     )  # fmt: skip
 
 
@@ -379,8 +430,8 @@ def _same(there: Selection, checked: list[tuple[Ints, Floats]], rounds: Sequence
     """Whether a recomputed answer is the stored one, sample for sample and weight for weight."""
     if [r.first_epoch for r in there.rounds] != [r.first_epoch for r in rounds]:
         return False
-    stored = (there.read_round(i) for i in range(len(checked)))
-    return all(np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in zip(stored, checked, strict=True))
+    pairs = zip(there.read_rounds(), checked, strict=True)
+    return all(np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in pairs)
 
 
 def _sample_rows(key: str, attempt: str, number: int, samples: Ints, weights: Floats) -> pa.Table:

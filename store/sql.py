@@ -15,50 +15,24 @@ import datetime as dt
 import os
 import tempfile
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake import DeltaTable
 
-from tamis.store.arrow import pc
 from tamis.store.errors import QueryError, TamisError
 from tamis.store.objects import explained, reaching
 from tamis.store.roots import Root
-from tamis.store.runs import FINISHED
 from tamis.store.statements import tables_read, translated
 from tamis.store.tables import TABLES, At, Tables
+from tamis.store.views import Visible, gone, view, visible
 
-# The head that makes a payload visible, and the column by which it names it.
-_HEADS = {
-    "shards": ("datasets", "attempt"),
-    "samples": ("datasets", "attempt"),
-    "scores": ("runs", "run"),
-    "losses": ("runs", "run"),
-    "selection_rounds": ("selections", "attempt"),
-    "selection_samples": ("selections", "attempt"),
-}
-# The order in which tables are opened: what a row refers to is published before it, so it is opened after it.
-_ORDER = ("selections", "runs", "datasets", *_HEADS)
 _SQL_TYPES = {
     pa.string(): "varchar", pa.int32(): "integer", pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double",
     pa.bool_(): "boolean", pa.timestamp("us", tz="UTC"): "timestamptz",
 }  # fmt: skip
-
-# What a view shows, where that is not simply the table's columns without `attempt`.
-_VIEWS = {
-    # Runs are events; the newest is the state, and `finished` is final.
-    "runs": """select run, kind, dataset, model, config::json as config, selection, status, metrics::json as metrics,
-                      seconds::json as seconds, blob, error, code, updated
-               from {source}
-               qualify row_number() over (partition by run order by status = 'finished' desc, updated desc) = 1""",
-    "losses": """select run, epoch, sample, loss, loss_epoch, epoch - loss_epoch as staleness, probability, selected
-                 from {source}""",
-    "selections": """select * exclude (params, stats, attempt), params::json as params, stats::json as stats
-                     from {source}""",
-}
 
 
 def relation(
@@ -86,13 +60,14 @@ def relation(
         names = tables_read(query, TABLES)
         with ThreadPoolExecutor(1) as pool:  # making a connection takes as long as reading the logs
             making = pool.submit(_locked, root)
-            visible = _visible(tables, names, at)
+            shown = visible(tables, names, at)
             connection = making.result()
-        for name, files in visible.items():
-            if root.path is None and len(files):
-                _create_remote_view(connection, tables, name, files)
+        connection.execute("set variable gone = ?::varchar[]", [gone(tables, at) if "runs" in names else []])
+        for name, one in shown.items():
+            if root.path is None and len(one.files):
+                _create_remote_view(connection, tables, name, one)
             else:
-                _create_view(connection, name, files["path"].to_pylist())
+                _create_view(connection, tables, name, one)
         with reaching(root.url):
             return connection.sql(query, params=params)
     except duckdb.Error as error:
@@ -156,52 +131,42 @@ def _locked(root: Root) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _visible(tables: Tables, names: Collection[str], at: At) -> dict[str, pa.Table]:
-    """Of each table, the files that belong to something published, all of one state of the store."""
-    heads = {_HEADS[name][0] for name in names if name in _HEADS}
-    # A head that is read first names nothing whose payload is not there yet when that is listed afterwards.
-    opened = {name: tables.open(name, at) for name in _ORDER if name in heads or name in names}
-    return {name: _files(tables, opened, name) for name in names}
+def _create_remote_view(connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible) -> None:
+    rows = connection.from_arrow(tables.dataset(shown.state, shown.files))
+    made = rows.query("files", view(name, _counted(connection, name, "files", shown)))
+    assert made is not None  # only statements that answer nothing give None
+    made.create_view(name)
 
 
-def _files(tables: Tables, opened: Mapping[str, DeltaTable], name: str) -> pa.Table:
-    files = tables.files(name, opened[name])
-    if name in _HEADS:
-        head, column = _HEADS[name]
-        rows = tables.rows(head, opened[head], [column, "status"] if head == "runs" else [column])
-        if name == "scores":
-            rows = rows.filter(pc.equal(rows["status"], FINISHED))
-        files = files.filter(pc.is_in(files[column], value_set=rows[column].combine_chunks()))
-    return files
-
-
-def _create_remote_view(connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, files: pa.Table) -> None:
-    shown = connection.from_arrow(tables.dataset(name, files)).query("files", _view(name, "files"))
-    assert shown is not None  # only statements that answer nothing give None
-    shown.create_view(name)
-
-
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str, paths: list[str]) -> None:
-    spec = TABLES[name]
-    if paths:
-        # A variable keeps the view's text short however many files there are, and the view is made on one of them:
-        # all have the table's columns, and only the query that is asked needs to look at every file.
-        connection.execute(f"set variable files_{name} = ?", [paths[:1]])
-        kinds = ", ".join(f"'{c}': varchar" for c in spec.partition_by)
-        hive = f", hive_partitioning = true, hive_types = {{{kinds}}}" if kinds else ""
-        source = f"read_parquet(getvariable('files_{name}'){hive})"
-    else:
-        columns = ", ".join(f'null::{_sql_type(c.type)} as "{c.name}"' for c in spec.schema)
-        source = f"(select {columns} where false)"
-    connection.execute(f"create view {name} as {_view(name, source)}")
-    if len(paths) > 1:
+def _create_view(connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible) -> None:
+    layout = shown.state.layout
+    base = tables.folder(name)
+    paths = [f"{base}/{path}" for path in shown.files["path"].to_pylist()]
+    columns = ", ".join(f'null::{_sql_type(c.type)} as "{c.name}"' for c in layout.schema)
+    empty = f"(select {columns} where false)"
+    if not paths:
+        connection.execute(f"create view {name} as {view(name, empty)}")
+        return
+    kinds = ", ".join(f"'{c}': varchar" for c in layout.parts)
+    hive = f"hive_partitioning = true, hive_types = {{{kinds}}}" if kinds else "hive_partitioning = false"
+    source = f"read_parquet(getvariable('files_{name}'), {hive})"
+    if shown.uneven:
+        source = f"({empty} union all by name (from read_parquet(getvariable('files_{name}'), union_by_name = true)))"
+    # A variable keeps the view's text short however many files there are, and the view is made on one of them: all
+    # have the table's columns, and only the query that is asked needs to look at every file.
+    first = paths if shown.uneven else paths[:1]
+    connection.execute(f"set variable files_{name} = ?", [first])
+    connection.execute(f"create view {name} as {view(name, _counted(connection, name, source, shown))}")
+    if len(paths) > len(first):
         connection.execute(f"set variable files_{name} = ?", [paths])
 
 
-def _view(name: str, source: str) -> str:
-    """The query that a view stands for."""
-    columns = ", ".join(f'"{column}"' for column in TABLES[name].schema.names if column != "attempt")
-    return _VIEWS.get(name, f"select {columns} from {{source}}").format(source=source)
+def _counted(connection: duckdb.DuckDBPyConnection, name: str, source: str, shown: Visible) -> str:
+    """The source with the rows of published attempts only, where its files hold others too."""
+    if shown.attempts is None:
+        return source
+    connection.execute(f"set variable attempts_{name} = ?::varchar[]", [shown.attempts])
+    return f"(from {source} where attempt in (select unnest(getvariable('attempts_{name}'))))"
 
 
 def _sql_type(kind: pa.DataType) -> str:

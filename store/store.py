@@ -18,7 +18,8 @@ from tamis.store.tables import At, Tables
 if TYPE_CHECKING:
     import duckdb
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, 2)  # formats that this version opens and adds to
 _MARK = "tamis.json"
 
 
@@ -116,9 +117,9 @@ def _check_format(mark: bytes, url: str) -> None:
         raise StoreFormatError(
             f'{url}/{_MARK} is damaged: {mark[:60]!r}. It should read {{"format": {FORMAT}}}.'
         ) from error
-    if found != FORMAT:
+    if found not in _READ:
         raise StoreFormatError(
-            f"{url} is a store of format {found}; this tamis reads format {FORMAT}. "
+            f"{url} is a store of format {found}; this tamis reads formats {_READ[0]} to {FORMAT}. "
             + (
                 "Upgrade tamis."
                 if isinstance(found, int) and found > FORMAT

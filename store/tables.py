@@ -1,110 +1,65 @@
-"""The store's Delta tables: schemas, appends with claims, replacing by key, and which files are visible.
+"""The store's Delta tables: schemas, appending, publishing, replacing losses, and which files a state has.
 
 Two kinds of tables. A *head* has one row that makes a thing visible (a dataset version, a selection, a run's status); a
-*payload* has the rows of the thing and is partitioned by its key and by the *attempt* that wrote them. An attempt's
-payload is appended first, the head that names the attempt last, in one commit that also claims the thing's key and its
-next version. Claims are Delta application transactions: of two commits that carry the same one, the log takes the first
-and refuses the second, so there is no lock to hold or to leave behind. What a killed or beaten attempt wrote is never
-named by a head and so never seen.
+*payload* has the rows of the thing, in files named by the *attempt* that wrote them. An attempt's payload is appended
+first, the head that names the attempt last, in one commit that claims the thing's key and its next version (see
+`tamis.store.heads`). What a killed or beaten attempt wrote is never named by a head and so never seen.
 
-Partitioning by attempt makes visibility a matter of files: a view is a list of whole Parquet files, and reading it
-costs nothing over reading the files.
+Because files belong to attempts, visibility is a matter of files: a view is a list of whole Parquet files, and reading
+it costs nothing over reading the files. Small files of published attempts are folded together now and then
+(`tamis.store.merging`).
+
+A table that a store lacks, made by an earlier version, reads as empty and is made by its first writer; a column that it
+lacks reads as null and is added by its first writer.
 """
 
 import datetime as dt
-import functools
-import operator
 import random
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from tamis.store import datafiles
 from tamis.store.arrow import pc
-from tamis.store.errors import QueryError, StoreFormatError, TamisError, WriteConflict
+from tamis.store.claims import claims_of
+from tamis.store.datafiles import Layout
+from tamis.store.errors import StoreFormatError, TamisError, WriteConflict
+from tamis.store.heads import Heads
+from tamis.store.log import Action, Log, Published, Row, damaged
+from tamis.store.merging import merge, removal
 from tamis.store.objects import reaching
 from tamis.store.parquet import dataset_of
-from tamis.store.roots import Root, reporting
+from tamis.store.preparing import prepare
+from tamis.store.roots import Root
+from tamis.store.snapshot import At as At
+from tamis.store.snapshot import Snapshot, open_table, snapshot
+from tamis.store.specs import LOG, TIME
+from tamis.store.specs import TABLES as TABLES
 
-TIME = pa.timestamp("us", tz="UTC")
-MEMBERS = pa.list_(pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64())]))
-
-At = dt.datetime | Mapping[str, int] | None
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A table: its columns, and for a payload the partition columns (the last one `attempt` where heads name it)."""
-
-    schema: pa.Schema
-    partition_by: tuple[str, ...] = ()
-
-
-def _spec(partition_by: tuple[str, ...] = (), **columns: pa.DataType) -> Spec:
-    return Spec(pa.schema(list(columns.items())), partition_by)
-
-
-_TEXT, _INT, _LONG, _FLOAT, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
-
-TABLES: dict[str, Spec] = {
-    "datasets": _spec(
-        dataset=_TEXT, version=_INT, key=_TEXT, samples=_LONG, shards=_INT, bytes=_LONG, image=_TEXT, label=_TEXT,
-        classes=pa.list_(_TEXT), seconds=_REAL, created=TIME, attempt=_TEXT,
-    ),
-    "shards": _spec(
-        ("dataset", "attempt"),
-        dataset=_TEXT, shard=_INT, uri=_TEXT, bytes=_LONG, digest=_TEXT, index_digest=_TEXT, stamp=_LONG,
-        first_sample=_LONG, count=_LONG, version=_INT, attempt=_TEXT,
-    ),
-    "samples": _spec(
-        ("dataset", "attempt"),
-        dataset=_TEXT, sample=_LONG, key=_TEXT, shard=_INT, offset=_LONG, size=_LONG, members=MEMBERS, label=_LONG,
-        attempt=_TEXT,
-    ),
-    "runs": _spec(
-        run=_TEXT, kind=_TEXT, dataset=_TEXT, model=_TEXT, config=_TEXT, selection=_TEXT, status=_TEXT, metrics=_TEXT,
-        seconds=_TEXT, blob=_TEXT, error=_TEXT, code=_TEXT, updated=TIME,
-    ),
-    "scores": _spec(("run", "attempt"), run=_TEXT, metric=_TEXT, sample=_LONG, value=_REAL, attempt=_TEXT),
-    "losses": _spec(
-        ("run",),
-        run=_TEXT, epoch=_INT, sample=_LONG, loss=_FLOAT, loss_epoch=_INT, probability=_FLOAT, selected=pa.bool_(),
-    ),
-    "selections": _spec(
-        selection=_TEXT, name=_TEXT, version=_INT, dataset=_TEXT, method=_TEXT, method_version=_INT, params=_TEXT,
-        inputs=pa.list_(_TEXT), seed=_LONG, rounds=_INT, size=_LONG, stats=_TEXT, seconds=_REAL, created=TIME,
-        attempt=_TEXT,
-    ),
-    "selection_rounds": _spec(
-        ("selection", "attempt"),
-        selection=_TEXT, round=_INT, first_epoch=_INT, size=_LONG, objective=_REAL, attempt=_TEXT,
-    ),
-    "selection_samples": _spec(
-        ("selection", "attempt"),
-        selection=_TEXT, round=_INT, sample=_LONG, weight=_FLOAT, rank=_LONG, attempt=_TEXT,
-    ),
-}  # fmt: skip
-
-# Without this, Delta drops the log's entries, and with them every earlier state, after 30 days.
-_KEPT = {"delta.enableExpiredLogCleanup": "false"}
-# A commit after the last checkpoint is one or two requests of every opening: on object stores they are kept few.
-_KEPT_REMOTE = _KEPT | {"delta.checkpointInterval": "10"}
+# Without the first, Delta drops the log's entries, and with them every earlier state, after 30 days. The second keeps
+# checkpoints small: which files are gone is known from the log, and `tamis gc` removes them.
+_CONFIGURATION = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.deletedFileRetentionDuration": "interval 0 days",
+}
 _TRIES = 40
-_COMPACT_EVERY = 64
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1)
+_UPKEEP = 32  # commits from one checkpoint to the next
+_FILE_ROWS = 1 << 24
+_CHECKED = 64 << 20  # bytes of a reading up to which every file is checked against its digest
 
 
 class Tables:
-    """The Delta tables of one root. Holds no state: every call reads the log as it is now."""
+    """The Delta tables of one root. Every call reads the log as it is now."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
+        self._layouts: dict[str, Layout] = {}  # of tables that were seen to be there; that does not change
 
     @property
     def options(self) -> dict[str, str]:
@@ -113,165 +68,235 @@ class Tables:
 
     def create(self) -> None:
         """Make every table that is not there yet. Safe to repeat and to race."""
-        for name, spec in TABLES.items():
-            try:
-                with reporting(self._root.url):
-                    DeltaTable.create(
-                        self._root.table_uri(name),
-                        spec.schema,
-                        mode="ignore",
-                        partition_by=list(spec.partition_by) or None,
-                        configuration=_KEPT if self._root.path is not None else _KEPT_REMOTE,
-                        storage_options=self._root.table_options,
-                    )
-            except DeltaError:
-                self.open(name)  # somebody else made it at the same time, or it is damaged and this says so
+        for name in TABLES:
+            self._prepared(name, making=True)
+
+    def folder(self, name: str) -> str:
+        """Where a table's files are: a folder's path, or a URL."""
+        return self._root.table_uri(name)
 
     def open(self, name: str, at: At = None) -> DeltaTable:
-        """A table as it is now, or as it was: at a time, or at a version (`{"scores": 3}`; other tables as now)."""
-        uri = self._root.table_uri(name)
-        version = at.get(name) if isinstance(at, Mapping) else None
-        try:
-            with reaching(self._root.url):
-                table = DeltaTable(uri, version=version, storage_options=self._root.table_options)
-                if isinstance(at, dt.datetime):
-                    table.load_as_version(at if at.tzinfo else at.astimezone())
-        except TamisError:
-            raise
-        except (TableNotFoundError, DeltaError, OSError, OverflowError) as error:
-            if at is not None:
-                raise QueryError(
-                    f"Table {name} has no state at {version if version is not None else at}: {error}"
-                ) from error
-            raise StoreFormatError(f"Table {name} of {self._root.url} cannot be read: {error}") from error
+        """A table as the Delta library has it.
+
+        Raises:
+            StoreFormatError: the store has none, or it is damaged.
+        """
+        table = open_table(self._root, name, at)
+        if table is None:
+            raise StoreFormatError(f"{self._root.url} has no table {name}: it is made by its first writer.")
         return table
 
-    def append(self, name: str, rows: pa.Table | pa.RecordBatchReader, claims: Mapping[str, int] | None = None) -> bool:
-        """Append rows in one commit.
+    def state(self, name: str, at: At = None) -> Snapshot:
+        """Which files a table has, now or at a time, or at a version (`{"scores": 3}`; other tables as now)."""
+        return snapshot(self._root, name, at)
 
-        With claims ({what: version}), the commit happens only if nobody has claimed any of them; returns whether it
-        did. Without claims appends never conflict.
+    def versions(self) -> dict[str, int]:
+        """The version each table is at now; -1 where the store has no such table."""
+        return {name: Log(self._root, name).latest() for name in TABLES}
+
+    def append(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> tuple[str, ...]:
+        """Append one attempt's payload in one commit; returns its files. Appends never conflict.
+
+        Nothing of it is visible until a head names the attempt.
         """
-        claims = claims or {}
-        transactions = [Transaction(what, version) for what, version in claims.items()]
-        for wait in _waits():
-            table = self.open(name)
-            # The log compares a commit with those after the state it was opened at; what is in that state we compare.
-            if any((table.transaction_version(what) or 0) >= version for what, version in claims.items()):
-                return False
-            try:
-                with reporting(self._root.url):
-                    write_deltalake(
-                        table,
-                        rows,
-                        mode="append",
-                        writer_properties=_WRITER,
-                        commit_properties=CommitProperties(
-                            max_commit_retries=100, app_transactions=transactions or None
-                        ),
-                    )
-            except CommitFailedError:
-                if claims or not isinstance(rows, pa.Table):  # a reader's rows are spent: its caller starts over
-                    return bool(claims) and self._holds(name, rows)
-                time.sleep(wait)
-            else:
-                self._keep_compact(name, table)
-                return True
-        raise WriteConflict(
-            f"Table {name} of {self._root.url}: {_TRIES} tries to append were all beaten by other writers."
-        )
+        layout, spec = self._prepared(name), TABLES[name]
+        batches = iter(rows.to_batches() if isinstance(rows, pa.Table) else rows)
+        adds: list[Action] = []
+        for part in _parts(batches):
+            first = part[0]
+            folder = f"{spec.folder}={first.column(spec.folder)[0].as_py()}/" if spec.folder else ""
+            attempt = first.column("attempt")[0].as_py()
+            adds.append(datafiles.write(self._root, name, layout, part[1], attempt, folder))
+        self._upkeep(name, Log(self._root, name).append([{"add": add} for add in adds]))
+        return tuple(add["path"] for add in adds)
 
-    def _holds(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> bool:
-        """Whether a head that was refused is there all the same.
+    def publish(
+        self, name: str, rows: Sequence[Row], claims: Mapping[str, int], note: Mapping[str, str] | None = None
+    ) -> bool:
+        """Commit rows of a head, if nobody has any of the claims; whether it was done (`tamis.store.heads`).
 
-        When the answer to a commit gets lost, the client says it again, and is then beaten by itself.
+        Args:
+            name: a head table.
+            rows: {column: value}; columns that are not given are null.
+            claims: {what: version}.
+            note: texts that are kept with the claims.
         """
-        if not isinstance(rows, pa.Table):
-            return False
-        first = TABLES[name].schema.names[0]
-        there = self.read(name, None, None, **{first: rows[first].unique().to_pylist()}).to_pylist()
-        return all(row in there for row in rows.to_pylist())
+        self._prepared(name)
+        version = self._heads(name).publish([_plain(row) for row in rows], claims, note or {})
+        if version is not None:
+            self._upkeep(name, version)
+        return version is not None
 
-    def replace(self, name: str, where: str, rows: pa.Table) -> None:
-        """Put rows in place of those that match a predicate, in one commit, however many others do the same."""
-        for wait in _waits():
-            try:
-                with reporting(self._root.url):
-                    write_deltalake(
-                        self.open(name),
-                        rows,
-                        mode="overwrite",
-                        predicate=where,
-                        writer_properties=_WRITER,
-                        commit_properties=CommitProperties(max_commit_retries=100),
-                    )
-            except CommitFailedError:
-                time.sleep(wait)
-            else:
-                return
-        raise WriteConflict(
-            f"Table {name} of {self._root.url}: {_TRIES} tries to write {where} were beaten by other writers."
-        )
-
-    def drop_attempt(self, name: str, attempt: str) -> None:
-        """Forget the payload of an attempt that was beaten. Nobody saw it; failing to forget it costs disk, no more."""
-        try:
-            self.open(name).delete(f"attempt = '{attempt}'")
-        except (CommitFailedError, DeltaError, OSError):
-            return
+    def found(self, name: str, what: str, version: int) -> Published | None:
+        """What a head published with a claim, or None."""
+        return self._heads(name).get(what, version)
 
     def claimed(self, name: str, what: str) -> int:
         """The last version claimed for something, 0 for none."""
-        return self.open(name).transaction_version(what) or 0
+        return self._heads(name).newest(what)
+
+    def every(self, name: str, what: str) -> list[Row]:
+        """The rows that a head published for each version of something, in order."""
+        return [row for said in self._heads(name).every(what) for row in said.rows]
+
+    def rows_in_order(self, name: str, at: At = None) -> list[Row]:
+        """All rows of a head, in the order of its log.
+
+        Rows of earlier versions have no place in the log; they come first, by their own time.
+        """
+        rows = self.read(name, at)
+        moment = "updated" if "updated" in rows.column_names else "created"
+        placed = rows.set_column(rows.column_names.index(LOG), LOG, rows[LOG].fill_null(-1))
+        order = pc.sort_indices(placed, [(LOG, "ascending"), (moment, "ascending")])
+        return rows.take(order).to_pylist()
+
+    def replace(self, name: str, run: str, epoch: int, rows: pa.Table) -> None:
+        """Put one epoch's losses in place of those that are there, in one commit, however many do the same.
+
+        Raises:
+            WriteConflict: others were faster every time.
+        """
+        layout = self._prepared(name)
+        add = datafiles.write(self._root, name, layout, rows.to_batches(), new_attempt())
+        log = Log(self._root, name)
+        for wait in _waits():
+            state = self.state(name)
+            there = self._with_epoch(state, run, epoch)
+            actions: list[Action] = [{"remove": removal(f["path"], {"run": run}, _ms(), True)} for f in there]
+            rest = [self._without(state, f, epoch) for f in there if f["low"] != f["high"]]
+            actions += [{"add": one} for one in (add, *rest)]
+            if self._commit(log, state.version, actions, run):
+                self._upkeep(name, state.version + 1)
+                return
+            for one in rest:
+                self._root.delete(f"tables/{name}/{one['path']}")
+            time.sleep(wait)
+        raise WriteConflict(
+            f"Table {name} of {self._root.url}: {_TRIES} tries to write epoch {epoch} of run {run} were beaten by "
+            "other writers. Run the command again."
+        )
+
+    def drop_attempt(self, name: str, paths: Sequence[str]) -> None:
+        """Forget the payload of an attempt that was beaten. Nobody saw it; failing to forget it costs disk, no more."""
+        parts = self._prepared(name).parts
+        try:
+            values = [dict(p.split("=", 1) for p in path.split("/")[: len(parts)]) for path in paths]
+            gone = [removal(path, v, _ms()) for path, v in zip(paths, values, strict=True)]
+            Log(self._root, name).append([{"remove": one} for one in gone])
+            for path in paths:
+                self._root.delete(f"tables/{name}/{path}")
+        except (TamisError, OSError):
+            return
 
     def read(
         self, name: str, at: At = None, columns: list[str] | None = None, /, **equal: str | Collection[str]
     ) -> pa.Table:
         """Rows whose text columns equal the given values (one, or any of several), in no stated order."""
-        return self.rows(name, self.open(name, at), columns, **equal)
+        return self.rows(self.state(name, at), columns, **equal)
 
-    def rows(
-        self, name: str, table: DeltaTable, columns: list[str] | None = None, /, **equal: str | Collection[str]
-    ) -> pa.Table:
-        """As `read`, of a table that is open. Partition columns choose files before any is looked at."""
-        spec = TABLES[name]
-        wanted = {c: pa.array([value] if isinstance(value, str) else list(value)) for c, value in equal.items()}
-        terms = [pc.field(column).isin(values) for column, values in wanted.items()]
-        condition = functools.reduce(operator.and_, terms) if terms else None
-        files = self.files(name, table)
-        for column in wanted.keys() & set(spec.partition_by):
-            files = files.filter(pc.is_in(files[column], value_set=wanted[column]))
+    def rows(self, state: Snapshot, columns: list[str] | None = None, /, **equal: str | Collection[str]) -> pa.Table:
+        """As `read`, of one state. Partitions and attempts choose files before any is looked at.
+
+        Raises:
+            StoreFormatError: a file is damaged, or missing.
+        """
+        wanted = {c: pa.array([v] if isinstance(v, str) else list(v), pa.string()) for c, v in equal.items()}
+        files = state.of(**wanted)
+        schema = state.layout.schema if columns is None else pa.schema([state.layout.schema.field(c) for c in columns])
         if not len(files):
-            return spec.schema.empty_table().select(columns or spec.schema.names)
-        with reaching(self._root.url):
-            return self.dataset(name, files).to_table(columns=columns, filter=condition)
+            return schema.empty_table()
+        if (pc.sum(files["bytes"]).as_py() or 0) > _CHECKED:
+            terms = [pc.field(column).isin(values) for column, values in wanted.items()]
+            with reaching(self._root.url), datafiles.reading(f"Table {state.table} of {self._root.url}"):
+                return self.dataset(state, files).to_table(columns=columns, filter=datafiles.either(terms))
+        read = [*dict.fromkeys([*schema.names, *wanted])]
+        parts = [datafiles.matching(self._file(state, f, read), wanted) for f in files.to_pylist()]
+        return pa.concat_tables(parts).select(schema.names)
 
-    def files(self, name: str, table: DeltaTable) -> pa.Table:
-        """The data files of an opened table: `path` (a URI or absolute), `bytes`, and a text column for each partition
-        column."""
-        actions = pa.table(table.get_add_actions(flatten=True))
-        parts = {c: actions[f"partition.{c}"].cast(pa.string()) for c in TABLES[name].partition_by}
-        base = self._root.table_uri(name) + "/"
-        paths = pa.array([base + p for p in actions["path"].to_pylist()], pa.string())
-        return pa.table({"path": paths, "bytes": actions["size_bytes"], **parts})
+    def file_rows(self, name: str, path: str) -> pa.Table | None:
+        """The rows of one file that was appended, checked; None where it was merged into another, or is gone."""
+        return datafiles.read(self._root, name, Layout(TABLES[name].schema, ()), path, {})
 
-    def dataset(self, name: str, files: pa.Table) -> pads.Dataset:
-        """Some of a table's files, at least one, for Arrow and for whatever reads Arrow's datasets."""
-        spec = TABLES[name]
-        return dataset_of(self._root, self._root.table_uri(name), spec.schema, list(spec.partition_by), files)
+    def dataset(self, state: Snapshot, files: pa.Table) -> pads.Dataset:
+        """Some of a state's files, at least one, for Arrow and for whatever reads Arrow's datasets."""
+        base = self._root.table_uri(state.table)
+        paths = pa.array([f"{base}/{p}" for p in files["path"].to_pylist()], pa.string())
+        there = files.set_column(files.column_names.index("path"), "path", paths)
+        return dataset_of(self._root, base, state.layout.schema, list(state.layout.parts), there)
 
-    def versions(self) -> dict[str, int]:
-        """The version each table is at now."""
-        return {name: self.open(name).version() for name in TABLES}
+    def _file(self, state: Snapshot, file: Mapping[str, Any], columns: list[str]) -> pa.Table:
+        values = {c: file[c] for c in state.layout.parts}
+        rows = datafiles.read(self._root, state.table, state.layout, file["path"], values, columns)
+        if rows is None:
+            name = f"{self._root.table_uri(state.table)}/{file['path']}"
+            raise StoreFormatError(damaged(name, "the table's log names it, and it is missing"))
+        return rows
 
-    def _keep_compact(self, name: str, table: DeltaTable) -> None:
-        """Heads grow by one small file a commit: fold them together now and then, and yield to anybody in the way."""
-        if TABLES[name].partition_by or table.version() % _COMPACT_EVERY:
+    def _heads(self, name: str) -> Heads:
+        def derive() -> tuple[int, list[Published]]:
+            state = self.state(name)
+            return state.version, claims_of(name, map(_plain, self.rows_in_order(name, {name: state.version})))
+
+        def write(rows: Sequence[Row]) -> list[Action]:
+            table = _table(name, rows)
+            prefix = f"{rows[0][LOG]:020d}"
+            return [datafiles.write(self._root, name, self._prepared(name), table.to_batches(), prefix)]
+
+        return Heads(self._root, name, derive, write)
+
+    def _prepared(self, name: str, *, making: bool = False) -> Layout:
+        """How a table is laid out, once it is there and has every column that we know of."""
+        if name not in self._layouts:
+            parts = prepare(self._root, name, _CONFIGURATION, making=making)
+            self._layouts[name] = Layout(TABLES[name].schema, parts)
+        return self._layouts[name]
+
+    def _with_epoch(self, state: Snapshot, run: str, epoch: int) -> list[dict[str, Any]]:
+        files = state.of(run=pa.array([run])).to_pylist()
+        for file in files:
+            if file["low"] is None or file["high"] is None:  # a writer that keeps no statistics
+                epochs = self._file(state, file, ["epoch"])["epoch"]
+                file["low"], file["high"] = pc.min(epochs).as_py(), pc.max(epochs).as_py()
+        return [f for f in files if f["low"] <= epoch <= f["high"]]
+
+    def _without(self, state: Snapshot, file: Mapping[str, Any], epoch: int) -> Action:
+        """A file of several epochs as one without an epoch."""
+        rows = self._file(state, file, state.layout.schema.names)
+        kept = rows.filter(pc.not_equal(rows["epoch"], epoch)).combine_chunks()
+        return datafiles.write(self._root, state.table, state.layout, kept.to_batches(), new_attempt())
+
+    def _commit(self, log: Log, version: int, actions: list[Action], run: str) -> bool:
+        """Commit behind a state, also behind commits that do not touch the run."""
+        for _ in range(_TRIES):
+            if log.put(version + 1, actions, clock=log.clock(version)):
+                return True
+            others = log.after(version)
+            touched = [a.get("partitionValues") or {} for c in others for a in (*c.adds, *c.removes)]
+            if not others or any(values.get("run", run) == run for values in touched):
+                return False
+            version = others[-1].version
+        return False
+
+    def _upkeep(self, name: str, version: int) -> None:
+        """Now and then: merge small files, and write a checkpoint. What was committed is there with or without."""
+        if version % _UPKEEP:
             return
         try:
-            table.optimize.compact()
-        except (CommitFailedError, DeltaError, OSError):  # what was appended is there, with or without this
+            head = TABLES[name].head
+            if head is None:
+                merge(self._root, state := self.state(name), None, state.version)
+            elif name == "losses":
+                merge(self._root, self.state(name), None, 0)
+            elif name != "scores":
+                heads = self.state(head)  # first: what it names is in the payload's state
+                merge(self._root, self.state(name), self.attempts(heads), heads.version)
+            self.open(name).create_checkpoint()
+        except (TamisError, DeltaError, OSError):
             return
+
+    def attempts(self, heads: Snapshot) -> set[str]:
+        """The attempts that a state of a head table names."""
+        return set(self.rows(heads, ["attempt"])["attempt"].to_pylist()) - {None}
 
 
 def new_attempt() -> str:
@@ -290,12 +315,51 @@ def rows_of(name: str, columns: Mapping[str, Any], count: int) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def moment_of(value: object) -> dt.datetime | None:
+    """A time of a head's row, which is text where the row comes from the log."""
+    return dt.datetime.fromisoformat(value) if isinstance(value, str) else value  # type: ignore[return-value]  # as read
+
+
 def _column(value: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedArray:
     if isinstance(value, pa.Array | pa.ChunkedArray):
         return value if value.type == kind else value.cast(kind)
     if hasattr(value, "__array__"):
         return pa.array(value, kind)
     return pa.repeat(pa.scalar(value, kind), count)
+
+
+def _plain(row: Mapping[str, Any]) -> Row:
+    """A row as plain JSON."""
+    return {c: v.isoformat() if isinstance(v, dt.datetime) else v for c, v in row.items()}
+
+
+def _table(name: str, rows: Sequence[Row]) -> pa.Table:
+    schema = TABLES[name].schema
+    full = [{c.name: row.get(c.name) for c in schema} for row in rows]
+    times = [c.name for c in schema if c.type == TIME]
+    return pa.Table.from_pylist([row | {c: moment_of(row[c]) for c in times} for row in full], schema=schema)
+
+
+def _parts(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, Iterator[pa.RecordBatch]]]:
+    """The batches of one file after another: its first, and all of them."""
+    first = next(batches, None)
+    while first is not None:
+        following: list[pa.RecordBatch] = []
+        yield first, _limited(first, batches, following)
+        first = following[0] if following else None
+
+
+def _limited(
+    first: pa.RecordBatch, batches: Iterator[pa.RecordBatch], following: list[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    count = len(first)
+    yield first
+    for batch in batches:
+        if count + len(batch) > _FILE_ROWS:
+            following.append(batch)
+            return
+        count += len(batch)
+        yield batch
 
 
 def until_claimed(attempt: Callable[[], Any], what: str) -> Any:
@@ -306,6 +370,10 @@ def until_claimed(attempt: Callable[[], Any], what: str) -> Any:
             return answer
         time.sleep(wait)
     raise WriteConflict(f"{what}: {_TRIES} tries were all beaten by other writers. Try again when fewer write at once.")
+
+
+def _ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _waits() -> list[float]:

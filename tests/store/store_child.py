@@ -1,7 +1,8 @@
-"""Programs that the tests start and kill, or start several of: python store_child.py WORK STORE SHARD [CALLS]
+"""Programs that the tests start and kill: python store_child.py WORK SHARD STORE...
 
-With CALLS the process kills itself with SIGKILL once so many of its writes have come back: 0 is before the first.
-A write is a commit to a table (append or replace), the making of a table, or a file put where none was.
+Each store is worked on by a process of its own, which kills itself with SIGKILL once so many of its writes have come
+back as there were stores before: 0 is before the first. A write is a file that gets its name or loses it (a data file,
+a commit, an entry of an index, a mark, a blob), or the making of a table.
 """
 
 import os
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from deltalake import DeltaTable
 from storekit import publish
 
-from tamis.store import Store
+from tamis.store import Store, datafiles, preparing
 from tamis.store.roots import Root
-from tamis.store.tables import Tables
 
 RUN = "f00d" + "0" * 28
 
@@ -83,17 +84,21 @@ def kill_after(calls: int) -> None:
 
         return call
 
-    Tables.append, Tables.replace, Root.put_new = dying(Tables.append), dying(Tables.replace), dying(Root.put_new)
-    import tamis.store.tables
+    Root.put, Root.put_new, Root.delete = dying(Root.put), dying(Root.put_new), dying(Root.delete)
+    datafiles._keep = dying(datafiles._keep)
+    preparing.DeltaTable = type("Dying", (DeltaTable,), {"create": staticmethod(dying(DeltaTable.create))})
 
-    class Dying(tamis.store.tables.DeltaTable):
-        create = staticmethod(dying(tamis.store.tables.DeltaTable.create))
 
-    tamis.store.tables.DeltaTable = Dying
+def in_turn(work: str, shard: Path, paths: list[str]) -> None:
+    """Do the work on the first store and die at once, on the second after one write, ...; prints how each ended."""
+    for calls, path in enumerate(paths):
+        child = os.fork()  # nothing has started a thread yet: this process has only imported
+        if child == 0:
+            kill_after(calls)
+            WORK[work](path, shard)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    work, path, shard = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    if len(sys.argv) > 4:
-        kill_after(int(sys.argv[4]))
-    WORK[work](path, shard)
+    in_turn(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

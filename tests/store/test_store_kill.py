@@ -16,17 +16,18 @@ from tamis.store import Store
 from tamis.store.errors import StoreNotFound
 
 CHILD = Path(__file__).with_name("store_child.py")
-# Work, how many writes it is made of, and what it makes visible.
-WRITES = {
-    "add": (3, {"datasets": 1, "shards": 1, "samples": 3}),
-    "append": (3, {"datasets": 1, "shards": 1, "samples": 3}),
-    "select": (3, {"selections": 1, "selection_rounds": 1, "selection_samples": 3}),
-    "alias": (1, {"selections": 1}),
-    "score": (1, {}),
-    "finish": (2, {"scores": 5}),
-    "blob": (1, {}),
+# What each kind of work makes visible.
+MADE = {
+    "add": {"datasets": 1, "shards": 1, "samples": 3},
+    "append": {"datasets": 1, "shards": 1, "samples": 3},
+    "select": {"selections": 1, "selection_rounds": 1, "selection_samples": 3},
+    "alias": {"selections": 1},
+    "score": {},
+    "finish": {"scores": 5},
+    "blob": {},
+    "lose": {"losses": 10},
 }
-MOMENTS = [(work, calls) for work, (writes, _) in WRITES.items() for calls in range(writes + 1)]
+MOMENTS = 20  # more than any of them has writes
 
 
 @pytest.fixture(scope="module")
@@ -41,76 +42,75 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def place(ready: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(ready / "store", tmp_path / "store")
+def killed(work: str, more: Path, places: list[Path]) -> list[bool]:
+    """Work on each place, dying one write later on each; which of the processes were killed."""
+    command = [sys.executable, str(CHILD), work, str(more), *map(str, places)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    codes = [int(line) for line in done.stdout.split()]
+    assert len(codes) == len(places), done.stderr
+    assert set(codes) <= {0, -signal.SIGKILL}, done.stderr
+    return [code != 0 for code in codes]
 
 
-def start(work: str, path: Path, more: Path, *calls: int) -> int:
-    command = [sys.executable, str(CHILD), work, str(path), str(more), *map(str, calls)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
+@pytest.mark.parametrize("work", MADE)
+def test_killed_after_so_many_writes(ready: Path, tmp_path: Path, work: str) -> None:
+    before = counts(Store.open(ready / "store"))
+    after = {name: n + MADE[work].get(name, 0) for name, n in before.items()}
+    places = [shutil.copytree(ready / "store", tmp_path / str(i)) for i in range(MOMENTS)]
+    died = killed(work, ready / "more.tar", places)
+    assert (died[0], died[-1]) == (True, False)
+    assert died == sorted(died, reverse=True)
+    seen = []
+    for place in places[: died.index(False) + 1]:
+        store = Store.open(place)
+        found = counts(store)
+        steps = [before, before | {"losses": 5}, after] if work == "lose" else [before, after]  # epoch by epoch
+        seen.append(steps.index(found))
+        if found == before and work not in ("score", "blob"):
+            assert visible(store) == visible(Store.open(ready / "store"))
+            assert [s.ref for s in store.selections.all()] == ["some@1"]
+            assert (store.datasets.get("base").samples, store.runs.find(RUN)) == (5, None)
+        for _ in range(2 if found == after else 1):
+            WORK[work](place, ready / "more.tar")
+            assert counts(store) == after
+        if work == "finish":
+            assert store.runs.scores(RUN, "entropy", 5).tolist() == [0, 0.25, 0.5, 0.75, 1]
+        if work == "blob":
+            assert len([name for name, _ in store.root.list("blobs")]) == 1
+        if work == "lose":
+            rows = store.query(
+                "select epoch, min(loss) as low, max(loss) as high from losses group by epoch order by 1"
+            )
+            assert [tuple(row.values()) for row in rows.to_pylist()] == [(0, 0.5, 0.5), (1, 1.5, 1.5)]
+    assert seen == sorted(seen)
+    assert not died[-1]
 
 
-@pytest.mark.parametrize(("work", "calls"), MOMENTS)
-def test_killed_after_so_many_writes(ready: Path, place: Path, work: str, calls: int) -> None:
-    store, (writes, made) = Store.open(place), WRITES[work]
-    before, full = counts(store), visible(store)
-    after = {name: n + made.get(name, 0) for name, n in before.items()}
-    assert start(work, place, ready / "more.tar", calls) == -signal.SIGKILL
-    if calls < writes:
-        assert visible(store) == full
-        assert [s.ref for s in store.selections.all()] == ["some@1"]
-        assert (store.datasets.get("base").samples, store.runs.find(RUN)) == (5, None)
-    else:
-        assert counts(store) == after
-    WORK[work](place, ready / "more.tar")
-    assert counts(store) == after
-    once = visible(store)
-    WORK[work](place, ready / "more.tar")
-    assert visible(store) == once
-    if work == "finish":
-        assert store.runs.scores(RUN, "entropy", 5).tolist() == [0, 0.25, 0.5, 0.75, 1]
-    if work == "blob":
-        assert len([name for name, _ in store.root.list("blobs")]) == 1
+def test_killed_while_a_store_is_made(tmp_path: Path) -> None:
+    places = [tmp_path / str(i) for i in range(MOMENTS)]
+    died = killed("create", tmp_path, places)
+    assert died[0]
+    assert not died[-1]
+    for path, dead in zip(places, died, strict=True):
+        if dead and not (path / "tamis.json").exists():
+            with pytest.raises(StoreNotFound, match=r"Make one with"):
+                Store.open(path)
+        store = Store.open_or_create(path)
+        shard(path / "a.tar", "abc")
+        publish(store, store.datasets.add("d", [path / "a.tar"]))
+        assert counts(store)["selection_samples"] == 3
 
 
-@pytest.mark.parametrize("calls", range(3))
-def test_killed_while_losses_are_put(ready: Path, place: Path, calls: int) -> None:
-    """Losses are seen epoch by epoch, each epoch whole."""
-    store = Store.open(place)
-    assert start("lose", place, ready / "more.tar", calls) == -signal.SIGKILL
-    assert counts(store)["losses"] == 5 * calls
-    for _ in range(2):
-        WORK["lose"](place, ready / "more.tar")
-        rows = store.query(
-            "select epoch, count(*) as n, min(loss) as low, max(loss) as high from losses group by epoch"
-        )
-        assert sorted(tuple(row.values()) for row in rows.to_pylist()) == [(0, 5, 0.5, 0.5), (1, 5, 1.5, 1.5)]
-
-
-@pytest.mark.parametrize("calls", [0, 1, 4, 9, 10])
-def test_killed_while_a_store_is_made(tmp_path: Path, calls: int) -> None:
-    path = tmp_path / "store"
-    assert start("create", path, tmp_path, calls) == -signal.SIGKILL
-    if calls < 10:
-        with pytest.raises(StoreNotFound, match=r"Make one with"):
-            Store.open(path)
-    store = Store.open_or_create(path)
-    publish(store, store.datasets.add("d", [shard(tmp_path / "a.tar", "abc")]))
-    assert counts(store)["selection_samples"] == 3
-
-
-def test_killed_at_any_moment(ready: Path, place: Path) -> None:
+def test_killed_at_any_moment(ready: Path, tmp_path: Path) -> None:
     """A publisher is killed again and again, wherever it happens to be."""
+    place = shutil.copytree(ready / "store", tmp_path / "store")
     store, rng = Store.open(place), random.Random(0)
     program = (
         "import sys; from pathlib import Path; from store_child import WORK, publish, Store\n"
         "store = Store.open(sys.argv[1]); base = store.datasets.get('base'); print('ready', flush=True)\n"
         "[publish(store, base, 'many', seed=seed) for seed in range(1, 100)]"
     )
-    for _ in range(6):
+    for _ in range(12):
         command = [sys.executable, "-c", program, str(place)]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHILD.parent)
         assert child.stdout is not None

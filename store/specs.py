@@ -1,0 +1,93 @@
+"""The tables of a store: their columns, and how their rows lie in files."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TIME = pa.timestamp("us", tz="UTC")
+LOG = "log_version"  # of a head's row: the number of the commit that published it
+ROUNDS = pa.list_(
+    pa.struct([("round", pa.int32()), ("first_epoch", pa.int32()), ("size", pa.int64()), ("objective", pa.float64())])
+)
+MEMBERS = pa.list_(pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64())]))
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A table: its columns, the columns by which its files lie in folders, and the head that makes its rows visible.
+
+    Attributes:
+        schema: the columns.
+        partition_by: those of them that are in the files' paths.
+        head: of a payload, the head table that names its attempts.
+        folder: of a payload without partitions, a column whose value is a folder for the eye.
+        since: the store format that began with the table; older stores lack it.
+    """
+
+    schema: pa.Schema
+    partition_by: tuple[str, ...] = ()
+    head: str | None = None
+    folder: str | None = None
+    since: int = 1
+
+    @property
+    def is_head(self) -> bool:
+        """Whether its rows make things visible: they carry their place in the log."""
+        return LOG in self.schema.names
+
+
+def _spec(
+    partition_by: tuple[str, ...] = (),
+    head: str | None = None,
+    folder: str | None = None,
+    since: int = 1,
+    **columns: pa.DataType,
+) -> Spec:
+    return Spec(pa.schema(list(columns.items())), partition_by, head, folder, since)
+
+
+_TEXT, _INT, _LONG, _FLOAT, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
+
+TABLES: dict[str, Spec] = {
+    "datasets": _spec(
+        dataset=_TEXT, version=_INT, key=_TEXT, samples=_LONG, shards=_INT, bytes=_LONG, image=_TEXT, label=_TEXT,
+        classes=pa.list_(_TEXT), seconds=_REAL, created=TIME, attempt=_TEXT, log_version=_LONG,
+    ),
+    "shards": _spec(
+        ("dataset",), "datasets",
+        dataset=_TEXT, shard=_INT, uri=_TEXT, bytes=_LONG, digest=_TEXT, index_digest=_TEXT, stamp=_LONG,
+        first_sample=_LONG, count=_LONG, version=_INT, attempt=_TEXT,
+    ),
+    "samples": _spec(
+        ("dataset",), "datasets",
+        dataset=_TEXT, sample=_LONG, key=_TEXT, shard=_INT, offset=_LONG, size=_LONG, members=MEMBERS, label=_LONG,
+        attempt=_TEXT,
+    ),
+    "runs": _spec(
+        run=_TEXT, kind=_TEXT, dataset=_TEXT, model=_TEXT, config=_TEXT, selection=_TEXT, status=_TEXT, metrics=_TEXT,
+        seconds=_TEXT, blob=_TEXT, error=_TEXT, code=_TEXT, updated=TIME, attempt=_TEXT, process=_TEXT,
+        log_version=_LONG,
+    ),
+    "scores": _spec(("run",), "runs", run=_TEXT, metric=_TEXT, sample=_LONG, value=_REAL, attempt=_TEXT),
+    "losses": _spec(
+        ("run",), "runs",
+        run=_TEXT, epoch=_INT, sample=_LONG, loss=_FLOAT, loss_epoch=_INT, probability=_FLOAT, selected=pa.bool_(),
+    ),
+    "selections": _spec(
+        selection=_TEXT, name=_TEXT, version=_INT, dataset=_TEXT, method=_TEXT, method_version=_INT, params=_TEXT,
+        inputs=pa.list_(_TEXT), seed=_LONG, rounds=_INT, size=_LONG, stats=_TEXT, seconds=_REAL, created=TIME,
+        attempt=_TEXT, round_heads=ROUNDS, digest=_TEXT, files=pa.list_(_TEXT), log_version=_LONG,
+    ),
+    "selection_rounds": _spec(
+        (), "selections", "selection",
+        selection=_TEXT, round=_INT, first_epoch=_INT, size=_LONG, objective=_REAL, attempt=_TEXT,
+    ),
+    "selection_samples": _spec(
+        (), "selections", "selection",
+        selection=_TEXT, round=_INT, sample=_LONG, weight=_FLOAT, rank=_LONG, attempt=_TEXT,
+    ),
+    "dataset_changes": _spec(
+        since=2, dataset=_TEXT, change=_INT, kind=_TEXT, shard=_INT, uri=_TEXT, stamp=_LONG, classes=pa.list_(_TEXT),
+        created=TIME, log_version=_LONG,
+    ),
+}  # fmt: skip
