@@ -1,8 +1,8 @@
 """Programs that the tests start and kill: python store_child.py WORK SHARD STORE...
 
 Each store is worked on by a process of its own, which kills itself with SIGKILL once so many of its writes have come
-back as there were stores before: 0 is before the first; "-" is none, and only counts. A write is a file that gets its name or loses it (a data file,
-a commit, an entry of an index, a mark, a blob), or the making of a table.
+back as there were stores before: 0 is before the first; "-" is none, and only counts. A write is a file
+that gets its name or loses it (a data file, a commit, an entry of an index, a mark, a blob), or the making of a table.
 """
 
 import os
