@@ -21,6 +21,7 @@ from tamis.flows.cli_run import run
 from tamis.flows.cli_score import score
 from tamis.flows.cli_serve import serve
 from tamis.flows.cli_sql import sql
+from tamis.flows.cli_store import gc, verify
 from tamis.flows.cli_train import train
 from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
 from tamis.flows.interrupts import CODE, ending_in_time
@@ -99,7 +100,7 @@ def demo(app: App, folder: str, epochs: int | None) -> None:
     run_demo(folder, epochs=epochs, as_json=app.as_json)
 
 
-for _command in (dataset, score, select, selection, train, run, report, sql, serve):
+for _command in (dataset, score, select, selection, train, run, report, sql, serve, verify, gc):
     cli.add_command(_command)
 
 

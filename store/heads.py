@@ -122,15 +122,20 @@ class Heads:
             "Run the command again when fewer write at once."
         )
 
+    def marked(self) -> int | None:
+        """Up to which commit the index holds; None where it is missing, or is not that of this log."""
+        data = self._root.get(self._mark)
+        mark = None if data is None else int(unpacked(f"{self._root.url}/{self._mark}", data)["mark"])
+        return mark if mark is not None and self._log.exists(mark) else None
+
     def _taken(self, tail: _Tail, what: str, version: int) -> bool:
         return tail.find(what, version) is not None or self._root.exists(self._name(what, version))
 
     def _tail(self) -> _Tail | None:
         """The log behind the mark; None where there is no index, or where somebody wrote who keeps none."""
-        data = self._root.get(self._mark)
-        if data is None:
+        mark = self.marked()
+        if mark is None:
             return None
-        mark = _unpacked(f"{self._root.url}/{self._mark}", data)["mark"]
         tail = _Tail(mark, self._log.after(mark))
         foreign = any(c.published is None and any(a.get("dataChange") for a in c.adds) for c in tail.commits)
         return None if foreign else tail
@@ -147,8 +152,12 @@ class Heads:
             return
 
     def _build(self) -> _Tail:
-        """Make the index from the table."""
+        """Make the index from the table, in place of one that belongs to another log."""
         version, published = self._derive()
+        if self._root.get(self._mark) is not None:
+            for name, _ in self._root.list(f"index/{self._table}"):
+                if not name.endswith("/layout.json"):
+                    self._root.delete(name)
         for said in published:
             self._enter(said)
         self._root.put(self._mark, _packed({"mark": version}))
@@ -168,7 +177,7 @@ class Heads:
         data = self._root.get(name)
         if data is None:
             return None
-        found = _unpacked(f"{self._root.url}/{name}", data)
+        found = unpacked(f"{self._root.url}/{name}", data)
         return Published(tuple(found["rows"]), dict(found["claims"]), dict(found["note"]))
 
     def _name(self, what: str, version: int) -> str:
@@ -183,7 +192,12 @@ def _packed(value: dict[str, Any]) -> bytes:
     return json.dumps({**value, "digest": digest_of(value)}, separators=(",", ":")).encode() + b"\n"
 
 
-def _unpacked(shown: str, data: bytes) -> dict[str, Any]:
+def unpacked(shown: str, data: bytes) -> dict[str, Any]:
+    """The content of a file of an index.
+
+    Raises:
+        StoreFormatError: it is damaged.
+    """
     try:
         value = json.loads(data)
         good = value.pop("digest") == digest_of(value)

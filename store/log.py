@@ -104,10 +104,10 @@ class Log:
         start = max(known, self._checkpoint())
         if self._root.path is None:
             return self._latest_of(self._root.behind(self._folder, _file(start - 1) if start else ""), start)
-        if not self._exists(start):
+        if not self.exists(start):
             names = [name.rpartition("/")[2] for name, _ in self._root.list(self._folder)]
             return self._latest_of(names, -1)
-        return start + run_length(lambda i: self._exists(start + i))
+        return start + run_length(lambda i: self.exists(start + i))
 
     def read(self, version: int) -> Commit | None:
         """One commit, or None where it is not there.
@@ -192,7 +192,7 @@ class Log:
 
     def first(self) -> int:
         """The oldest commit that is kept."""
-        if self._exists(0):
+        if self.exists(0):
             return 0
         names = [name.rpartition("/")[2] for name, _ in self._root.list(self._folder)]
         return min((v for v in map(_version, names) if v is not None), default=0)
@@ -204,7 +204,7 @@ class Log:
         except (ValueError, KeyError, TypeError):
             return 0  # a hint only: without it the log is read from its beginning
 
-    def _exists(self, version: int) -> bool:
+    def exists(self, version: int) -> bool:
         return self._root.exists(f"{self._folder}/{_file(version)}")
 
     @staticmethod

@@ -8,6 +8,7 @@ written by `tamis.store.tables`. How an object store is reached stands in `tamis
 import contextlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -138,6 +139,37 @@ class Root:
         if self.path is not None:
             return sorted(_files_below(self.path, self.path / prefix))
         return sorted((str(o["path"]), int(o["size"])) for o in requests.names(self.url, prefix, self.options))
+
+    def aged(self, prefix: str) -> Iterator[tuple[str, int, float]]:
+        """(name, bytes, time of the last change in s) of every file below a prefix, in no stated order."""
+        if self.path is not None:
+            for name, size in _files_below(self.path, self.path / prefix):
+                with contextlib.suppress(FileNotFoundError):
+                    yield name, size, (self.path / name).stat().st_mtime
+            return
+        for o in requests.names(self.url, prefix, self.options):
+            yield str(o["path"]), int(o["size"]), o["last_modified"].timestamp()
+
+    def unfinished(self) -> Iterator[tuple[str, int, float]]:
+        """What `aged` says of files that never got their name; object stores have none."""
+        for at, _, names in os.walk(self.path) if self.path is not None else ():
+            for path in (Path(at, n) for n in names if n.startswith(".") and n.endswith(UNFINISHED)):
+                with contextlib.suppress(FileNotFoundError):
+                    seen = path.stat()
+                    yield path.relative_to(self.path or at).as_posix(), seen.st_size, seen.st_mtime
+
+    def clock(self, *, probe: bool = True) -> float:
+        """The medium's time, s since 1970: that of a file written now, or this machine's where none may be written."""
+        if not probe:
+            return time.time()
+        name = f"probe-{uuid.uuid4().hex}"
+        self.put(name, b"")
+        try:
+            if self.path is not None:
+                return (self.path / name).stat().st_mtime
+            return requests.head(self.url, name, self.options)["last_modified"].timestamp()
+        finally:
+            self.delete(name)
 
     def behind(self, folder: str, name: str) -> tuple[str, ...]:
         """Names of the files of a folder on an object store that come behind a name, "" for all, in one listing."""

@@ -76,6 +76,11 @@ class Selection:
     def ref(self) -> str:
         return f"{self.name}@{self.version}"
 
+    @property
+    def digest(self) -> str | None:
+        """What identifies its samples and weights (`digest_of`); None for selections of earlier versions."""
+        return self._payload.digest
+
     def round_at(self, epoch: int) -> tuple[Ints, Floats]:
         """The samples [k] in force in an epoch, in rank order, and their weights [k].
 

@@ -232,6 +232,22 @@ class Tables:
             raise StoreFormatError(damaged(name, "the table's log names it, and it is missing"))
         return rows
 
+    def marked(self, name: str) -> int | None:
+        """Up to which commit the index of a head holds; of a payload, which has none, all; None where it is missing."""
+        return self._heads(name).marked() if TABLES[name].is_head else Log(self._root, name).latest()
+
+    def derived(self, name: str) -> list[Published]:
+        """All that a head publishes, in order, told from its rows alone."""
+        return claims_of(name, map(_plain, self.rows_in_order(name)))
+
+    def check_file(self, state: Snapshot, file: Mapping[str, Any]) -> None:
+        """Read a data file whole.
+
+        Raises:
+            StoreFormatError: it is damaged, or missing.
+        """
+        self._file(state, file, state.layout.schema.names)
+
     def _heads(self, name: str) -> Heads:
         def derive() -> tuple[int, list[Published]]:
             state = self.state(name)
