@@ -67,8 +67,9 @@ def gc(app: App, dry_run: bool, keep: float) -> None:
         kind = kinds.setdefault(one.why, {"kind": one.why, "files": 0, "bytes": 0})
         kind["files"] += 1
         kind["bytes"] += one.bytes
+    total = sum(one.bytes for one in found)
     answer = {
-        "dry_run": dry_run, "files": len(found), "bytes": sum(one.bytes for one in found),
+        "dry_run": dry_run, "files": len(found), "bytes": total,
         "kinds": list(kinds.values()), "names": [one.name for one in found],
     }  # fmt: skip
 
@@ -76,7 +77,7 @@ def gc(app: App, dry_run: bool, keep: float) -> None:
         if kinds:
             table([k | {"bytes": size(k["bytes"])} for k in kinds.values()])
         done = "would be removed" if dry_run else "removed"
-        click.echo(f"{len(found)} files, {size(answer['bytes'])}: {done}")
+        click.echo(f"{len(found)} files, {size(total)}: {done}")
 
     emit(answer, app.as_json, people)
 
