@@ -48,10 +48,19 @@ def common(command: F) -> F:
     return wrapped  # pyright: ignore[reportReturnType] - click's decorators return a plain callable
 
 
+def _device(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    from tamis.training.devices import check_device
+
+    check_device(name)
+    return name
+
+
 def resource_options(command: F) -> F:
     """`--device`, `--workers`, `--score-batch` and `--force`, for commands that compute."""
     options = (
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+        click.option(
+            "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda, cuda:1, ..."
+        ),
         click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Tasks at once."),
         click.option("--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Samples a pass."),
         click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed."),
@@ -64,6 +73,10 @@ def resource_options(command: F) -> F:
 def resources(device: str, workers: int, score_batch: int) -> "Resources":
     from tamis.flows.configs import Resources
 
+    if device.startswith("cuda"):  # whether it is there is asked before anything is started
+        from tamis.training.loop import pick_device
+
+        pick_device(device)
     return Resources(device=device, workers=workers, batch_size=score_batch)
 
 

@@ -6,8 +6,8 @@ When: behind `SelectionStream` and `score_shard`.
 Cost: of raw bytes 1.5 µs a sample of 2 kB; decoded, 3 µs on top of the decoder (`tamis.training.decode`), on a second
 core. At most `AHEAD` + 2 batches are in memory, which share the limit of `decoded_limit`. The threads end when the
 iterator does, however it does.
-Between processes a batch travels as a whole: small ones through the pipe, large ones in shared memory, into which they
-are read in the first place.
+Between processes a batch travels as a whole: small ones through the pipe, large ones in shared memory
+(`tamis.training.sharing`), into which raw ones are read in the first place.
 """
 
 import threading
@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing import reduction
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,14 +24,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tamis.training.border import IMAGE
 from tamis.training.decode import IMAGES, check_suffix, decode_images, decoded_limit
 from tamis.training.index import Index
 from tamis.training.media import Media, open_reader
 from tamis.training.reading import Reader
+from tamis.training.sharing import Block, block_or_none
 
 AHEAD = 2
 # Bytes of a raw batch from which shared memory pays: below, the pipe costs less than a file descriptor's journey.
 SHARED = 1 << 20
+PIPED = 64 << 10  # bytes of images up to which they go through the pipe as well
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -46,10 +50,6 @@ class Batch(NamedTuple):
     labels: Tensor  # int64 [B], -1 where the data set has none
     weights: Tensor  # float32 [B]
     samples: Tensor  # int64 [B]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # To another process the images go in shared memory; for the rest that would cost more than it saves.
-        return _batch, (self.images, self.labels.numpy(), self.weights.numpy(), self.samples.numpy())
 
 
 def _batch(images: Tensor, labels: Ints, weights: Floats, samples: Ints) -> Batch:
@@ -72,24 +72,60 @@ class RawBatch:
     labels: Ints
     weights: Floats
     samples: Ints
-    shared: Tensor | None = field(default=None, repr=False)  # uint8, all members' bytes end to end
+    shared: Block | None = field(default=None, repr=False)  # all members' bytes end to end
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rest = (self.labels, self.weights, self.samples)
-        if self.shared is None:
-            return RawBatch, ({name: [bytes(one) for one in parts] for name, parts in self.members.items()}, *rest)
-        sizes = {name: np.fromiter(map(len, parts), np.int64) for name, parts in self.members.items()}
-        return _from_shared, (self.shared, sizes, *rest)
+        members = {name: [bytes(one) for one in parts] for name, parts in self.members.items()}
+        return RawBatch, (members, self.labels, self.weights, self.samples)
 
 
-def _from_shared(data: Tensor, sizes: dict[str, Ints], labels: Ints, weights: Floats, samples: Ints) -> RawBatch:
-    return RawBatch(_split(data, sizes), labels, weights, samples, data)
-
-
-def _split(data: Tensor, sizes: dict[str, Ints]) -> Mapping[str, Sequence[Buffer]]:
-    view, ends = data.numpy().data, np.cumsum(np.concatenate([*sizes.values()])).tolist()
+def _split(data: NDArray[np.uint8], sizes: dict[str, Ints]) -> Mapping[str, Sequence[Buffer]]:
+    view, ends = data.data.toreadonly(), np.cumsum(np.concatenate([*sizes.values()])).tolist()
     parts = iter([view[a:b] for a, b in zip([0, *ends], ends, strict=False)])
     return {name: list(islice(parts, len(each))) for name, each in sizes.items()}
+
+
+def parted(batch: Batch | RawBatch) -> tuple[tuple[Any, ...], Block | None]:
+    """A batch for another process: what is pickled, and the shared memory that holds the rest. See `joined`."""
+    if isinstance(batch, RawBatch):
+        if batch.shared is None:
+            return (batch,), None
+        sizes = {name: np.fromiter(map(len, parts), np.int64) for name, parts in batch.members.items()}
+        return (sizes, batch.labels, batch.weights, batch.samples), batch.shared
+    rest = (batch.labels.numpy(), batch.weights.numpy(), batch.samples.numpy())
+    dense = batch.images.is_contiguous(memory_format=torch.channels_last)
+    images = batch.images if dense else batch.images.contiguous()
+    block = block_or_none(images.nbytes) if images.nbytes >= PIPED else None
+    if block is None:
+        return (images.numpy(), *rest), None
+    block.tensor.as_strided(images.shape, images.stride()).copy_(images)
+    return ((tuple(images.shape), images.stride()), *rest), block
+
+
+def joined(block: Block | None, first: Any, *rest: Any) -> Batch | RawBatch:
+    """The batch that `parted` took apart, over the same memory."""
+    if isinstance(first, RawBatch):
+        return first
+    if isinstance(first, dict):
+        assert block is not None
+        return RawBatch(_split(block.tensor.numpy(), first), *rest, shared=block)
+    labels, weights, samples = rest
+    images = torch.from_numpy(first) if block is None else block.tensor.as_strided(*first)
+    return _batch(images, labels, weights, samples)
+
+
+def _reduce(batch: Batch | RawBatch) -> tuple[Any, ...]:
+    """For a stock DataLoader's workers. torch would put images into /dev/shm, and hang where that is full."""
+    if isinstance(batch, Batch) and any(part.device.type != "cpu" for part in batch):
+        return Batch, (*batch,)
+    parts, block = parted(batch)
+    if isinstance(parts[0], RawBatch):
+        return parts[0].__reduce__()  # type: ignore[return-value]  # it is the tuple that it is declared as
+    return joined, (block, *parts)
+
+
+for _kind in (Batch, RawBatch):
+    reduction.register(_kind, _reduce)
 
 
 class Chosen(NamedTuple):
@@ -121,9 +157,9 @@ class Images:
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise ValueError(f"channels is {self.channels}: images are read with 3 (RGB) or 1 (grey).")
-        if self.size is not None and self.size < 1:
+        if self.size is not None and not 1 <= self.size <= IMAGE:
             raise ValueError(
-                f"image size is {self.size}: expected at least 1 pixel, or None to keep images as they are."
+                f"image size is {self.size}: expected 1 to {IMAGE} pixels, or None to keep images as they are."
             )
 
 
@@ -185,12 +221,13 @@ class Loader:
         labels, before = index.labels[samples], reader.bytes_read
         where = {name: index.where(name, samples) for name in index.members}
         sizes = {name: place.size for name, place in where.items()}
-        total, shared = sum(int(size.sum()) for size in sizes.values()), None
-        if self._share and total >= SHARED:
-            shared = _shared_memory(total)
-            members, filled = _split(shared, sizes), 0
+        total = sum(int(size.sum()) for size in sizes.values())
+        shared = block_or_none(total) if self._share and total >= SHARED else None
+        if shared is not None:
+            memory = shared.tensor.numpy()
+            members, filled = _split(memory, sizes), 0
             for name, place in where.items():
-                reader.into(samples, place, shared.numpy()[filled : filled + int(sizes[name].sum())])
+                reader.into(samples, place, memory[filled : filled + int(sizes[name].sum())])
                 filled += int(sizes[name].sum())
         else:
             members = {name: reader.views(samples, place) for name, place in where.items()}
@@ -217,11 +254,6 @@ class Loader:
         return self._readers[thread]
 
 
-def _shared_memory(size: int) -> Tensor:
-    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[attr-defined]  # the way torch's own collate takes
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (size,))  # type: ignore[call-overload]  # its stubs know no storages
-
-
 def load_batches(index: Index, chosen: Iterable[Chosen], images: Images | None = None) -> Generator[Loaded]:
     """Decoded batches of samples that lie side by side, in order: a pass over whole shards.
 
@@ -236,7 +268,7 @@ def load_batches(index: Index, chosen: Iterable[Chosen], images: Images | None =
     Raises:
         ShardChanged, DecodeError: naming the shard or the sample.
     """
-    media = Media("ranges", options=dict(index.store.root.options))
+    media = Media("ranges", options=index.store.root.options)
     loader = Loader(index, media, images, side_by_side=True)
     try:
         yield from in_background(loader.batch, chosen, ahead=AHEAD)

@@ -40,7 +40,19 @@ class StateMismatch(TamisError, ValueError):
 
 
 class WorkerDied(TamisError, RuntimeError):
-    """A worker process ended without a word: killed by somebody, or for want of memory."""
+    """A worker process that could not be started, gave no sign of life, or was killed, perhaps for want of memory."""
+
+
+class WrongKind(TamisError, TypeError):
+    """A value of another kind than was expected: a name in place of a selection, a text in place of a number."""
+
+
+class ModelFailed(TamisError, RuntimeError):
+    """A user's own model raised; the message has its error and its own frames."""
+
+
+class DeviceError(TamisError, ValueError):
+    """A device that is not here, or is none."""
 
 
 class DestinationTaken(TamisError, FileExistsError):

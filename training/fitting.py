@@ -31,6 +31,7 @@ from tamis.training.loop import (
     Recipe,
     Step,
     check_finite,
+    describe,
     evaluate,
     make_optimizer,
     make_scaler,
@@ -345,6 +346,7 @@ class Fitting:
             "steps": books.steps,
             "samples_read": books.samples_read,
             "bytes_read": books.bytes_read,
+            "device": describe(self._device),
         }
         if judged is not None:
             metrics |= {"accuracy": judged.accuracy, "loss": judged.loss}

@@ -97,4 +97,4 @@ class Index:
         return flat.keys(self.store.root, self.dataset)["key"]
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Index.open, (self.store, self.dataset, self.members)
+        return Index, (self.store, self.dataset, self.members)  # what it maps is there, and mapped when it is needed

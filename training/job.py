@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tamis.store import Store
-from tamis.store.errors import TamisError
 from tamis.store.runs import Run
+from tamis.training.own import failing
 from tamis.training.plans import TrainConfig, plan
 
 __all__ = ["TrainConfig", "TrainResult", "find", "train"]
@@ -64,6 +64,8 @@ def train(
 
     Raises:
         NonFiniteLoss: the training diverged; the run is marked failed.
+        DeviceError: the device is none of this machine's.
+        ModelFailed: a user's own model raised, with its own frames.
         UnknownModelError, LabelError, ShardChanged, DecodeError: naming what is wrong.
     """
     made = plan(store, config)
@@ -72,9 +74,11 @@ def train(
         return TrainResult(there, cached=True)
     from tamis.training.fitting import Fitting  # torch is loaded here and no earlier
 
-    fitting = Fitting(store, made, device=device, notify=notify, resumable=there is None, every=checkpoint_every)
+    with failing(config.model):
+        fitting = Fitting(store, made, device=device, notify=notify, resumable=there is None, every=checkpoint_every)
     if there is not None:
-        again = hashlib.sha256(fitting.fit(progress).model).hexdigest()
+        with failing(config.model):
+            again = hashlib.sha256(fitting.fit(progress).model).hexdigest()
         fitting.forget()
         return TrainResult(there, cached=False, confirmed=again == there.blob)
     trained_on = made.draft or made.selection  # the first will be there when the training is done
@@ -88,10 +92,11 @@ def train(
         selection=selection,
     )
     try:
-        fitted = fitting.fit(progress)
+        with failing(config.model):
+            fitted = fitting.fit(progress)
         digest = store.blobs.put(fitted.model)
         run = store.runs.finish(made.key, metrics=fitted.metrics, seconds=fitted.seconds, model=digest)
-    except (TamisError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:
         store.runs.fail(made.key, f"{type(error).__name__}: {error}")
         raise
     fitting.forget()

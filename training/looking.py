@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection, check_comparable, compare
+from tamis.training.border import check_kind
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -89,6 +90,7 @@ def priority(selection: Selection, samples: int) -> Priority:
         selection: a published selection.
         samples: N, of the data set version that it chooses from.
     """
+    check_kind("selection", selection, Selection)
     rounds = selection.read_rounds()
     counted = [one for one in rounds if len(one[0]) < samples] or rounds
     times, weight = np.zeros(samples, np.int64), np.zeros(samples)
@@ -152,7 +154,8 @@ def overlap(
         SelectionError: they choose from different data sets, a single one has one round, or nothing is in force in
             that epoch.
     """
-    for one in selections[1:]:
+    for one in selections:
+        check_kind("selection", one, Selection)
         check_comparable(selections[0], one)
     if len(selections) == 1:
         return _matrices(_rounds_of(selections[0], epoch))

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tamis.training.batches import Batch
-from tamis.training.errors import NonFiniteLoss
+from tamis.training.devices import check_device
+from tamis.training.errors import DeviceError, NonFiniteLoss
 from tamis.training.models import derive_seed
 
 PADDING = 4
@@ -263,20 +264,25 @@ def check_finite(step: Step, at: At, recipe: Recipe) -> None:
         )
 
 
+def describe(device: torch.device) -> str:
+    """A device's name as a run keeps it: "cpu", or "cuda (NVIDIA H100)"."""
+    if device.type != "cuda":
+        return str(device)
+    return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
 def pick_device(name: str | torch.device) -> torch.device:
     """The device of a name; "auto" is a GPU where there is one. A device is itself.
 
     Raises:
-        ValueError: no such device here.
+        DeviceError: no such device here.
     """
     if isinstance(name, torch.device):
         return name
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"{name!r} is no device: expected auto, cpu, cuda or cuda:0, cuda:1, ...") from error
-    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
-        raise ValueError(f"There is no {name} here ({torch.cuda.device_count()} GPUs): use auto or cpu.")
-    return device
+    check_device(name)
+    count = torch.cuda.device_count() if name.startswith("cuda") else 0
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= count:
+        raise DeviceError(f"No device {name} on this machine ({count} GPUs): use auto or cpu.")
+    return torch.device(name)

@@ -32,6 +32,7 @@ from tamis.store.errors import SelectionError
 from tamis.store.keys import key_of
 from tamis.store.roots import Root
 from tamis.store.selections import Round, Selection
+from tamis.training.border import check_kind
 from tamis.training.curated import VERSION, Curated, CuratedShard, Place, shard_name
 from tamis.training.errors import DecoderRefused
 from tamis.training.layout import MEMBER, Layout, lay_out
@@ -87,6 +88,7 @@ def materialize(
         raise ValueError(
             f"shard_size is {shard_size}, workers {workers}: expected 1 to {LARGEST} bytes, and 1 or more threads."
         )
+    check_kind("selection", selection, Selection)
     dataset, chosen = store.datasets.get(selection.dataset), _round(selection, epoch)
     _refuse_executable(dataset)
     samples, weights = selection.read_round(chosen.round)

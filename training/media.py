@@ -4,7 +4,7 @@ What: `Media` says it, `open_reader` makes the reader. Addresses that are neithe
 store's scheme are refused: nothing is piped through a shell.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -41,7 +41,7 @@ class Media:
     reading: Literal["ranges", "shards"] = "ranges"
     check: Literal["stamp", "headers", "digest"] = "stamp"
     sparse: bool = False
-    options: dict[str, str] = field(default_factory=dict, hash=False)
+    options: Mapping[str, str] = field(default_factory=dict[str, str], hash=False, repr=False)
     folder: Path | None = None
     limit: int = CACHE_LIMIT
 

@@ -7,7 +7,7 @@ Names:
         a suffix decides otherwise: preact164-basic, preact20-bottleneck.
     resnet18, mobilenet_v3_small, ...    torchvision's classifiers, untrained: nothing is downloaded.
     my_package.models:make               a function that returns a torch.nn.Module; called with `num_classes` and
-        `in_channels` where it takes them. Its module must be importable.
+        `in_channels` where it takes them. Its module lies in the current folder or is installed.
 Cost: parameters of a pre-activation ResNet, 10 classes: preact20 .27 M, preact56 .86 M, preact110 1.7 M, preact164
 1.7 M (preact164-basic 2.6 M).
 Source: K. He, X. Zhang, S. Ren, J. Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, figure 4(e) and
@@ -17,7 +17,6 @@ do, not padding with zeros (2,560 parameters more).
 
 import difflib
 import hashlib
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tamis.training.errors import UnknownModelError
+from tamis.training.own import failing, load
 
 _PREACT = re.compile(r"preact(\d+)(?:-(basic|bottleneck))?\Z")
 _LAYERS = {"basic": 6, "bottleneck": 9}  # that one block more in each of the three stages adds
@@ -48,6 +48,7 @@ def build_model(name: str, *, num_classes: int, in_channels: int = 3, seed: int 
 
     Raises:
         UnknownModelError: no such model; names close ones.
+        ModelFailed: a user's own function raised.
     """
     if num_classes < 1 or in_channels < 1:
         raise ValueError(f"num_classes is {num_classes} and in_channels is {in_channels}: both are at least 1.")
@@ -236,30 +237,31 @@ def _replace_stem(model: nn.Module, channels: int) -> None:
 
 
 def _own(name: str) -> _Maker:
-    where, _, what = name.partition(":")
-    try:
-        function = getattr(importlib.import_module(where), what)
-        takes = inspect.signature(function).parameters
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UnknownModelError(
-            f"{name!r} cannot be had: {error}. Before the colon comes a module that Python can import (is its folder "
-            "on PYTHONPATH?), after it a function in it."
-        ) from error
+    function = load(name)
 
     def make(classes: int, channels: int) -> nn.Module:
-        offered = {"num_classes": classes, "in_channels": channels}
-        every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
-        try:
-            model = function(**{k: v for k, v in offered.items() if every or k in takes})
-        except TypeError as error:
-            raise UnknownModelError(
-                f"{name!r} cannot be called with num_classes and in_channels, or those of them that it takes: {error}."
-            ) from error
+        given = _taken(name, function, {"num_classes": classes, "in_channels": channels})
+        with failing(name):
+            model = function(**given)
         if not isinstance(model, nn.Module):
             raise UnknownModelError(f"{name!r} returned a {type(model).__name__}: a torch.nn.Module was expected.")
         return model
 
     return make
+
+
+def _taken(name: str, function: Callable[..., object], offered: dict[str, int]) -> dict[str, int]:
+    """Those of the arguments offered that the function takes; it must need no others."""
+    try:
+        signature = inspect.signature(function)
+        every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
+        given = {k: v for k, v in offered.items() if every or k in signature.parameters}
+        signature.bind(**given)
+    except (TypeError, ValueError) as error:
+        raise UnknownModelError(
+            f"{name!r} cannot be called with num_classes and in_channels, or those of them that it takes: {error}."
+        ) from error
+    return given
 
 
 def _unknown(name: str) -> UnknownModelError:

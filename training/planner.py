@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tamis.store import Store, flat
 from tamis.store.datasets import Dataset, Locations, Shard
 from tamis.store.selections import Selection
+from tamis.training.border import check_kind
 from tamis.training.index import Index
 from tamis.training.media import CACHE_LIMIT, Media, is_remote, open_reader
 
@@ -116,6 +117,7 @@ def plan(
     Raises:
         ShardChanged, StoreUnreachable: while measuring.
     """
+    check_kind("chosen", chosen, Selection, Dataset)
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}: expected at least 1.")
     dataset = chosen if isinstance(chosen, Dataset) else store.datasets.get(chosen.dataset)

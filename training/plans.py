@@ -7,10 +7,8 @@ Cost: reads the heads of the named data sets and of the selection; torch is not 
 """
 
 import hashlib
-import importlib.util
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,11 +19,14 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError
 from tamis.store.keys import check_name, key_of, split_ref
 from tamis.store.selections import Selection
+from tamis.training import border
+from tamis.training.own import source
 from tamis.training.pixels import decoder_key
 
 GRADMATCH, GRADMATCH_VERSION = "gradmatch", 1  # raise it when the same question comes to have another answer
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+_Epochs = Annotated[int, Field(ge=1, le=border.EPOCHS)]
 
 
 class Reselect(BaseModel):
@@ -48,7 +49,7 @@ class Reselect(BaseModel):
 
     name: str | None = None
     budget: str | int | float = "10%"
-    every: int = Field(default=20, ge=1)
+    every: _Epochs = 20
     kind: Literal["class-gradient", "class", "batch"] = "class-gradient"
     lam: _Number = Field(default=0.5, ge=0)
     target: str | None = None
@@ -87,23 +88,23 @@ class TrainConfig(BaseModel):
     selection: str | None = None
     reselect: Reselect | None = None
     model: str = "preact20"
-    epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    epochs: _Epochs = 30
+    batch_size: int = Field(default=128, ge=1, le=border.BATCH)
     optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
     lr: _Number = Field(default=0.1, gt=0)
     momentum: _Number = Field(default=0.9, ge=0, lt=1)
     weight_decay: _Number = Field(default=5e-4, ge=0)
     nesterov: bool = True
     schedule: Literal["cosine", "step"] = "cosine"
-    step_size: int = Field(default=30, ge=1)
+    step_size: _Epochs = 30
     gamma: _Number = Field(default=0.1, gt=0, le=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=border.LARGEST)
     augment: Literal["none", "crop-flip"] = "none"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels: Literal[1, 3] = 3
-    image_size: int | None = Field(default=None, ge=1)
+    image_size: int | None = Field(default=None, ge=1, le=border.IMAGE)
     evaluate_on: str | None = None
-    evaluate_every: int | None = Field(default=None, ge=1)
+    evaluate_every: _Epochs | None = None
     record_losses: bool = False
 
     @model_validator(mode="after")
@@ -157,6 +158,8 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         DatasetNotFound, SelectionNotFound: naming what there is.
         SelectionError: the selection is of another data set.
     """
+    border.check_kind("store", store, Store)
+    border.check_kind("config", config, TrainConfig)
     selection = None if config.selection is None else store.selections.get(config.selection)
     dataset = store.datasets.get(config.dataset if selection is None else selection.dataset)
     if split_ref(config.dataset)[0] != dataset.name:
@@ -210,12 +213,5 @@ def model_code(name: str) -> str | None:
 
     The file is found without running it. A module that cannot be found is refused later, by `build_model`.
     """
-    if ":" not in name:
-        return None
-    try:
-        found = importlib.util.find_spec(name.partition(":")[0])
-    except (ImportError, ValueError):
-        return None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        return None
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    found = source(name) if ":" in name else None
+    return None if found is None else hashlib.sha256(found.read_bytes()).hexdigest()

@@ -96,7 +96,7 @@ class Share:
         skip, first = at.taken % batch, at.worker + at.workers * (at.taken // batch)
         for a in range(first, ends, at.workers * count):
             numbers = np.arange(a, min(a + at.workers * count, ends), at.workers, dtype=np.int64)
-            steps = (numbers[:, None] * batch + np.arange(batch)).ravel()
+            steps = (numbers[:, None] * batch + np.arange(min(batch, own))).ravel()
             positions = at.begin + self.rank + self.world * steps[steps < own]
             parts = [positions[b : b + batch] for b in range(0, len(positions), batch)]
             parts[0], skip = parts[0][skip:], 0

@@ -7,17 +7,15 @@ How: `LocalReader` reads files with one `pread` a range: 1.3 µs for 2 kB that t
 members that are in memory are not copied at all: `views` maps the files and hands out what is mapped, once the
 operating system has said of the first, the middle and the last one of a batch that they are in memory, and that the
 files are long enough. A descriptor is opened, and the shard checked against the index, once for as long as it stays
-among the last used. Where reads turn out to come from a disk, the ranges of the batches to come are asked for ahead,
-all at once.
+among the last used of the process (`tamis.training.files`). Where reads turn out to come from a disk, the ranges of the
+batches to come are asked for ahead, all at once.
 The reader of object stores is `tamis.training.remote.RemoteReader`. Schemes that no reader is entered for in
 `open_reader` are refused: nothing is piped through a shell.
 """
 
 import contextlib
-import mmap
+import errno
 import os
-import resource
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -29,6 +27,7 @@ from numpy.typing import NDArray
 
 from tamis.store.datasets import Locations, Shard
 from tamis.store.errors import ShardChanged
+from tamis.training.files import Files
 
 # The most bytes between two ranges that `read` still reads as one. Between the images of two samples that follow each
 # other lie padding, a label's header and block, and the next header: 1,536 to 2,047 bytes. Never a whole sample with
@@ -108,7 +107,6 @@ class LocalReader:
             should not read ahead of them.
         whole: have the operating system read a whole file when it is first touched.
         digests: hash a shard before it is first read, instead of trusting its size and time.
-        open_files: how many stay open; by default half of what the process may have.
         path: where a shard's file is; by default where it was indexed.
 
     All methods raise ShardChanged where a shard is missing, was replaced, or ends before a member does.
@@ -122,49 +120,61 @@ class LocalReader:
         sparse: bool = False,
         whole: bool = False,
         digests: bool = False,
-        open_files: int | None = None,
         path: Callable[[Shard], str] | None = None,
     ) -> None:
         self._shards, self._key, self._digests, self._path = shards, key, digests, path
         self._advice = os.POSIX_FADV_RANDOM if sparse else os.POSIX_FADV_WILLNEED if whole else os.POSIX_FADV_NORMAL
-        self._open_files = open_files or max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-        self._descriptors: OrderedDict[int, int] = OrderedDict()
-        self._maps: dict[int, memoryview] = {}
+        self._files = Files(lambda shard: self._open(shards[shard]))
         self._slow = 0
         self.bytes_read = 0
 
     def each(self, samples_N: Ints, where: Locations) -> list[bytes]:
         """The bytes of one member of each sample, as `bytes`."""
         shards, sizes = where.shard.tolist(), where.size.tolist()
-        if len(set(shards)) > self._open_files:
-            half = len(shards) // 2
-            parts = (slice(0, half), slice(half, None))
-            return [b for p in parts for b in self.each(samples_N[p], _part(where, p))]
-        files = {shard: self._descriptor(shard) for shard in set(shards)}
-        started = perf_counter()  # opening and checking shards is not what reading costs
-        found = list(map(os.pread, [files[shard] for shard in shards], sizes, where.offset.tolist()))
+        used = set(shards)
+        if len(used) > self._files.most:
+            return [b for p in _halves(len(shards)) for b in self.each(samples_N[p], _part(where, p))]
+        files = self._files.take(used)
+        try:
+            started = perf_counter()  # opening and checking shards is not what reading costs
+            found = list(map(os.pread, [files[shard] for shard in shards], sizes, where.offset.tolist()))
+            seconds = perf_counter() - started
+        finally:
+            self._files.give(used)
         if list(map(len, found)) != sizes:
             raise cut_short(self._shards, self._key, samples_N, where, np.asarray(list(map(len, found))))
-        self._count(sum(sizes), (perf_counter() - started) / max(len(sizes), 1))
+        self._count(sum(sizes), seconds / max(len(sizes), 1))
         return found
 
     def views(self, samples_N: Ints, where: Locations) -> Sequence[bytes | memoryview]:
         """The same, mapped from the files where members are large and in memory already."""
-        count = len(where.size)
-        if not count or int(where.size.sum()) < count * _LARGE or len(set(where.shard.tolist())) > self._open_files:
+        count, used = len(where.size), set(where.shard.tolist())
+        if not count or int(where.size.sum()) < count * _LARGE or len(used) > self._files.most:
             return self.each(samples_N, where)
+        files = self._files.take(used)
+        try:
+            found = self._mapped(files, where)
+        finally:
+            self._files.give(used)
+        return self.each(samples_N, where) if found is None else found  # the first names what was cut short
+
+    def _mapped(self, files: dict[int, int], where: Locations) -> list[memoryview] | None:
+        """Views of the files; None where reading is better."""
         shards, offsets = where.shard.tolist(), where.offset.tolist()
         ends = (where.offset + where.size).tolist()
-        some = (0, count // 2, count - 1)
-        if not all(_in_memory(self._descriptor(shards[at]), ends[at] - 1) for at in some):
-            return self.each(samples_N, where)
-        maps = {shard: self._map(shard) for shard in set(shards)}
+        some = (0, len(ends) // 2, len(ends) - 1)
+        if not all(_in_memory(files[shards[at]], ends[at] - 1) for at in some):
+            return None
+        maps = {shard: self._files.map(shard) for shard in files}
         # A page beyond a file's end would end the process when it is touched.
-        there = {shard: os.fstat(self._descriptors[shard]).st_size for shard in maps}
+        there = {shard: os.fstat(descriptor).st_size for shard, descriptor in files.items()}
         if any(end > there[shard] for shard, end in zip(shards, ends, strict=True)):
-            return self.each(samples_N, where)  # which names what was cut short
+            return None
+        whole = {shard: view for shard, view in maps.items() if view is not None}
+        if len(whole) < len(maps):
+            return None
         self.bytes_read += int(where.size.sum())
-        return [maps[shard][a:b] for shard, a, b in zip(shards, offsets, ends, strict=True)]
+        return [whole[shard][a:b] for shard, a, b in zip(shards, offsets, ends, strict=True)]
 
     def into(self, samples_N: Ints, where: Locations, out: Bytes) -> None:
         """The same, end to end in `out` (uint8, as long as the sizes' sum)."""
@@ -173,7 +183,7 @@ class LocalReader:
         places = zip(
             where.shard.tolist(), where.offset.tolist(), (ends - where.size).tolist(), ends.tolist(), strict=True
         )
-        got = [_fill(self._descriptor(shard), view[a:b], offset) for shard, offset, a, b in places]
+        got = [self._fill(shard, view[a:b], offset) for shard, offset, a, b in places]
         if got != where.size.tolist():
             raise cut_short(self._shards, self._key, samples_N, where, np.asarray(got))
         self._count(len(view), (perf_counter() - started) / max(len(got), 1))
@@ -186,7 +196,7 @@ class LocalReader:
         for shard, offset, length in zip(
             plan.shards.tolist(), plan.offsets.tolist(), plan.lengths.tolist(), strict=True
         ):
-            got = _fill(self._descriptor(shard), view[filled : filled + length], offset)
+            got = self._fill(shard, view[filled : filled + length], offset)
             if got < length:
                 there = np.clip(offset + got - where.offset, 0, where.size)
                 got_N = np.where(where.shard == shard, there, where.size)
@@ -200,15 +210,20 @@ class LocalReader:
         if not self._slow:
             return
         soon = where()
-        places = zip(soon.shard.tolist(), soon.offset.tolist(), soon.size.tolist(), strict=True)
-        for shard, offset, size in places if len(set(soon.shard.tolist())) <= self._open_files else ():
-            os.posix_fadvise(self._descriptor(shard), offset, size, os.POSIX_FADV_WILLNEED)
+        used = set(soon.shard.tolist())
+        if len(used) > self._files.most:
+            return
+        files = self._files.take(used)
+        try:
+            places = zip(soon.shard.tolist(), soon.offset.tolist(), soon.size.tolist(), strict=True)
+            for shard, offset, size in places:
+                os.posix_fadvise(files[shard], offset, size, os.POSIX_FADV_WILLNEED)
+        finally:
+            self._files.give(used)
 
     def close(self) -> None:
         """Close every descriptor."""
-        self._maps.clear()
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        self._files.close()
 
     def __enter__(self) -> Self:
         return self
@@ -224,23 +239,18 @@ class LocalReader:
         self.bytes_read += size
         self._slow = _SLOW_FOR if seconds > _SLOW else max(self._slow - 1, 0)
 
-    def _map(self, shard: int) -> memoryview:
-        descriptor = self._descriptor(shard)
-        if shard not in self._maps:
-            self._maps[shard] = memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
-        return self._maps[shard]
-
-    def _descriptor(self, shard: int) -> int:
-        found = self._descriptors.get(shard)
-        if found is not None:
-            self._descriptors.move_to_end(shard)
-            return found
-        if len(self._descriptors) >= self._open_files:
-            oldest, descriptor = self._descriptors.popitem(last=False)
-            self._maps.pop(oldest, None)  # what was handed out keeps its pages
-            os.close(descriptor)
-        self._descriptors[shard] = opened = self._open(self._shards[shard])
-        return opened
+    def _fill(self, shard: int, view: memoryview, offset: int) -> int:
+        """Read until the view is full or the file ends; the bytes read."""
+        descriptor, got = self._files.take((shard,))[shard], 0
+        try:
+            while got < len(view):
+                count = os.preadv(descriptor, [view[got:]], offset + got)  # a single call stops at 2 GiB
+                if count == 0:
+                    break
+                got += count
+        finally:
+            self._files.give((shard,))
+        return got
 
     def _open(self, shard: Shard) -> int:
         path = shard.uri
@@ -253,6 +263,8 @@ class LocalReader:
         try:
             opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise  # others' are closed for it
             raise ShardChanged(f"Shard {path} cannot be opened: {error.strerror}. Make it readable.") from error
         os.posix_fadvise(opened, 0, 0, self._advice)
         return opened
@@ -297,6 +309,10 @@ def merge(where: Locations, gap: int = GAP) -> Plan:
     return Plan(place[first] >> 44, place[first] & (2**44 - 1), lengths, starts)
 
 
+def _halves(count: int) -> tuple[slice, slice]:
+    return slice(0, count // 2), slice(count // 2, None)
+
+
 def _part(where: Locations, part: slice) -> Locations:
     return Locations(where.shard[part], where.offset[part], where.size[part])
 
@@ -307,14 +323,3 @@ def _in_memory(descriptor: int, at: int) -> bool:
         return os.preadv(descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
     except OSError:
         return False
-
-
-def _fill(descriptor: int, view: memoryview, offset: int) -> int:
-    """Read until the view is full or the file ends; the bytes read."""
-    got = 0
-    while got < len(view):
-        count = os.preadv(descriptor, [view[got:]], offset + got)  # a single call stops at 2 GiB
-        if count == 0:
-            break
-        got += count
-    return got

@@ -16,7 +16,7 @@ import os
 import random
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
@@ -45,7 +45,7 @@ FETCHES = 4  # whole shards at a time
 _CHECKS = 16  # shards that are looked at at a time, before anything is read from them
 _WAIT = 0.2  # seconds before the second try, doubled for each further one
 
-Options = dict[str, str]
+Options = Mapping[str, str]
 T = TypeVar("T")
 
 

@@ -21,6 +21,8 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset, Shard
 from tamis.store.keys import key_of
 from tamis.store.runs import Run
+from tamis.training.border import check_kind
+from tamis.training.own import failing
 from tamis.training.pixels import decoder_key, image_size_of, is_jpeg
 
 SCORER = {"name": "uncertainty", "version": 1}
@@ -105,6 +107,7 @@ def score_parts(
         With `force`, the largest difference between a recomputed and a stored number (inf where only one is NaN);
         else 0.
     """
+    check_kind("dataset", dataset, Dataset)
     from tamis.training.signals import load_model, score_shard
 
     module, meta = load_model(store, model)
@@ -115,7 +118,8 @@ def score_parts(
         if stored is not None and not force:
             continue
         started = perf_counter()
-        columns = dict(score_shard(store, dataset, number, module, meta, device=device, batch_size=batch_size))
+        with failing(meta.model):
+            columns = dict(score_shard(store, dataset, number, module, meta, device=device, batch_size=batch_size))
         if stored is None:
             store.root.put(name, _pack({**columns, "seconds": np.asarray(perf_counter() - started)}))
         else:

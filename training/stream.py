@@ -14,10 +14,10 @@ Cost: bytes of the chosen samples only; 10 to 45 ns a sample for the order; see 
 not grow with the data set: what is looked up is mapped from files that all processes share.
 """
 
-import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.context import get_spawning_popen
 from typing import Any, Literal
 
@@ -31,18 +31,34 @@ from tamis.store.datasets import Dataset
 from tamis.store.drafts import Draft
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection
-from tamis.training.batches import AHEAD, Batch, Chosen, Images, Loaded, Loader, RawBatch, in_background, with_next
+from tamis.training import border
+from tamis.training.batches import (
+    AHEAD,
+    Batch,
+    Chosen,
+    Images,
+    Loaded,
+    Loader,
+    RawBatch,
+    in_background,
+    joined,
+    parted,
+    with_next,
+)
+from tamis.training.credentials import check_secrets, unpickled
 from tamis.training.errors import DecoderRefused
 from tamis.training.index import Index
 from tamis.training.media import CACHE_LIMIT, CHECKS, READING, Media, is_remote
 from tamis.training.order import EpochOrder
 from tamis.training.positions import Position, Share
+from tamis.training.sharing import Block, SharedNumber
 from tamis.training.states import canonical, position_of
 from tamis.training.suffixes import is_executable
-from tamis.training.workers import Environment, attend, errors_too, in_workers
+from tamis.training.workers import Environment, attend, in_workers
 
 _SOON = 4  # batches between a batch's announcement to the medium and its reading
 _SPARSE = 0.5  # the fraction of a data set's bytes below which reading ahead of the reads would waste them
+_WORKERS = 1_024
 _REMOTE_AHEAD = 6  # batches fetched at a time from an object store
 
 Form = Literal["samples", "batches", "raw"]
@@ -113,7 +129,10 @@ class SelectionStream(IterableDataset[Any]):
     ) -> None:
         super().__init__()
         _check_choices(yields=(yields, FORMS), reading=(reading, READING), check=(check, CHECKS))
-        _check_positive(batch_size=batch_size, near=1 if near is None else near)
+        border.check_kind("store", store, Store)
+        border.check_kind("chosen", chosen, *border.CHOSEN)
+        seed, batch_size = border.whole("seed", seed), border.whole("batch_size", batch_size, 1, border.BATCH)
+        near = None if near is None else border.whole("near", near, 1, border.NEAR)
         self.dataset = chosen if isinstance(chosen, Dataset) else store.datasets.get(chosen.dataset)
         self.key, self.seed, self.batch_size, self.yields = chosen.key, seed, batch_size, yields
         self.shuffle, self.near, self.images = shuffle, near, Images(channels, image_size)
@@ -131,9 +150,11 @@ class SelectionStream(IterableDataset[Any]):
         for each in _rounds(chosen):
             self._table(each)
         self._media = self._decide(reading, check, cache_limit)
-        self._due = _shared_epoch()
+        self._due = SharedNumber()
         self._at, self._resume = Position(), None
         self._live: tuple[Iterator[Any], int] | None = None
+        self._missing = frozenset[str]()  # storage options that a pickle did not hold
+        self._own = frozenset(vars(self))
 
     def size(self, epoch: int = 0) -> int:
         """How many samples the epoch has, over all ranks."""
@@ -181,16 +202,17 @@ class SelectionStream(IterableDataset[Any]):
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
         if info is not None:
             attend()
-        due, self._resume = self._resume or Position(int(self._due[0])), None
+        due, self._resume = self._resume or Position(self._due.get()), None
         if due.workers == 1 and not due.taken:  # nobody's state in particular
             due = Position(due.epoch, self._start(due.epoch, due.begin), 0, worker, workers)
         self._at, self._live = due, None
         self._fetch_whole(due.epoch)
-        return errors_too(self._iterate(due)) if self._whole else self._iterate(due)
+        return self._iterate(due)
 
     def set_epoch(self, epoch: int) -> None:
         """Make this the epoch that iterating begins, in worker processes too."""
-        self._due[0] = epoch
+        epoch = border.whole("epoch", epoch)
+        self._due.set(epoch)
         self._at, self._resume, self._live = Position(epoch), None, None
 
     def state_dict(self) -> dict[str, Any]:
@@ -217,11 +239,24 @@ class SelectionStream(IterableDataset[Any]):
         found, info = canonical(state, self._identity(), self._known_size), get_worker_info()
         self._resume = position_of(found, info)
         if info is None:  # the main process alone says what is due next: a worker would undo its set_epoch
-            self._due[0] = self._resume.epoch
+            self._due.set(self._resume.epoch)
 
     def __getstate__(self) -> dict[str, Any]:
-        # For a worker process only, never for a file. It comes first: what follows looks for its files and credentials.
-        return {"_environment": Environment(), **self.__dict__} if get_spawning_popen() else self.__dict__
+        # For a worker process only, never for a file: its environment first, then the secrets that no pickle holds.
+        if get_spawning_popen() is None:
+            return {**self.__dict__, "_missing": frozenset(n for o in self._options() for n in unpickled(o))}
+        return {"_environment": Environment(), **self.__dict__, "_secrets": [(o, dict(o)) for o in self._options()]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state.pop("_environment", None)
+        for options, secrets in state.pop("_secrets", ()):
+            options.update(secrets)
+        self.__dict__.update(state)
+
+    def _options(self) -> list[dict[str, str]]:
+        """The storage options of the store and of the shards; usually they are one and the same."""
+        found = [self._store.root.options, self.dataset.options]
+        return found if found[0] is not found[1] else found[:1]
 
     def _identity(self) -> dict[str, Any]:
         mine: dict[str, Any] = {"selection": self.key, "seed": self.seed}
@@ -230,26 +265,28 @@ class SelectionStream(IterableDataset[Any]):
         return mine
 
     def _epoch(self, epoch: int, start: int | None, workers: int, form: Form) -> Generator[Any]:
-        if workers < 0:
-            raise ValueError(f"workers is {workers}: expected 0 or more processes.")
+        workers = border.whole("workers", workers, 0, _WORKERS)
+        epoch = border.whole("epoch", epoch)
         resume, self._resume = self._resume, None
         if start is None:
             start = resume.begin if resume is not None and resume.epoch == epoch else 0
         self._at, self._live = Position(epoch, self._start(epoch, start)), None
         self._fetch_whole(epoch)
-        loaded = self._loaded(self._at, form) if not workers else in_workers(self._copy(form, self._at), workers)
+        loaded = self._loaded(self._at, form) if not workers else self._in_workers(self._at, form, workers)
         with closing(loaded):
             for batch, read in loaded:
                 self._deliver(len(batch.samples), read)
                 yield batch
 
-    def _copy(self, form: Form, at: Position) -> "SelectionStream":
-        """This stream for worker processes, which give `Loaded` batches from a position on."""
-        made = copy.copy(self)
-        made.yields, made._due, made._resume, made._whole = form, _shared_epoch(), at, True
-        return made
-
-    _whole = False  # whether iterating gives Loaded, with what was read, in place of its batch, and errors
+    def _in_workers(self, at: Position, form: Form, workers: int) -> Generator[Loaded]:
+        """Batches, read in worker processes."""
+        # Of this class, whatever it is a copy of: a class of the main program's own could not be had in a worker.
+        made = SelectionStream.__new__(SelectionStream)
+        made.__dict__.update({name: value for name, value in vars(self).items() if name in self._own})
+        made._due, made._live, made._resume = SharedNumber(), None, None
+        places = [replace(at, worker=worker, workers=workers) for worker in range(workers)]
+        jobs = [partial(made._loaded, place, form, share=True) for place in places]
+        yield from in_workers(jobs, _packed, _unpacked)
 
     def _iterate(self, at: Position) -> Generator[Any]:
         if self.yields != "samples":
@@ -257,7 +294,7 @@ class SelectionStream(IterableDataset[Any]):
             with closing(self._loaded(at, form, share=at.workers > 1)) as loaded:
                 for each in loaded:
                     self._deliver(len(each.batch.samples), each.bytes_read)
-                    yield each if self._whole else each.batch
+                    yield each.batch
         else:
             with closing(self._loaded(at, "raw")) as loaded:
                 for batch, read in loaded:
@@ -266,7 +303,7 @@ class SelectionStream(IterableDataset[Any]):
                     self._live = (dicts, len(batch.samples))
                     yield from dicts
         if get_worker_info() is None:
-            self._due[0] = at.epoch + 1
+            self._due.set(at.epoch + 1)
             self._at = Position(at.epoch + 1)
 
     def _loaded(self, at: Position, form: Form, share: bool = False) -> Generator[Loaded]:
@@ -334,9 +371,11 @@ class SelectionStream(IterableDataset[Any]):
         return self._at.after(-self._live[0].__length_hint__())  # type: ignore[attr-defined]  # a list's iterator has it
 
     def _start(self, epoch: int, start: int) -> int:
+        start = border.whole("start", start, -border.LARGEST)
         if not 0 <= start <= self.size(epoch):
             raise ValueError(f"start is {start}: epoch {epoch} has positions 0 to {self.size(epoch)}.")
         self._check_place()
+        check_secrets(self._missing - set(self._store.root.options))
         return start
 
     def _round(self, epoch: int) -> _Round:
@@ -362,7 +401,7 @@ class SelectionStream(IterableDataset[Any]):
 
     def _decide(self, reading: str, check: Any, limit: int) -> Media:
         """How shards are read, in words that name no "auto"."""
-        folder, options = flat.cache_folder(self._store.root) / "shards", dict(self._store.root.options)
+        folder, options = flat.cache_folder(self._store.root) / "shards", self._store.root.options
         whole = max(self.dataset.bytes, 1)
         share = max((r.size for r in _rounds(self._chosen)), default=0) / max(self.dataset.samples, 1)
         if reading == "auto":
@@ -396,11 +435,13 @@ class SelectionStream(IterableDataset[Any]):
         )
 
 
-def _shared_epoch() -> Any:
-    """The epoch that is due, in memory that worker processes share: one that persists hears of `set_epoch`."""
-    import torch
+def _packed(loaded: Loaded) -> tuple[Any, Block | None]:
+    parts, block = parted(loaded.batch)
+    return (parts, loaded.bytes_read), block
 
-    return torch.zeros(1, dtype=torch.int64).share_memory_()
+
+def _unpacked(content: tuple[Any, int], block: Block | None) -> Loaded:
+    return Loaded(joined(block, *content[0]), content[1])
 
 
 def _place(rank: int | None, world: int | None) -> tuple[int, int]:
@@ -410,7 +451,8 @@ def _place(rank: int | None, world: int | None) -> tuple[int, int]:
         if distributed.is_available() and distributed.is_initialized():
             return distributed.get_rank(), distributed.get_world_size()
         return 0, 1
-    if not 0 <= rank < world:
+    rank, world = border.whole("rank", rank), border.whole("world", world, 1, border.BATCH)
+    if rank >= world:
         raise ValueError(f"rank is {rank} of {world}: expected 0 to {world - 1}.")
     return rank, world
 
@@ -438,9 +480,3 @@ def _check_choices(**choices: tuple[str, Sequence[str]]) -> None:
     for name, (given, known) in choices.items():
         if given not in known:
             raise ValueError(f"{name} is {given!r}: expected one of {', '.join(known)}.")
-
-
-def _check_positive(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} is {number}: expected at least 1.")

@@ -9,7 +9,7 @@ def is_executable(suffix: str) -> bool:
 
     Stock decoders go by the last part of a suffix, and unpack what ends in .gz before they look at it.
     """
-    suffix = suffix.lower()
-    while suffix.endswith(".gz"):
-        suffix = suffix.removesuffix(".gz")
-    return suffix.rpartition(".")[2] in EXECUTABLE
+    parts = suffix.lower().split(".")
+    while len(parts) > 1 and parts[-1] == "gz":
+        parts.pop()
+    return parts[-1] in EXECUTABLE

@@ -1,6 +1,10 @@
 """Reading byte ranges: the bytes of what was asked for, few calls, and clear words when a shard is not what it was."""
 
+import gc
 import os
+import resource
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numbered import Write, open_shards
+from numbered import Write, numbered, open_shards
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset, Locations
 from tamis.store.errors import ShardChanged
+from tamis.training import files
 from tamis.training.errors import SchemeRefused
 from tamis.training.media import Media, open_reader
 from tamis.training.reading import LocalReader, merge
@@ -54,14 +59,61 @@ def test_reads_members_in_any_order_and_repeatedly(sixty: Dataset) -> None:
         assert view.tobytes() == data[where.offset[sample] : where.offset[sample] + where.size[sample]]
 
 
-def test_keeps_few_files_open(sixty: Dataset) -> None:
-    where = sixty.locations()
-    with reader_of(sixty, open_files=2) as reader:
-        for sample in [0, 30, 55, 1, 31, 56]:
-            one = np.array([sample])
-            reader.read(one, Locations(where.shard[one], where.offset[one], where.size[one]))
-            assert open_shards() <= 2
+def test_readers_of_a_process_share_its_limit(sixty: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one reader does not use is closed for another, and opened again when it is read again."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(files, "SHARE", 2.5 / soft)  # two open shards
+    where, every = sixty.locations(), np.array([0, 30, 55])
+    some = Locations(where.shard[every], where.offset[every], where.size[every])
+    expected = [Path(sixty.shards[where.shard[s]].uri).read_bytes()[where.offset[s] :][: where.size[s]] for s in every]
+    with reader_of(sixty) as one, reader_of(sixty) as other:
+        for _ in range(2):
+            for reader in (one, other):
+                assert reader.each(every, some) == expected
+                assert open_shards() <= 2
     assert open_shards() == 0
+
+
+def test_large_members_are_mapped_only_while_maps_are_few(
+    store: Store, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each map costs a descriptor for as long as what was read lives."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(files, "SHARE", 8.5 / soft)  # four maps
+    data = [np.random.default_rng(i).bytes(20_000) for i in range(8)]
+    shards = [write(tmp_path / f"large-{i}.tar", [(f"s{i}", {"png": data[i]})]) for i in range(8)]
+    dataset = store.datasets.add("large", shards, label=None)
+    where, kept = dataset.locations(), list[bytes | memoryview]()
+    with reader_of(dataset) as reader:
+        for sample in range(8):
+            one = np.array([sample])
+            kept += reader.views(one, Locations(where.shard[one], where.offset[one], where.size[one]))
+    assert [bytes(each) for each in kept] == data
+    assert open_shards() <= 4
+    del kept
+    gc.collect()
+    assert open_shards() == 0
+
+
+CHILD = """
+import gc, sys
+from tamis.store import Store
+from tamis.training import SelectionStream
+store = Store.open(sys.argv[1])
+data = store.datasets.get("many")
+streams = [iter(SelectionStream(store, data, batch_size=50, seed=seed).raw(0)) for seed in range(3)]
+found = [[s for step in range(6) for s in next(stream).samples.tolist()] for stream in streams]
+print([sorted(each) == list(range(300)) for each in found])
+"""
+
+
+def test_more_shards_than_files_may_be_open(store: Store, tmp_path: Path, write: Write) -> None:
+    """Three streams at once over 300 shards, where a process may have 64 files open."""
+    shards = [write(tmp_path / f"m{i:03d}.tar", [(f"s{i:03d}", {"png": numbered(i), "cls": b"0"})]) for i in range(300)]
+    store.datasets.add("many", shards, digests=False)
+    command = f'ulimit -n 64; exec "{sys.executable}" -c \'{CHILD}\' "{store.root.url}"'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[True, True, True]"), done.stderr
 
 
 def read_all(dataset: Dataset) -> None:

@@ -4,10 +4,12 @@ chosen."""
 import contextlib
 import os
 import pickle
+import re
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged
 from tamis.store.selections import Selection
-from tamis.training.errors import DecodeError, DecoderRefused, StateMismatch
+from tamis.training import looking, planner
+from tamis.training.errors import DecodeError, DecoderRefused, StateMismatch, WrongKind
+from tamis.training.materialize import materialize
 from tamis.training.order import WINDOW, EpochOrder
 from tamis.training.positions import Position, Share
 from tamis.training.states import canonical
@@ -463,6 +467,60 @@ def test_workers_keep_the_order(store: Store, thirteen: Selection, workers: int,
 def test_bad_options_are_refused(store: Store, sixty: Dataset, options: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SelectionStream(store, sixty, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": -1}, "seed is -1: expected 0 to 2\\^63 - 1"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"seed": HUGE}, "seed is a number of 16610 bits"),
+        ({"seed": 1.5}, "seed is 1.5: expected a whole number"),
+        ({"seed": True}, "seed is True: expected a whole number"),
+        ({"batch_size": 2**63}, "batch_size is 9223372036854775808: expected 1 to 16777216"),
+        ({"batch_size": "8"}, "batch_size is '8': expected a whole number"),
+        ({"near": 2**60}, "near is 1152921504606846976"),
+        ({"rank": 0, "world": 2**40}, "world is 1099511627776"),
+        ({"image_size": 10**6}, "image size is 1000000"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(store: Store, sixty: Dataset, options: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, WrongKind), match=words):
+        SelectionStream(store, sixty, **options)
+
+
+@pytest.mark.parametrize("epoch", [-1, 2**63, pytest.param(HUGE, id="huge"), "0", None, 0.5])
+def test_an_epoch_out_of_range_is_refused(store: Store, sixty: Dataset, epoch: Any) -> None:
+    stream = SelectionStream(store, sixty)
+    for ask in (stream.set_epoch, lambda e: next(stream.epoch(e)), lambda e: next(stream.raw(e, workers=1))):
+        with pytest.raises((ValueError, WrongKind), match="epoch is "):
+            ask(epoch)
+    assert [b.samples.tolist() for b in stream.raw(2**63 - 1)] != [b.samples.tolist() for b in stream.raw(2**63 - 2)]
+
+
+def test_the_largest_numbers_are_numbers(store: Store, sixty: Dataset) -> None:
+    stream = SelectionStream(store, sixty, seed=np.int64(2**63 - 1), batch_size=2**24, near=2**40)
+    stream.set_epoch(2**63 - 2)
+    state = stream.state_dict()
+    assert state["seed"] == 2**63 - 1
+    assert sorted(s for batch in stream.raw(2**63 - 2) for s in batch.samples.tolist()) == list(range(60))
+    stream.load_state_dict(state)
+
+
+@pytest.mark.parametrize("chosen", ["sixty", "chosen@1", b"sixty", None, 5, {"name": "sixty"}])
+def test_a_name_in_place_of_a_selection_says_how_it_is_looked_up(store: Store, sixty: Dataset, chosen: Any) -> None:
+    found: list[str] = []
+    for ask in (
+        lambda: SelectionStream(store, chosen),
+        lambda: materialize(store, chosen),
+        lambda: planner.plan(store, chosen),
+        lambda: looking.priority(chosen, 60),
+    ):
+        with pytest.raises(WrongKind, match=re.escape(f"is {chosen!r}, ")) as caught:
+            ask()
+        found.append(str(caught.value))
+    named = isinstance(chosen, str)
+    assert all((f"store.selections.get({chosen!r})" in words) == named for words in found)
 
 
 @pytest.mark.parametrize("start", [-1, 61])

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numbered import Write, png
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -20,10 +22,12 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import ShardChanged
+from tamis.training import spawning
+from tamis.training import workers as pool
 from tamis.training.batches import SHARED, Batch, RawBatch
 from tamis.training.errors import StateMismatch, WorkerDied
 from tamis.training.stream import SelectionStream
-from tamis.training.workers import worker_context
+from tamis.training.workers import in_workers, worker_context
 
 CHILD = Path(__file__).with_name("streaming_child.py")
 SIZE = 4  # of batches: 60 samples are 15 of them
@@ -83,13 +87,36 @@ def test_large_raw_batches_come_in_shared_memory(store: Store, tmp_path: Path, w
     images = [png(each) for each in noise]
     shard = write(tmp_path / "large.tar", [(f"s{i:02d}", {"png": data}) for i, data in enumerate(images)])
     stream = SelectionStream(store, store.datasets.add("large", [shard], label=None), batch_size=5)
+    before = len(os.listdir("/proc/self/fd"))
     batches = list(stream.raw(0, workers=2))
+    assert len(os.listdir("/proc/self/fd")) == before, "batches that are kept must not keep files open"
     for batch in batches:
         assert (batch.shared is not None) == (sum(map(len, batch.members["png"])) >= SHARED)
         assert [bytes(m) for m in batch.members["png"]] == [images[s] for s in batch.samples.tolist()]
     assert [len(b.samples) for b in batches] == [5, 5, 2]
     assert batches[0].shared is not None
     assert batches[2].shared is None
+
+
+def test_images_never_lie_in_dev_shm(store: Store, tmp_path: Path, write: Write) -> None:
+    """It has 64 MB in a container, and who finds it full waits for ever. Also with a loader of one's own."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, 200, 200, 3), np.uint8)
+    shard = write(tmp_path / "large.tar", [(f"s{i}", {"png": png(each)}) for i, each in enumerate(noise)])
+    stream = SelectionStream(
+        store, store.datasets.add("large", [shard], label=None), batch_size=2, yields="batches", shuffle=False
+    )
+    stock = DataLoader(stream, batch_size=None, num_workers=1, multiprocessing_context=worker_context())
+    for batches in (list(stream.epoch(0, workers=2)), list(stock)):
+        images = torch.cat([batch.images for batch in batches])
+        assert (images.permute(0, 2, 3, 1).numpy() == noise).all()
+        assert all(batch.images.stride() == stream_of_one(stream).stride() for batch in batches)
+        assert Path("/proc/self/maps").read_text().count("memfd:tamis") >= 2
+        assert "/dev/shm/torch" not in Path("/proc/self/maps").read_text()
+
+
+def stream_of_one(stream: SelectionStream) -> torch.Tensor:
+    """A batch's images as no worker gives them."""
+    return next(stream.epoch(0)).images
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 0), (0, 2), (2, 3), (3, 1)])
@@ -242,7 +269,7 @@ def test_a_killed_worker_is_told_and_the_state_goes_on(store: Store, sixty: Data
     [pid, _] = [worker.pid for worker in active_children()]
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(WorkerDied, match=rf"process {pid}, exit code -9\): it was killed, or .* Go on from the last"):
+    with pytest.raises(WorkerDied, match=rf"process {pid}, exit code -9\): it was killed, or .* Resume from the last"):
         seen.extend(s for batch in batches for s in batch.samples.tolist())
     assert active_children() == []
     assert 6 <= len(seen) < 60
@@ -274,6 +301,117 @@ def test_an_end_from_outside_leaves_nobody(store: Store, sixty: Dataset, after: 
     if sent == signal.SIGINT:
         assert said.count("Traceback") == 1, said
         assert said.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_worker_that_gives_no_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_TICK", 0.2)
+    monkeypatch.setattr(pool, "_LEAVING", 0.1)
+    results = in_workers([partial(sleeping, 1)], alone, first)
+    assert next(results) == 0
+    monkeypatch.setattr(spawning, "PATIENCE", 1)
+    with pytest.raises(WorkerDied, match=r"process \d+ of the stream gave no sign of life for 1 s"):
+        list(results)
+    assert active_children() == []
+
+
+def sleeping(count: int) -> Iterator[int]:
+    yield from range(count)
+    time.sleep(10_000)
+
+
+def alone(result: Any) -> tuple[Any, None]:
+    return result, None
+
+
+def first(result: Any, _: object) -> Any:
+    return result
+
+
+class Odd(Exception):
+    """Cannot be unpickled."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def raising(error: str) -> Iterator[int]:
+    yield 1
+    if error == "key":
+        raise KeyError("no such thing")
+    if error == "odd":
+        raise Odd("this", "that")
+    if error == "exit":
+        os._exit(3)
+    raise SystemExit("enough")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        ("key", KeyError, "no such thing"),
+        ("odd", WorkerDied, "failed: Odd: this and that"),
+        ("exit", WorkerDied, r"exit code 3\): it failed before it could say why here"),
+        ("leave", WorkerDied, r"exit code 1\): it failed before it could say why here"),
+    ],
+)
+def test_what_a_worker_raises_keeps_its_text(error: str, kind: type[Exception], words: str) -> None:
+    found: list[int] = []
+    with pytest.raises(kind, match=words) as caught:
+        found.extend(in_workers([partial(raising, error), partial(raising, error)], alone, first))
+    assert found == [1, 1]
+    assert ("in raising" in "".join(getattr(caught.value, "__notes__", []))) == (error == "key")
+    assert active_children() == []
+
+
+UNGUARDED = """
+import sys
+from tamis.store import Store
+from tamis.training import SelectionStream
+class Mine(SelectionStream):
+    pass
+store = Store.open({url!r})
+stream = Mine(store, store.datasets.get("sixty"), batch_size=8)
+found = [s for batch in stream.epoch(0, workers=2) for s in batch.samples.tolist()]
+print(sorted(found) == list(range(60)), len(found))
+"""
+NO_SHM = "mount -t tmpfs -o size=64k,ro none /dev/shm && exec"
+
+
+@pytest.mark.parametrize(
+    ("how", "around"),
+    [
+        ("- < {file}", ""),
+        ("{file}", NO_SHM),
+        pytest.param("-m unguarded", "", marks=pytest.mark.nightly),
+        pytest.param('-c "$(cat {file})"', "", marks=pytest.mark.nightly),
+        pytest.param("{file}", "mount -t tmpfs -o size=4M none /dev/shm && exec", marks=pytest.mark.nightly),
+    ],
+)
+def test_workers_need_nothing_of_the_program(
+    store: Store, sixty: Dataset, tmp_path: Path, how: str, around: str
+) -> None:
+    """A script without `if __name__ == "__main__"`, with a class of its own; where /dev/shm is of no use, too."""
+    file = tmp_path / "unguarded.py"
+    file.write_text(UNGUARDED.format(url=store.root.url))
+    command = ["bash", "-c", f"{around} {sys.executable} {how.format(file=file)}"]
+    inside = ["unshare", "-rm", *command] if around else command
+    done = subprocess.run(inside, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
+    if around and done.returncode and ("unshare" in done.stderr or "mount" in done.stderr):
+        pytest.skip("no leave to mount here")
+    assert (done.returncode, done.stdout.strip()) == (0, "True 60"), done.stderr
+
+
+@pytest.mark.nightly
+def test_what_only_the_program_has_is_named(store: Store, sixty: Dataset, tmp_path: Path) -> None:
+    """A loader of one's own with a function out of a program that no worker can import."""
+    program = """
+from tamis.training.workers import worker_context
+def mine(): pass
+worker_context().Process(target=mine).start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "it needs mine, which is defined in the program itself" in done.stderr.strip().splitlines()[-1]
 
 
 def alive(group: int) -> list[str]:
