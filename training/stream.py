@@ -45,7 +45,7 @@ from tamis.training.batches import (
     parted,
     with_next,
 )
-from tamis.training.credentials import check_secrets, unpickled
+from tamis.training.credentials import check_secrets, secret
 from tamis.training.errors import DecoderRefused
 from tamis.training.index import Index
 from tamis.training.media import CACHE_LIMIT, CHECKS, READING, Media, is_remote
@@ -244,7 +244,7 @@ class SelectionStream(IterableDataset[Any]):
     def __getstate__(self) -> dict[str, Any]:
         # For a worker process only, never for a file: its environment first, then the secrets that no pickle holds.
         if get_spawning_popen() is None:
-            return {**self.__dict__, "_missing": frozenset(n for o in self._options() for n in unpickled(o))}
+            return {**self.__dict__, "_missing": frozenset(n for o in self._options() for n in secret(o))}
         return {"_environment": Environment(), **self.__dict__, "_secrets": [(o, dict(o)) for o in self._options()]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,13 +1,18 @@
 """Models: the sizes that were published, the same weights for the same seed, and clear words for unknown names."""
 
+import hashlib
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from tamis.training.errors import UnknownModelError
-from tamis.training.models import ImageClassifier, PreActResNet, build_model, derive_seed, model_names
+from tamis.training.errors import DeviceError, ModelFailed, UnknownModelError
+from tamis.training.loop import pick_device
+from tamis.training.models import ImageClassifier, PreActResNet, build_model, check_model, derive_seed, model_names
+from tamis.training.plans import model_code
 
 
 def parameters(model: nn.Module) -> int:
@@ -108,11 +113,11 @@ def test_names_are_listed() -> None:
         ("preact30-basic", r"6n\+2 with basic blocks; near it: preact32"),
         ("preact20-wide", "preact20"),
         ("fasterrcnn_resnet50_fpn", "No model"),
-        ("no_such_module:make", "PYTHONPATH"),
+        ("no_such_module:make", "in the current folder or installed"),
         ("json:no_such_function", "no_such_function"),
-        ("json:__doc__", "cannot be had"),
-        (":make", "cannot be had"),
-        ("json:", "cannot be had"),
+        ("json:__doc__", "is a str: a function was expected"),
+        (":make", "cannot be imported"),
+        ("json:", "cannot be imported"),
     ],
 )
 def test_unknown_names_say_what_there_is(name: str, words: str) -> None:
@@ -150,6 +155,93 @@ def test_a_function_of_ones_own(own: str) -> None:
     assert isinstance(build_model(f"{own}:takes_none", num_classes=6), nn.Flatten)
     with pytest.raises(UnknownModelError, match="returned a str"):
         build_model(f"{own}:gives_text", num_classes=6)
+
+
+FAILING = """
+import json
+from torch import nn
+def raises(num_classes): return deeper(num_classes)
+def deeper(count): raise RuntimeError(f"no model of {count} classes\\nand a second line")
+def in_a_library(num_classes): return json.loads("{")
+def needs_more(num_classes, width): return nn.Flatten()
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which is not looked through for modules, as for a console script."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", str(Path.cwd()))])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("function", "first", "own"),
+    [
+        ("raises", "RuntimeError: no model of 6 classes", ["in raises", "return deeper", "in deeper", "raise Runtime"]),
+        ("in_a_library", "JSONDecodeError: Expecting", ["in in_a_library", "json.loads"]),
+    ],
+)
+def test_what_ones_own_function_raises_is_told_in_a_few_lines(
+    here: Path, function: str, first: str, own: list[str]
+) -> None:
+    (here / "failing_models_for_a_test.py").write_text(FAILING)
+    name = f"failing_models_for_a_test:{function}"
+    with pytest.raises(ModelFailed) as caught:
+        build_model(name, num_classes=6)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"Model {name} failed: {first}")
+    assert len(lines) == 1 + len(own)
+    assert all(word in line for word, line in zip(own, lines[1:], strict=True))
+    assert all("failing_models_for_a_test.py:" in line for line in lines[1::2])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def (", "SyntaxError: invalid syntax"),
+        ("import torch\nraise SystemError('no')", "SystemError: no"),
+    ],
+)
+def test_a_module_that_cannot_run_is_told_in_a_few_lines(here: Path, text: str, words: str) -> None:
+    name = f"broken_{abs(hash(text))}"
+    (here / f"{name}.py").write_text(text)
+    assert model_code(f"{name}:make") == hashlib.sha256(text.encode()).hexdigest()
+    for refuse in (check_model, lambda which: build_model(which, num_classes=2)):
+        with pytest.raises(ModelFailed, match=words) as caught:
+            refuse(f"{name}:make")
+        assert f"{name}.py:" in str(caught.value)
+        assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_a_function_that_needs_more_is_refused(here: Path) -> None:
+    (here / "needing_models_for_a_test.py").write_text(FAILING)
+    with pytest.raises(UnknownModelError, match="missing a required argument: 'width'"):
+        build_model("needing_models_for_a_test:needs_more", num_classes=2)
+
+
+def test_a_package_in_the_current_folder_keeps_its_neighbours(here: Path) -> None:
+    """What it imports when it is called is found, too."""
+    (here / "mine_for_a_test").mkdir()
+    (here / "mine_for_a_test" / "__init__.py").write_text("")
+    later = "def make():\n    import late_for_a_test as late\n    return late.made()\n"
+    (here / "mine_for_a_test" / "nets.py").write_text(later)
+    (here / "late_for_a_test.py").write_text("from torch import nn\ndef made(): return nn.Flatten()\n")
+    assert isinstance(build_model("mine_for_a_test.nets:make", num_classes=2), nn.Flatten)
+    assert model_code("mine_for_a_test.nets:make") is not None
+    assert str(here) not in sys.path[:1]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:x", "CPU", "", "cpu:0", "cuda:1000", "mps", 3, None])
+def test_what_is_no_device_is_refused(name: Any) -> None:
+    with pytest.raises(DeviceError, match="Unknown device"):
+        pick_device(name)
+
+
+def test_a_device_that_is_not_here_is_refused() -> None:
+    with pytest.raises(DeviceError, match=r"No device cuda:999 on this machine \(\d+ GPUs\): use auto or cpu"):
+        pick_device("cuda:999")
 
 
 @pytest.mark.parametrize("options", [{"num_classes": 0}, {"num_classes": 3, "in_channels": 0}])

@@ -19,8 +19,9 @@ from strict import STRICT
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetNotFound, SelectionError, SelectionNotFound, ShardChanged
-from tamis.training.errors import LabelError, NonFiniteLoss, UnknownModelError
+from tamis.training.errors import DeviceError, LabelError, ModelFailed, NonFiniteLoss, UnknownModelError, WrongKind
 from tamis.training.job import TrainConfig, TrainResult, find, train
+from tamis.training.loop import describe, pick_device
 from tamis.training.plans import model_code, plan
 from tamis.training.signals import load_model
 from tamis.training.weights import pack_checkpoint
@@ -55,6 +56,7 @@ def test_learns_digits_and_keeps_the_books(store: Store, dataset: Dataset, judge
     assert (result.cached, result.confirmed, spoken) == (False, None, [])
     assert (run.kind, run.dataset, run.model, run.status) == ("train", "digits@1", "preact8", "finished")
     assert run.metrics["accuracy"] > 0.9
+    assert run.metrics["device"] == describe(pick_device("auto"))
     assert run.metrics["steps"] == 3 * steps
     assert run.metrics["samples_read"] == 3 * dataset.samples
     assert 0 < run.metrics["bytes_read"] < 3 * dataset.extents().size.sum()
@@ -395,3 +397,57 @@ def test_the_callers_random_state_is_left_alone(store: Store, sixty: Dataset) ->
     before = torch.get_rng_state()
     train(store, TrainConfig(dataset="sixty", model="preact8", epochs=1))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+FORWARD = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(7, 10)
+    def forward(self, images):
+        return self.last(images.flatten(1))
+def make(): return Net()
+"""
+
+
+def test_a_model_that_raises_while_it_is_trained_is_told_in_a_few_lines(
+    store: Store, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "forward_for_a_test.py").write_text(FORWARD)
+    monkeypatch.chdir(tmp_path)
+    config = changed(QUICK, model="forward_for_a_test:make")
+    with pytest.raises(ModelFailed, match="shapes cannot be multiplied") as caught:
+        train(store, config)
+    assert str(caught.value).splitlines()[-1].strip() == "return self.last(images.flatten(1))"
+    assert len(str(caught.value).splitlines()) <= 3
+    [run] = store.runs.all()
+    assert run["status"] == "failed"
+
+
+def test_a_wrong_device_is_refused_before_anything_is_written(store: Store, dataset: Dataset) -> None:
+    for device in ("cuda:999", "gpu"):
+        with pytest.raises(DeviceError):
+            train(store, QUICK, device=device)
+    assert store.runs.all() == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seed": 2**63}, {"seed": -1}, {"epochs": 10**9}, {"epochs": 0}, {"batch_size": 2**63}, {"step_size": 2**40},
+        {"image_size": 10**6}, {"evaluate_every": 2**63, "evaluate_on": "digits"}, {"reselect": {"every": 2**63}},
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="or equal to"):
+        changed(QUICK, **fields)
+
+
+@pytest.mark.parametrize("config", ["digits", {"dataset": "digits"}, None])
+def test_something_else_than_a_config_is_refused(store: Store, dataset: Dataset, config: object) -> None:
+    for ask in (train, find):
+        with pytest.raises(WrongKind, match=r"config is .*: expected a TrainConfig"):
+            ask(store, config)
+    with pytest.raises(WrongKind, match=r"expected a Store. Pass Store.open\('somewhere'\)"):
+        train("somewhere", QUICK)
