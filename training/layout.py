@@ -22,6 +22,7 @@ from tamis.training.tarring import BLOCK
 
 MEMBER = "tamis.json"  # two parts, because a sample may have a .json of its own; stock decoders go by the last one
 _PIECE = 16 << 20  # bytes read at once
+_LEADS_OUT = r"^/|(^|[/\\])\.\.([/\\]|$)"  # of a name: below another folder than the one that it is extracted into
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -80,7 +81,8 @@ def lay_out(dataset: Dataset, samples: Ints, weights: Floats, source: str, shard
         shard_size: bytes a shard should have at most, give or take a sample.
 
     Raises:
-        ShardError: a sample has two members of one name, which stock webdataset refuses to read.
+        ShardError: a sample has two members of one name, which stock webdataset refuses to read, or a name that leads
+            out of the folder that a tar is extracted into.
     """
     count = len(samples)
     ranks = permute(np.arange(count, dtype=np.int64), count, order_key(source, 0, 0))
@@ -96,6 +98,7 @@ def lay_out(dataset: Dataset, samples: Ints, weights: Floats, source: str, shard
     suffix, shard = suffix[kept], np.asarray(rows["shard"], np.int32)[owner]
     where = Locations(shard, np.asarray(offset, np.int64)[kept], np.asarray(size, np.int64)[kept])
     _refuse_doubled(dataset, rows["key"], owner * len(suffixes) + suffix, len(suffixes))
+    _refuse_leading_out(dataset, rows["key"], suffixes)
     ends = _ends(owner, where.size, count)
     return Layout(
         samples[ranks], ranks, weights[ranks], rows["key"], np.searchsorted(owner, np.arange(count + 1)), suffixes,
@@ -111,6 +114,18 @@ def _refuse_doubled(dataset: Dataset, keys: pa.ChunkedArray, named: Ints, suffix
             f"Sample {first} of {dataset.ref} has two members of one name, which stock webdataset refuses to read. "
             "Repair its shard, or leave the sample out of the selection."
         )
+
+
+def _refuse_leading_out(dataset: Dataset, keys: pa.ChunkedArray, suffixes: tuple[str, ...]) -> None:
+    """Curated shards are handed to whoever extracts tars, with tools that believe what stands in them."""
+    for names, what in ((keys, "Sample"), (pa.chunked_array([pa.array(suffixes, pa.string())]), "Member")):
+        found = names.filter(pc.match_substring_regex(names, _LEADS_OUT))
+        if len(found):
+            raise ShardError(
+                f"{what} {found[0].as_py()[:200]!r} of {dataset.ref} is not copied: a name with '..' or a leading '/' "
+                f"would lead out of the folder that a curated shard is extracted into ({len(found)} such names). "
+                "Rename the members, or leave these samples out of the selection."
+            )
 
 
 def _ends(owner: Ints, size: Ints, count: int) -> Ints:

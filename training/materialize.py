@@ -8,7 +8,8 @@ slow. Otherwise `tamis.training.stream` trains from the shards as they lie.
 How: a set is named by the sha256 of all that decides its bytes, and the same selection gives the same bytes on every
 machine with any number of workers. Shards appear when they are whole and the manifest comes last (`training.curated`):
 what was killed goes on where it was, and two at once leave one set.
-Safety: members that stock decoders would unpickle (`.pkl`, `.pkl.gz`, `.pyd`, ...) are left out and counted.
+Safety: names that lead out of the folder they are extracted into are refused; members that stock decoders would
+unpickle (`.pkl`, `.pkl.gz`, `.pyd`, ...) are left out and counted.
 Cost: about 15 µs of CPU a sample of a few kB; memory for one shard and 32 MiB a worker.
 """
 
@@ -79,7 +80,7 @@ def materialize(
     Raises:
         SelectionError: no round is in force so early.
         ShardChanged: a source shard is missing or no longer the one that was indexed.
-        ShardError: a sample has two members of one name.
+        ShardError: a sample has two members of one name, or a name with ".." or a leading "/".
         DecoderRefused: the data set's image or label is a pickle.
         DestinationTaken: other things lie at the destination under the names of the shards or of the manifest.
         StoreFull: no space is left. What was finished is kept, and the same call goes on from there.

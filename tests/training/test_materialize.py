@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -436,3 +437,38 @@ def test_the_example_trains_without_tamis(store: Store, some: Selection) -> None
     lines = done.stdout.splitlines()
     assert [line.partition(" samples")[0] for line in lines] == [f"epoch {n}: 600" for n in range(6)]
     assert float(lines[-1].split(",")[1].split("%")[0]) > 60
+
+
+@pytest.mark.parametrize("key", ["../up", "../../etc/up", "/etc/up", "a/../up", "a/b/../../../up", "//up", "/../up"])
+def test_names_that_lead_out_of_a_folder_are_refused(
+    store: Store, tmp_path: Path, write: Write, select: Select, key: str
+) -> None:
+    members = {"png": numbered(0), "cls": b"0"}
+    shard = write(tmp_path / "out.tar", [("fine", members), (key, members)])
+    dataset = store.datasets.add("out", [shard])
+    with pytest.raises(ShardError, match=re.escape(f"Sample {key!r} of out@1 is not copied")):
+        materialize(store, select(dataset, (0, [0, 1])), str(tmp_path / "curated"))
+    assert not list(tmp_path.glob("curated/*.tar"))
+    made = materialize(store, select(dataset, (0, [0])), str(tmp_path / "curated"))
+    assert made.samples == 1
+
+
+def test_names_that_only_look_like_it_are_kept(store: Store, tmp_path: Path, write: Write, select: Select) -> None:
+    keys = ["./a", "b/./c", "...d/e", "f/..g/h", "C:j", "k..l/m"]
+    samples = [(key, {"png": numbered(0), "cls": b"0"}) for key in keys]
+    dataset = store.datasets.add("odd", [write(tmp_path / "odd.tar", samples)])
+    made = materialize(store, select(dataset, (0, range(len(keys)))))
+    with tarfile.open(made.paths()[0]) as tar:
+        tar.extractall(tmp_path / "extracted", filter="data")
+    assert len(list((tmp_path / "extracted").rglob("*.cls"))) == len(keys)
+
+
+def test_many_members_in_one_sample(store: Store, tmp_path: Path, write: Write, select: Select) -> None:
+    """As many as there are, each under its name."""
+    members = {"png": numbered(0), "cls": b"0"} | {f"m{i}": b"%d" % i for i in range(20_000)}
+    dataset = store.datasets.add("many", [write(tmp_path / "many.tar", [("s", members)])])
+    made = materialize(store, select(dataset, (0, [0])))
+    with tarfile.open(made.paths()[0]) as tar:
+        found = {one.name.removeprefix("s."): one.size for one in tar}
+    assert found.pop("tamis.json") > 0
+    assert found == {name: len(data) for name, data in members.items()}
