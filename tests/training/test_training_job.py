@@ -422,7 +422,7 @@ def test_a_model_that_raises_while_it_is_trained_is_told_in_a_few_lines(
     assert str(caught.value).splitlines()[-1].strip() == "return self.last(images.flatten(1))"
     assert len(str(caught.value).splitlines()) <= 3
     [run] = store.runs.all()
-    assert run["status"] == "failed"
+    assert run.status == "failed"
 
 
 def test_a_wrong_device_is_refused_before_anything_is_written(store: Store, dataset: Dataset) -> None:
