@@ -261,7 +261,7 @@ class LocalReader:
         else:
             shard.check()
         try:
-            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would be waited for
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise  # others' are closed for it

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
-from multiprocessing import parent_process
+from multiprocessing import current_process, parent_process
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -110,6 +110,10 @@ class _Worker:
     """The main process's side of a worker."""
 
     def __init__(self, job: Job, pack: Callable[[Any], Packed]) -> None:
+        if current_process().daemon:
+            raise WorkerDied(
+                "A worker process cannot start workers of its own: read without (workers=0) in a DataLoader's workers."
+            )
         self._socket, other = socket.socketpair()
         self._socket.settimeout(_TICK)
         try:
@@ -131,6 +135,11 @@ class _Worker:
         """The next result; None after the last one."""
         try:
             size, shared, descriptors = self._header()
+            if shared and not descriptors:
+                raise WorkerDied(
+                    f"A batch of worker process {self._process.pid} cannot be received: this process has too many open "
+                    "files. Raise the limit (ulimit -n), or close files."
+                )
             block = Block.received(descriptors[0], shared) if descriptors else None
             kind, content = pickle.loads(self._exactly(size))  # noqa: S301 - of our own worker
         except (EOFError, ConnectionError) as error:
