@@ -26,6 +26,7 @@ from tamis.store.roots import Root
 
 _FEW = 1 << 20  # bytes of all files of a table below which they are fetched whole
 _AT_ONCE = 16
+_MAGIC = b"PAR1"  # with which a Parquet file begins and ends
 
 
 def dataset_of(root: Root, base: str, schema: pa.Schema, partitions: list[str], files: pa.Table) -> pads.Dataset:
@@ -77,6 +78,11 @@ def _contents(root: Root, paths: list[str]) -> list[pa.Buffer]:
             raise StoreFormatError(
                 f"{path} is missing, though a table's log names it: the store is damaged, or its server errs. See what "
                 f"else is missing with: tamis --store {root.url} verify"
+            )
+        if len(data) < 12 or not data[:4] == data[-4:] == _MAGIC:
+            raise StoreFormatError(
+                f"{path} is damaged, or its server errs: {len(data)} bytes that are no Parquet file. Restore it from a "
+                f"copy; what else is damaged says: tamis --store {root.url} verify"
             )
         return pa.py_buffer(data)
 

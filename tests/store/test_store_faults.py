@@ -158,6 +158,9 @@ def test_a_file_that_the_log_names_is_not_taken_for_an_empty_one(broken: tuple[S
         store.query("from samples")
     with pytest.raises((StoreFormatError, StoreUnreachable), match=r"samples"):
         store.datasets.get("base").keys()
+    server.fault(method="GET", path=r"/tables/samples/.*\.parquet$", junk=True, times=ALWAYS)
+    with pytest.raises(StoreFormatError, match=r"\.parquet is damaged, or its server errs: 50 bytes"):
+        store.query("from samples")
     server.fault(method="GET", path=r"/tables/samples/.*\.parquet$", drip=0.05, times=ALWAYS)
     with pytest.raises(StoreUnreachable, match="did not complete them within 1 s"):
         Store.open(store.root.url, {"patience": "1s"}).query("from samples")
