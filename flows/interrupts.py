@@ -1,7 +1,7 @@
 """Ctrl-C ends a command at once, whatever it is at.
 
 What: `ending_in_time()` around a command. A Ctrl-C raises KeyboardInterrupt as ever; what is not through with cleaning
-up after 1.2 s is ended as by a kill. That is as safe as a kill at any other moment: what is in the store is whole.
+up after a second is ended as by a kill. That is as safe as a kill at any other moment: what is in the store is whole.
 How: the signal is heard by a thread, through Python's wake-up descriptor, also while the main thread is in a library's
 code that does not come back (a query, a write, the hash of a large file) or waits for threads that are.
 Ends: workers are killed first; a temporary Prefect server, a fork server and pursuits end with this process by
@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator
 
-GRACE = 1.2  # s from the signal to the end
+GRACE = 1.0  # s from the signal to the end
 CODE = 128 + signal.SIGINT
 
 

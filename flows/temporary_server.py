@@ -7,7 +7,8 @@ it), on a port of the loopback that was free. So a Prefect database of another v
 commands run at once.
 Ends: with this process, however that ended: it hears the end of its standard input. It removes its folder itself; one
 that was left behind (a power cut) is removed by the next that starts, told by its lock.
-Cost: 8 to 30 s, most of it Prefect's imports and the making of its database.
+Cost: 5 s of CPU, most of it Prefect's imports; the first of a version of Prefect 14 s, as it makes the database that
+later ones start with (`tamis.flows.first_database`).
 """
 
 import atexit
@@ -23,6 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tamis.flows import first_database
 from tamis.flows.errors import ServerFailed
 
 _PREFIX = "tamis-prefect-"
@@ -42,19 +44,17 @@ _started: "list[_Server]" = []
 class _Server:
     """A running server: its process, and the address of its API."""
 
-    def __init__(self, process: subprocess.Popen[bytes], home: Path, port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], home: Path, port: int, given: bool) -> None:
         self.process, self.home, self.port = process, home, port
+        self.given = given  # its database, by an earlier server
         self.url = f"http://127.0.0.1:{port}/api"
 
     def stop(self) -> None:
-        """End the server, as the end of this process would."""
+        """End the server, as the end of this process would, and at once: nothing in it is of use to anybody."""
         assert self.process.stdin is not None
+        self.process.kill()
         self.process.stdin.close()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.wait()
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -75,6 +75,8 @@ def temporary_server() -> str:
         except BaseException:
             server.stop()
             raise
+        if not server.given:
+            first_database.keep(server.home)
         _started.append(server)
         _tell_prefect(server.url)
     return _started[0].url
@@ -96,9 +98,10 @@ def _start() -> _Server:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | _OWN
     environment |= {
         "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / first_database.NAME}",
     }
     with socket.socket() as listening, (home / _LOCK).open("wb") as lock, (home / _LOG).open("wb") as log:
+        given = first_database.give(home)
         fcntl.flock(lock, fcntl.LOCK_EX)  # held by the server, which inherits the open file, until it has ended
         listening.bind(("127.0.0.1", 0))
         process = subprocess.Popen(
@@ -111,7 +114,7 @@ def _start() -> _Server:
             pass_fds=(listening.fileno(), lock.fileno()),
             start_new_session=True,
         )
-        return _Server(process, home, listening.getsockname()[1])
+        return _Server(process, home, listening.getsockname()[1], given)
 
 
 def _sweep() -> None:
@@ -135,6 +138,7 @@ def _wait(server: _Server, seconds: float) -> None:
         code = server.process.poll()
         if code is not None or time.monotonic() > end:
             said = _last_line(server.home / _LOG)
+            first_database.forget()  # in case that was the reason
             how = f"it did not answer in {seconds:g} s" if code is None else f"it ended with exit code {code}"
             raise ServerFailed(
                 f"The temporary Prefect server did not start: {how}{said}. Run the command again, give it more time by "

@@ -17,8 +17,10 @@ from tamis.flows.temporary_server import temporary_server
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The temporary server of this process, for all tests; the user's Prefect home is not touched."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> str:
+    """The temporary server of this process, for all tests; the user's Prefect home and cache are not touched."""
+    kept = getattr(pytestconfig, "cache", None)  # which lasts: so does the server's first database
+    os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("tamis") if kept else tmp_path_factory.mktemp("cache"))
     os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
     prepare()
     return temporary_server()

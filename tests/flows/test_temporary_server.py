@@ -76,6 +76,7 @@ def test_a_server_that_cannot_start_says_why(folder: Path, monkeypatch: pytest.M
     from tamis.flows import temporary_server
     from tamis.flows.errors import ServerFailed
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))  # for a server that failed, the database that is kept goes
     (folder / "uvicorn.py").write_text("raise RuntimeError('no such luck')\n")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setattr("tempfile.tempdir", str(folder))
