@@ -13,6 +13,7 @@ from tamis.flows.output import emit, size, table
 from tamis.flows.progress import display
 from tamis.flows.settings import on_server
 from tamis.store import Store
+from tamis.store.advice import command
 from tamis.store.packing import pack_digits
 
 PROXY, TARGET, BUDGET, EPOCHS = "preact8", "preact20", "40%", 12
@@ -73,7 +74,7 @@ def _run_demo(store: Store, epochs: int | None, as_json: bool) -> None:
             config = TrainConfig(dataset="digits", selection=ref, model=TARGET, evaluate_on="digits-test", **shared)
             rows.append(_row(store, what, ref, train_flow(where, config)["run"]))
     answers = {question: store.query(query).to_pylist() for question, query in QUERIES.items()}
-    emit({"store": where, "results": rows, "queries": answers}, as_json, lambda: _print(where, rows, answers))
+    emit({"store": where, "results": rows, "queries": answers}, as_json, lambda: _print(store, rows, answers))
 
 
 def _row(store: Store, what: str, ref: str | None, key: str) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _row(store: Store, what: str, ref: str | None, key: str) -> dict[str, Any]:
     }
 
 
-def _print(where: str, rows: list[dict[str, Any]], answers: dict[str, list[dict[str, Any]]]) -> None:
+def _print(store: Store, rows: list[dict[str, Any]], answers: dict[str, list[dict[str, Any]]]) -> None:
     shown = [row | {"accuracy": f"{row['accuracy']:.1%}", "bytes read": size(row["bytes read"])} for row in rows]
     table(shown, title=f"\n{TARGET} on scikit-learn's digits; {PROXY} chose the 40 %")
     click.echo("Selecting is paid once: a second training on the same selection costs the training column alone.")
@@ -99,4 +100,4 @@ def _print(where: str, rows: list[dict[str, Any]], answers: dict[str, list[dict[
         click.echo(f"\n{question}")
         click.echo("  " + " ".join(QUERIES[question].split()))
         table(answer)
-    click.echo(f'\nThe store stays at {where}; ask it more:  tamis sql --store {where} "describe scores"')
+    click.echo(f"\nThe store stays at {store.root.url}; ask it more: {command(store.root, 'sql', 'describe scores')}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from tamis.store.advice import command
 from tamis.store.blobs import Blobs
 from tamis.store.datasets import Datasets
 from tamis.store.errors import StoreExists, StoreFormatError, StoreNotFound
@@ -76,7 +77,7 @@ class Store:
         if mark is None and root.path is not None and root.path.is_file():
             raise StoreNotFound(f"{root.url} is a file: a store is a folder. Name the folder.")
         if mark is None:
-            raise StoreNotFound(f"No store at {root.url}. Make one with: tamis --store {root.url} init")
+            raise StoreNotFound(f"No store at {root.url}. Make one with: {command(root, 'init')}")
         _check_format(mark, root.url)
         return cls(root)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tamis.curation.budget import resolve_budget
 from tamis.store import Store
+from tamis.store.advice import command
 from tamis.store.errors import RunNotFound
 from tamis.store.keys import check_name
 from tamis.store.runs import FINISHED
@@ -72,7 +73,7 @@ def select_by_runs(
         if run.status != FINISHED or run.blob is None:
             raise RunNotFound(
                 f"Run {run.key[:12]} is a {run.kind} that is {run.status} and left no model: name a finished training "
-                "(tamis run ls --kind train)."
+                f"({command(store.root, 'run', 'ls', '--kind', 'train')} lists them)."
             )
     params = how.model_dump(mode="json", exclude={"name", "budget", "target", "warm"})
     params |= {"k": k, "target": None if target is None else target.key, "batch_size": config.batch_size}

@@ -19,6 +19,7 @@ from tamis.curation.errors import CurationError
 from tamis.curation.methods import METHODS, Method, get_method, parameters
 from tamis.curation.ranking import rank_correlation
 from tamis.store import Store
+from tamis.store.advice import command
 from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound
 from tamis.store.keys import check_name
@@ -110,9 +111,8 @@ def newest_scores(store: Store, dataset: Dataset) -> Run:
     """
     found = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
     if not found:
-        raise RunNotFound(
-            f"Nothing has scored {dataset.ref} yet. Score it first: tamis score uncertainty --dataset {dataset.ref}"
-        )
+        scoring = command(store.root, "score", "uncertainty", "--dataset", dataset.ref, "--proxy", "preact20")
+        raise RunNotFound(f"Nothing has scored {dataset.ref} yet. Score it first, by a proxy model: {scoring}")
     return found[-1]
 
 
@@ -154,7 +154,7 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
         if run.kind != "score" or run.dataset != dataset.ref:
             raise RunNotFound(
                 f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not a scoring of {dataset.ref}. "
-                "`tamis run ls --kind score` lists the runs with scores."
+                f"{command(store.root, 'run', 'ls', '--kind', 'score')} lists the runs with scores."
             )
     return runs
 

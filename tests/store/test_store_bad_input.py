@@ -218,7 +218,7 @@ def test_store_at_a_file(tmp_path: Path) -> None:
 
 
 def test_store_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StoreNotFound, match=r"No store at .*Make one with: tamis --store .*nowhere init") as caught:
+    with pytest.raises(StoreNotFound, match=r"No store at .*Make one with: `tamis --store .*nowhere init`") as caught:
         Store.open(tmp_path / "nowhere")
     assert isinstance(caught.value, FileNotFoundError)
     assert not (tmp_path / "nowhere").exists()
