@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetNotFound, RunNotFound
 from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import RoundData, Selection
-from tamis.training.drawing import draw_speedups
+from tamis.training.drawing import draw_speedups, speedup_figure
 from tamis.training.errors import ReportError
 from tamis.training.job import TrainConfig, train
 from tamis.training.plans import Reselect
@@ -194,6 +195,28 @@ def test_real_trainings(trained: Store, tmp_path: Path) -> None:
         assert files[0].startswith(start)
         assert files[0] == files[1]
     assert b"gm@1 (replayed), sgd 0.05" in files[0]
+
+
+@pytest.mark.parametrize("trainings", [1, 3, 12, 60])
+def test_the_legend_stands_beside_the_lines(trainings: int) -> None:
+    """Whatever their number, and the length of their names: within the picture, and on no line."""
+    rows = [speedup(made("full", FULL), None)]
+    for i in range(trainings - 1):
+        one = speedup(made(f"run{i}", [(s + i, c, a * 0.9) for s, c, a in FULL]), None)
+        rows.append(replace(one, way="replay", selection=f"{'chosen-by-gradients-' * (i % 4)}{i}@1"))
+    figure = speedup_figure([*rows, *(replace(row, model="preact20") for row in rows[:2])])
+    figure.draw_without_rendering()
+    whole = figure.bbox
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        box, lines = legend.get_window_extent(), axes.get_window_extent()
+        assert not box.overlaps(lines)
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+        assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+        assert lines.width > 4 * figure.dpi, "the lines keep their room"
+        assert lines.height > 2 * figure.dpi
+    assert len(figure.axes[0].get_legend().get_texts()) == trainings
 
 
 def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
