@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 import signal
 import sys
+from typing import Any
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the rest is imported; see tamis.flows.start
@@ -78,9 +79,17 @@ def doctor(app: App) -> None:
     from tamis.flows.doctor import examine
 
     found = examine(app.where_or_none)
-    emit(found, app.as_json, lambda: facts(found))
+    emit(found, app.as_json, lambda: _found(found))
     if found["problems"]:
         raise SystemExit(1)
+
+
+def _found(found: dict[str, Any]) -> None:
+    facts({name: value for name, value in found.items() if name != "problems"})
+    for problem in found["problems"]:
+        click.echo(f"Problem: {problem}")
+    if not found["problems"]:
+        click.echo("No problems.")
 
 
 @cli.command()

@@ -1,14 +1,15 @@
-"""What tamis finds on this machine and in a store. Looks, and changes nothing."""
+"""What tamis finds on this machine and in a store. Looks, and changes nothing; what it cannot look at is a problem."""
 
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from tamis.flows.settings import has_server
+from tamis.flows.failures import explained
+from tamis.flows.settings import check_server, server_url, shown
 from tamis.store import Store
-from tamis.store.errors import TamisError
 
 _PACKAGES = ("tamis", "torch", "torchvision", "pyarrow", "duckdb", "deltalake", "obstore", "webdataset", "prefect")
 
@@ -21,14 +22,21 @@ def examine(where: str | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count()}
     found |= {name: _version(name) for name in _PACKAGES}
-    found["device"] = _device()
-    found["prefect server"] = os.environ.get("PREFECT_API_URL", "configured" if has_server() else "temporary")
     problems = [f"{name} is not installed" for name in _PACKAGES if found[name] is None]
+    looks: list[Callable[[dict[str, Any], list[str]], None]] = [_device, _server]
     if where is not None:
-        store, trouble = _store(where)
-        found |= store
-        problems += trouble
-    return found | {"problems": problems}
+        found["store"] = where
+        looks.append(_store)
+    for look in looks:
+        _try(look, found, problems)
+    return found | {"problems": list(dict.fromkeys(problems))}
+
+
+def _try(look: Callable[[dict[str, Any], list[str]], None], found: dict[str, Any], problems: list[str]) -> None:
+    try:
+        look(found, problems)
+    except Exception as error:  # noqa: BLE001 - whatever cannot be looked at is what was asked for
+        problems.append(explained(error))
 
 
 def _version(name: str) -> str | None:
@@ -38,29 +46,42 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _device() -> str:
+def _device(found: dict[str, Any], _: list[str]) -> None:
+    found["device"] = None
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({torch.get_num_threads()} threads)"
+    cuda = torch.cuda.is_available()
+    found["device"] = torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)"
 
 
-def _store(where: str) -> tuple[dict[str, Any], list[str]]:
-    try:
-        store = Store.open(where)
-        versions = store.tables.versions()
-        counts = store.query(
-            """select (select count(*) from datasets) as datasets, (select count(*) from runs) as runs,
-                      (select count(*) from selections) as selections"""
-        ).to_pylist()[0]
-        found: dict[str, Any] = {"store": store.root.url, **counts, "table versions": versions}
-        if store.root.path is not None:
-            found["free space"] = f"{shutil.disk_usage(store.root.path).free / 1e9:.1f} GB"
-        missing = [
-            f"{row['dataset']}@{row['version']}: shard {shard.uri} is missing"
-            for row in store.datasets.all()
-            for shard in store.datasets.get(f"{row['dataset']}@{row['version']}").shards
-            if not shard.is_there()
-        ]
-    except TamisError as error:
-        return {"store": where}, [str(error)]
-    return found, sorted(set(missing))
+def _server(found: dict[str, Any], _: list[str]) -> None:
+    found["prefect server"] = "temporary"
+    url = server_url()
+    if url is not None:
+        found["prefect server"] = shown(url)
+        check_server(url)
+
+
+def _store(found: dict[str, Any], problems: list[str]) -> None:
+    """What is in the store, and whether its shards are where they were."""
+    store = Store.open(found["store"])
+    found["store"] = store.root.url
+    if store.root.path is not None:
+        found["access"] = "read and write" if os.access(store.root.path, os.W_OK | os.X_OK) else "read only"
+        found["free space"] = f"{shutil.disk_usage(store.root.path).free / 1e9:.1f} GB"
+    _try(lambda found, _: found.update({"table versions": store.tables.versions()}), found, problems)
+    for name in ("datasets", "runs", "selections"):
+        _try(lambda found, _, name=name: found.update({name: _count(store, name)}), found, problems)
+    missing: set[str] = set()
+    for row in store.datasets.all():
+        ref = f"{row['dataset']}@{row['version']}"
+        _try(lambda _, __, ref=ref: missing.update(_missing(store, ref)), found, problems)
+    problems += sorted(missing)
+
+
+def _count(store: Store, table: str) -> int:
+    return store.query(f"select count(*) as n from {table}").to_pylist()[0]["n"]
+
+
+def _missing(store: Store, ref: str) -> list[str]:
+    return [f"{ref}: shard {shard.uri} is missing" for shard in store.datasets.get(ref).shards if not shard.is_there()]

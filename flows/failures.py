@@ -7,6 +7,7 @@ class, never swallowed; `--verbose`, or TAMIS_DEBUG=1, shows where it came from.
 import errno
 import json
 import os
+import re
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tamis.curation.errors import CurationError
 from tamis.store.errors import TamisError, is_full
 
 INTERRUPTED = "Interrupted. Finished work is saved; run the command again to resume."
+_BACKTRACE = re.compile(r"\n+(?:stack backtrace:\n)? *0: ")  # that a library in Rust puts into its message
 _LONGEST = 1000  # characters of a foreign message
 _ADVICE = {
     errno.EACCES: "check who may read and write it and its folder",
@@ -72,14 +74,17 @@ def wants_trace(arguments: list[str]) -> bool:
 def explained(error: BaseException) -> str:
     """An error in words: what was wrong, and what to do."""
     if isinstance(error, TamisError | CurationError):
-        return str(error)
+        return _BACKTRACE.split(str(error))[0].strip()
     if isinstance(error, click.ClickException):
         return error.format_message()
     if type(error).__name__ == "ValidationError":
         return _fields(error)
     if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error)
-    name, text = type(error).__name__, " ".join(str(error).split())[:_LONGEST]
+    name, text = type(error).__name__, " ".join(_BACKTRACE.split(str(error))[0].split())[:_LONGEST]
+    refused = re.search(r"\(os error ([0-9]+)\)", text)  # as libraries in Rust say it
+    if refused is not None and int(refused[1]) in _ADVICE:
+        return f"{text}: {_ADVICE[int(refused[1])]}."
     return (
         f"{name}{': ' if text else ''}{text}{'' if text.endswith('.') else '.'} This comes from a library or from code "
         "of yours, and tamis does not know it: run the command with --verbose, or TAMIS_DEBUG=1, to see where."

@@ -241,6 +241,26 @@ def test_doctor_names_a_missing_shard(tamis: Any, tmp_path: Path, digits: dict[s
     assert str(copy) in found.json["problems"][0]
 
 
+def test_doctor_reports_what_it_cannot_look_at(
+    tamis: Any, indexed: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server that is not there and damaged tables are problems, each a line; the rest is told as ever."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://ann:secret@127.0.0.1:9/api")
+    for file in (tmp_path / "store" / "tables" / "selections" / "_delta_log").glob("*.json"):
+        file.write_text("no log\n")
+    said = tamis("doctor", "--json")
+    assert said.code == 1
+    found = json.loads(said.out)
+    assert found["prefect server"] == "http://127.0.0.1:9/api"
+    assert (found["access"], found["datasets"], found["runs"]) == ("read and write", 2, 0)
+    assert found["problems"][0].startswith("The Prefect server at http://127.0.0.1:9/api does not answer")
+    assert len(found["problems"]) == 2
+    assert "selections" in found["problems"][1]
+    plain = tamis("doctor").out
+    assert plain.count("Problem: ") == 2
+    assert "secret" not in said.out + plain
+
+
 def test_random_samples_can_be_other_ones_each_round(tamis: Any, indexed: Store) -> None:
     """Adaptive random, the baseline of choices that change as the training goes."""
     asked = ("select", "random", "--dataset", "digits", "--budget", 100, "--rounds", 3, "--every", 5, "--name", "anew")

@@ -59,10 +59,13 @@ def _raising(error: BaseException) -> Any:
         (MemoryError(), "MemoryError. "),
         (DatasetNotFound("No dataset x."), "No dataset x."),
         (ValueError("odd"), "ValueError: odd. "),
+        (RuntimeError("cannot make /x (os error 30)"), "cannot make /x (os error 30): it lies on a read-only medium"),
+        (DatasetNotFound("Not\nread.\n   0: <unknown>\n   1: clone"), "Not\nread."),
     ],
 )  # fmt: skip
 def test_what_is_said(error: Exception, said: str) -> None:
     assert explained(error).startswith(said)
+    assert "<unknown>" not in explained(error)
 
 
 @pytest.mark.parametrize(
