@@ -25,13 +25,23 @@ from tamis.flows.cli_sql import sql
 from tamis.flows.cli_store import gc, verify
 from tamis.flows.cli_train import train
 from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
-from tamis.flows.interrupts import CODE, ending_in_time
+from tamis.flows.interrupts import CODE, end_now, ending_in_time
 from tamis.flows.output import emit, facts
 from tamis.flows.settings import prepare
 from tamis.flows.start import main as start
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Tamis(click.Group):
+    """Leaves it to `main` to tell of a Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:  # click would begin a line for it
+            raise click.Abort from interrupt
+
+
+@click.group(cls=_Tamis, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--store", envvar="TAMIS_STORE", metavar="FOLDER|URL", help="The store. Also TAMIS_STORE.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log, and where errors come from.")
@@ -124,6 +134,8 @@ def main(arguments: list[str] | None = None) -> None:
     reporter = Reporter("--json" in given, wants_trace(given))
     with ending_in_time(reporter.interrupted):
         code = _run(given, reporter)
+        if code == CODE and arguments is None:
+            end_now()
     sys.exit(code)
 
 

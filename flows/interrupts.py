@@ -4,8 +4,8 @@ What: `ending_in_time()` around a command. A Ctrl-C raises KeyboardInterrupt as 
 up after a second is ended as by a kill. That is as safe as a kill at any other moment: what is in the store is whole.
 How: the signal is heard by a thread, through Python's wake-up descriptor, also while the main thread is in a library's
 code that does not come back (a query, a write, the hash of a large file) or waits for threads that are.
-Ends: workers are killed first; a temporary Prefect server, a fork server and pursuits end with this process by
-themselves.
+Ends: no work of an exit is waited for. Workers are killed; a temporary Prefect server, a fork server and pursuits end
+with this process by themselves.
 """
 
 import contextlib
@@ -47,12 +47,13 @@ def _watch(reading: int, say: Callable[[], None]) -> None:
                 break
         else:
             return  # the block has ended
-    _wait_for_end()
+    threading.Event().wait(GRACE)
     say()
+    end_now()
+
+
+def end_now() -> None:
+    """End this process and its workers, without the work that Python, Prefect and torch do at an exit."""
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(CODE)
-
-
-def _wait_for_end() -> None:
-    threading.Event().wait(GRACE)
