@@ -4,8 +4,7 @@ What: `ending_in_time()` around a command. A Ctrl-C raises KeyboardInterrupt as 
 up after a second is ended as by a kill. That is as safe as a kill at any other moment: what is in the store is whole.
 How: the signal is heard by a thread, through Python's wake-up descriptor, also while the main thread is in a library's
 code that does not come back (a query, a write, the hash of a large file) or waits for threads that are.
-Ends: no work of an exit is waited for. Workers are killed; a temporary Prefect server, a fork server and pursuits end
-with this process by themselves.
+Ends: with all children, and no work of an exit is waited for.
 """
 
 import contextlib
@@ -14,6 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 GRACE = 1.0  # s from the signal to the end
 CODE = 128 + signal.SIGINT
@@ -53,7 +53,21 @@ def _watch(reading: int, say: Callable[[], None]) -> None:
 
 
 def end_now() -> None:
-    """End this process and its workers, without the work that Python, Prefect and torch do at an exit."""
-    for worker in multiprocessing.active_children():
+    """End this process and its children, without the work that Python, Prefect and torch do at an exit."""
+    for worker in multiprocessing.active_children():  # of the fork server, and deaf to what ends others
         worker.kill()
+    for child in _children():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)  # multiprocessing's tracker ignores it, and cleans up after the others
     os._exit(CODE)
+
+
+def _children() -> list[int]:
+    """The processes that this one has started, where the system lists them in files."""
+    found: list[int] = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone by now
+            fields = status.read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == os.getpid():
+                found.append(int(status.parent.name))
+    return found
