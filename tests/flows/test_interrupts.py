@@ -97,8 +97,12 @@ def test_hashing_a_large_shard_is_interrupted_and_nothing_shows(tmp_path: Path) 
 def opened(running: subprocess.Popen[str], file: Path) -> Callable[[], bool]:
     def look() -> bool:
         assert running.poll() is None, running.communicate()
-        folder = f"/proc/{running.pid}/fd"
-        links = [os.path.join(folder, name) for name in os.listdir(folder)]
-        return str(file) in [os.readlink(link) for link in links if os.path.islink(link)]
+        return str(file) in [target(link) for link in Path(f"/proc/{running.pid}/fd").iterdir()]
+
+    def target(link: Path) -> str:
+        try:
+            return os.readlink(link)
+        except FileNotFoundError:  # closed by now
+            return ""
 
     return look
