@@ -9,7 +9,7 @@ import signal
 
 def main() -> None:
     """Import the command line and run it."""
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not in a job that ignores it
+    heard = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL)  # not where it is ignored
     _end_silently(heard)
     from tamis.flows.cli import main as run
 

@@ -6,6 +6,7 @@ How: matplotlib, of the extra `docs`, which is loaded here and nowhere else; wit
 state. The same numbers give the same file: no time of writing, no random names.
 """
 
+import io
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,6 +168,9 @@ def _save(path: Path, figure: "Figure") -> Path:
     import matplotlib as mpl
 
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
+    drawn = io.BytesIO()  # first: what is in the file is whole, whatever happens meanwhile
     with mpl.rc_context(_STYLE):
-        figure.savefig(path, metadata=metadata, dpi=min(_DPI, _PIXELS / max(figure.get_size_inches())))
+        dpi = min(_DPI, _PIXELS / max(figure.get_size_inches()))
+        figure.savefig(drawn, format=path.suffix[1:].lower(), metadata=metadata, dpi=dpi)
+    path.write_bytes(drawn.getvalue())
     return path

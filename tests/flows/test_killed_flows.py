@@ -1,5 +1,6 @@
 """Flows that are killed, again and again, finish what is left; nothing half-done is ever visible."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 from prefect.settings import get_current_settings
 
+from tamis.flows.temporary_server import _PREFIX
 from tamis.store import Store
+from tests.flows.test_temporary_server import lives, until
 
 # Runs `tamis` and kills itself (SIGKILL) right after its n-th write to the store.
 DYING = """
@@ -122,24 +125,47 @@ def test_interrupt_is_clean_and_the_same_command_goes_on(digits: dict[str, list[
     assert [r.status for r in store.runs.all()] == ["finished"]
 
 
-def test_interrupt_of_a_terminal_reaches_the_temporary_server_too(
-    digits: dict[str, list[Path]], tmp_path: Path
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGINT,
+        *(pytest.param(s, marks=pytest.mark.nightly) for s in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
+def test_a_command_takes_its_temporary_server_along(
+    digits: dict[str, list[Path]], tmp_path: Path, how: signal.Signals
 ) -> None:
-    where = tmp_path / "store"
+    """However it ends: a terminal sends a Ctrl-C, and word of its own end, to all that it has started."""
+    where, temporary = tmp_path / "store", tmp_path / "temporary"
+    temporary.mkdir()
     store = Store.create(where)
     store.datasets.add("digits", digits["train"])
     given = command("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
                     "--epochs", 1000, "--batch-size", 16, "--augment", "none")  # fmt: skip
-    given["env"] |= {"PREFECT_HOME": str(tmp_path / "prefect")}  # and no server: one is started
-    del given["env"]["PREFECT_API_URL"]
+    given["env"] |= {"TMPDIR": str(temporary)}
+    del given["env"]["PREFECT_API_URL"]  # and so a server of its own
     running = subprocess.Popen(**given, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_hear_interrupts)
     _until(lambda: bool(store.root.list("checkpoints")), running)
-    os.killpg(running.pid, signal.SIGINT)
+    (home,) = temporary.glob(f"{_PREFIX}*")
+    (server,) = processes(str(home))
+    os.killpg(running.pid, how)
     _, said = running.communicate(timeout=30)  # Prefect's own attempts to report would take a minute
-    assert running.returncode == 130, said
-    assert said.count("run the command again to resume") == 1
+    until(lambda: not lives(server))
+    assert not home.exists()
+    assert running.returncode == (130 if how == signal.SIGINT else -how), said
+    assert said.count("run the command again to resume") == (how == signal.SIGINT)
     assert "Traceback" not in said
     assert store.runs.all()[0].status != "finished"
+
+
+def processes(argument: str) -> list[int]:
+    """The processes that were started with an argument."""
+    found: list[int] = []
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # gone by now
+            if argument in words.read_text().split("\0"):
+                found.append(int(words.parent.name))
+    return found
 
 
 def _hear_interrupts() -> None:
