@@ -198,8 +198,8 @@ class _Room:
             smaller = "set image_size to scale them" if self._scaled is None else "choose a smaller image_size"
             raise DecodeError(
                 f"{self._name(0)} is {height} x {width}: {self._count} such images of {self._channels} channels take "
-                f"{needed / 2**30:,.1f} GiB in one batch, which may have {self._limit / 2**30:,.1f}. Take smaller "
-                f"batches, {smaller}, or raise {LIMIT} (bytes for all batches that a process holds)."
+                f"{needed:,} bytes in one batch, which may have {self._limit:,}. Take smaller batches, {smaller}, or "
+                f"raise {LIMIT} (bytes for all batches that a process holds at a time)."
             )
 
 

@@ -1,16 +1,23 @@
 """Keys and pixels: what was stored before a decoder changed is found where pixels are the same, and only there."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from numbered import Write
+from PIL import Image
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training import scoring
+from tamis.training.decode import LIMIT
+from tamis.training.errors import DecodeError
+from tamis.training.models import build_model
 from tamis.training.pixels import decoder_key, image_size_of
 from tamis.training.plans import Reselect, TrainConfig, plan
+from tamis.training.stream import SelectionStream
 from tamis.training.weights import ModelMeta, pack_model
 
 # (image, image_size) -> key of the scores, of their first part, of a training and of its selection, as they were when
@@ -105,3 +112,37 @@ def test_what_measures_does_not_change_what_is_chosen(store: Store, tmp_path: Pa
 @pytest.mark.parametrize("data", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x04" + bytes(7) + b"null"])
 def test_what_is_no_model_says_no_size(data: bytes) -> None:
     assert image_size_of(data) is None
+
+
+def test_a_scaled_jpeg_is_scored_under_its_new_key_and_found_again(store: Store, tmp_path: Path, write: Write) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(file, "JPEG")
+    shard = write(tmp_path / "photos.tar", [(f"s{i}", {"jpg": file.getvalue(), "cls": b"1"}) for i in range(3)])
+    dataset = store.datasets.add("photos", [shard])
+    network = build_model("preact8", num_classes=2)
+    meta = ModelMeta("preact8", 2, 3, (0.5,) * 3, (0.25,) * 3, (), 8)
+    model = store.blobs.put(pack_model(network.state_dict(), meta))
+    old = scoring.score_key(dataset, model, {})
+    store.runs.begin(kind="score", key=old, dataset=dataset.ref, model="preact8", config={"model": model})
+    store.runs.put_scores(old, {"entropy": [0.1, 0.2, 0.3]}, [0, 1, 2])
+    store.runs.finish(old)
+
+    assert scoring.find_scores(store, dataset, model) is None
+    assert scoring.missing_parts(store, dataset, model) == [0]
+    scoring.score_parts(store, dataset, [0], model, device="cpu")
+    assert scoring.missing_parts(store, dataset, model) == []
+    run = scoring.finish_scores(store, dataset, model, name="preact8")
+    assert scoring.find_scores(store, dataset, model) == run
+    assert (run.key != old, run.config["decoder"]) == (True, 2)
+    assert len(set(store.runs.scores(run.key, "entropy", 3).tolist())) == 1
+    assert store.runs.scores(old, "entropy", 3).tolist() == [0.1, 0.2, 0.3]
+
+
+def test_a_batch_of_a_stream_has_a_limit_and_names_the_sample(
+    store: Store, sixty: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = next(iter(SelectionStream(store, sixty, batch_size=4, shuffle=False).epoch(0))).images.shape[-1]
+    monkeypatch.setenv(LIMIT, str(4 * 4 * 3 * side * side))  # four batches are held
+    assert len(list(SelectionStream(store, sixty, batch_size=4).epoch(0))) == 15
+    with pytest.raises(DecodeError, match=rf"s000 .* is {side} x {side}: 5 such images.*{LIMIT}"):
+        next(SelectionStream(store, sixty, batch_size=5, shuffle=False).epoch(0))
