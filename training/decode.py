@@ -163,10 +163,12 @@ class _Room:
         """Refuse a picture. `size` is the file's, for formats that cannot hold many pixels a byte.
 
         Raises:
-            ValueError: it claims more pixels than anybody decodes.
+            ValueError: it claims no pixels, or more than anybody decodes.
             DecodeError: it does not fit the batch.
         """
         most = MAX_PIXELS if size is None else min(MAX_PIXELS, _PIXELS_A_BYTE * size)
+        if width < 1 or height < 1:
+            raise ValueError(f"it claims {width} x {height} pixels")
         if width * height > most:
             raise ValueError(f"it claims {width} x {height} pixels, more than {most}")
         if self._scaled is None:

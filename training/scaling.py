@@ -107,5 +107,6 @@ def _cut(image: Image.Image, view: _View, full: tuple[float, float], size: int) 
 
 
 def to_image(pixels: Pixels, mode: str) -> Image.Image:
+    """uint8 [H, W, 1 or 3] as a picture of pillow's, in a mode of its."""
     image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
     return image if image.mode == mode else image.convert(mode)

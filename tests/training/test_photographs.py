@@ -217,6 +217,16 @@ def test_half_a_photograph_is_none(how: dict[str, object], part: float) -> None:
         decode_images([data[: int(len(data) * part)]], "jpg", size=100)
 
 
+@pytest.mark.parametrize("field", [5, 7])
+@pytest.mark.parametrize("size", [None, 16])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_a_photograph_without_pixels_is_refused(field: int, size: int | None, mode: str) -> None:
+    data = bytearray(encode(photograph(64, 48).convert(mode)))
+    struct.pack_into(">H", data, data.index(b"\xff\xc0") + field, 0)
+    with pytest.raises(DecodeError, match="no readable jpg"):
+        decode_images([bytes(data)], "jpg", size=size)
+
+
 def test_a_second_header_that_libjpeg_would_find_is_not_followed() -> None:
     """A marker without a length, which a reader that expects one would take for a segment with a small frame in it."""
     large = encode(photograph(640, 427))
