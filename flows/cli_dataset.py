@@ -2,17 +2,24 @@
 
 import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tamis.flows.cli_common import App, common, run_light
+from tamis.flows.counting import by_class
 from tamis.flows.output import emit, facts, size, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tamis.store.datasets import Dataset
+    from tamis.store.skipped import Skipped
 
 
 @click.group()
 def dataset() -> None:
-    """Data sets: add, pack, list, show, verify."""
+    """Datasets: add, pack, list, show, verify."""
 
 
 @dataset.command()
@@ -21,7 +28,7 @@ def dataset() -> None:
 @click.option("--image", default="auto", show_default=True, help="The member that is the input (png, jpg, ...).")
 @click.option("--label", default="auto", show_default=True, help="The member with the class number, or none.")
 @click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name a line.")
-@click.option("--append", is_flag=True, help="Make the next version of a data set that is there.")
+@click.option("--append", is_flag=True, help="Make the next version of a dataset that exists.")
 @click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard, to notice changes.")
 @common
 def add(
@@ -74,8 +81,9 @@ def add(
 def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> None:
     """Pack images into shards and index them.
 
-    SOURCE is a folder with one sub-folder of images a class, or digits (scikit-learn's, with test digits as
-    digits-test).
+    SOURCE is a folder with one sub-folder of images for each class, or digits (scikit-learn's, with test digits as
+    digits-test). Files are packed byte for byte; hidden files and what is no image are skipped and named. An existing
+    dataset, or shard, is never written over: the same images give what exists, others are refused.
 
     \b
     Examples:
@@ -83,22 +91,29 @@ def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> N
       tamis dataset pack digits digits
       tamis dataset pack digits-test digits-test
     """
-    from tamis.store import packing
+    from tamis.store.folders import find_pictures
+    from tamis.store.keys import check_name
+    from tamis.store.packing import digit_samples, pack_dataset, picture_samples
 
     store = app.open()
-    target = Path(out) if out else _inside(store.root.path) / "shards" / name
-    classes: list[str] = []
+    check_name(name, "dataset")
+    target = (Path(out) if out else _inside(store.root.path) / "shards" / name) / name
     if source in ("digits", "digits-test") and not Path(source).is_dir():
-        paths = packing.pack_digits(target / name, test=source == "digits-test", per_shard=min(per_shard, 300))
-    else:
-        paths, classes = packing.pack_folder(source, target / name, per_shard=per_shard)
-    _show(app, store.datasets.add(name, paths, classes=classes))
+        test = source == "digits-test"
+        made = pack_dataset(store.datasets, name, lambda: digit_samples(test), target, per_shard=min(per_shard, 300))
+        _show(app, made)
+        return
+    found = find_pictures(source)
+    made = pack_dataset(
+        store.datasets, name, lambda: picture_samples(found), target, per_shard=per_shard, classes=found.classes
+    )
+    _show(app, made, found.skipped)
 
 
 @dataset.command()
 @common
 def ls(app: App) -> None:
-    """List every version of every data set.
+    """List every version of every dataset.
 
     \b
     Examples:
@@ -114,7 +129,7 @@ def ls(app: App) -> None:
 @click.argument("ref")
 @common
 def show(app: App, ref: str) -> None:
-    """Show one data set: REF is a name or name@version.
+    """Show one dataset: REF is a name or name@version.
 
     \b
     Examples:
@@ -149,12 +164,9 @@ def verify(app: App, ref: str) -> None:
         raise SystemExit(1)
 
 
-def _show(app: App, found: Any) -> None:
-    import numpy as np
-
-    labels = found.labels()
-    classes = np.bincount(labels[labels >= 0]).tolist() if found.label else []
-    answer = {
+def _show(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = ()) -> None:
+    counts, more = by_class(found.labels(), found.classes) if found.label else ({}, 0)
+    answer: dict[str, Any] = {
         "dataset": found.ref,
         "key": found.key,
         "samples": found.samples,
@@ -162,12 +174,15 @@ def _show(app: App, found: Any) -> None:
         "bytes": found.bytes,
         "image": found.image,
         "label": found.label,
-        "samples_by_class": {
-            (found.classes[i] if i < len(found.classes) else str(i)): n for i, n in enumerate(classes)
-        },
+        "samples_by_class": counts,
         "first_shard": found.shards[0].uri,
     }
-    emit(answer, app.as_json, lambda: facts(answer | {"bytes": size(found.bytes)}))
+    if more:
+        answer["classes_not_shown"] = more
+    if skipped:
+        answer["skipped"] = [one.as_json() for one in skipped]
+    told = {"skipped": "; ".join(map(str, skipped))} if skipped else {}
+    emit(answer, app.as_json, lambda: facts(answer | {"bytes": size(found.bytes)} | told))
 
 
 def _expand(patterns: tuple[str, ...]) -> list[str]:
@@ -188,9 +203,11 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:
+    from tamis.store.classes import read_classes
+
     beside = Path(paths[0]).parent / "classes.txt"
     file = Path(given) if given else beside if beside.is_file() and not append else None
-    return [line.strip() for line in file.read_text().splitlines() if line.strip()] if file else []
+    return read_classes(file) if file else []
 
 
 def _inside(path: Path | None) -> Path:

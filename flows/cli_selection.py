@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli_common import App, common
+from tamis.flows.counting import by_class
 from tamis.flows.output import emit, facts, table, write_table
 from tamis.store.selections import Selection
 
@@ -56,7 +57,7 @@ def show(app: App, ref: str, epoch: int, top: int) -> None:
     ]
     answer = _head(found) | {"rounds": [vars(r) for r in found.rounds], "stats": found.stats, "best": best}
     if classes is not None:
-        answer["samples_by_class"] = _by_class(classes.tolist(), dataset.classes)
+        answer["samples_by_class"] = by_class(classes, dataset.classes)[0]
 
     def people() -> None:
         facts({k: v for k, v in answer.items() if k not in ("best", "rounds")} | {"rounds": len(found.rounds)})
@@ -133,10 +134,3 @@ def _head(found: Selection) -> dict[str, Any]:
         "size": found.size,
         "seconds": found.seconds,
     }
-
-
-def _by_class(labels: list[int], classes: tuple[str, ...]) -> dict[str, int]:
-    import numpy as np
-
-    counts = np.bincount(np.asarray(labels, np.int64), minlength=len(classes)).tolist()
-    return {(classes[i] if i < len(classes) else str(i)): n for i, n in enumerate(counts)}

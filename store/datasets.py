@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tamis.store.arrow import pc
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardChanged, ShardError
+from tamis.store.images import IMAGES
 from tamis.store.keys import NAME, check_name, key_of, split_ref
 from tamis.store.roots import Root
 from tamis.store.shards import Shard as Shard
@@ -29,7 +30,6 @@ from tamis.store.urls import is_remote
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
-IMAGES = ("png", "jpg", "jpeg", "webp", "ppm", "pgm")
 AUTO = "auto"
 
 T = TypeVar("T")

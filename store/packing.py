@@ -1,22 +1,38 @@
 """Packing images into WebDataset shards: a folder by class, a torchvision dataset object, scikit-learn's digits.
 
 The bytes of a shard depend on the samples alone (fixed times, owners and modes), so packing again gives the same
-digest. A shard appears under its name only when it is whole.
+digest. A shard appears under its name only when it is whole, and never in place of another file: what is there with
+the same bytes is kept, which is how packing that was killed goes on, and what is there with others is refused.
+
+Cost: what reading the samples takes; memory for one sample.
 """
 
 import io
+import itertools
 import os
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tamis.store.errors import ShardError
+from tamis.store.datasets import Dataset, Datasets
+from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
+from tamis.store.folders import Pictures, find_pictures
+from tamis.store.keys import check_name
 from tamis.store.roots import reporting_full
+from tamis.store.skipped import Skipped
+from tamis.store.writing import Hashed, NewShard, check_key, remove_abandoned, write_members
 
 Sample = tuple[str, dict[str, bytes]]
 
-_SUFFIXES = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".ppm": "ppm", ".pgm": "pgm"}
+
+@dataclass(frozen=True)
+class Packed:
+    """What packing a folder gave."""
+
+    paths: list[Path]  # the shards, in order
+    classes: list[str]  # the folders' names, whose places are the labels
+    skipped: tuple[Skipped, ...]  # what was not packed
 
 
 class Labelled(Protocol):
@@ -38,7 +54,7 @@ def pack_samples(samples: Iterable[Sample], out: str | os.PathLike[str], *, per_
         The shards, in order.
 
     Raises:
-        ShardError: there are no samples, or `per_shard` is below 1.
+        ShardError: there are no samples, `per_shard` is below 1, a key is none, or another file has a shard's name.
         StoreFull: the medium is full; no half-written shard stays.
     """
     if per_shard < 1:
@@ -47,9 +63,11 @@ def pack_samples(samples: Iterable[Sample], out: str | os.PathLike[str], *, per_
     paths: list[Path] = []
     with reporting_full(str(prefix.parent)):
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        for number, group in enumerate(_groups(samples, per_shard)):
-            path = prefix.parent / f"{prefix.name}-{number:06d}.tar"
-            _write_shard(path, group)
+        remove_abandoned(prefix)
+        left = iter(samples)
+        for first in left:
+            path = prefix.parent / f"{prefix.name}-{len(paths):06d}.tar"
+            _write_shard(path, itertools.chain([first], itertools.islice(left, per_shard - 1)))
             paths.append(path)
     if not paths:
         raise ShardError(f"Nothing to pack into {prefix}: there are no samples.")
@@ -61,26 +79,30 @@ def pack_folder(
 ) -> tuple[list[Path], list[str]]:
     """Pack images that lie in one folder a class, as `torchvision.datasets.ImageFolder` expects them.
 
-    The files' bytes are taken as they are. Samples are dealt out class by class, so that every shard has all classes.
+    As `pack_pictures`, without what was skipped.
 
     Returns:
         The shards, and the classes: the folders' names in order, whose places are the labels.
     """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise ShardError(f"{root} is no folder: one with a sub-folder of images for each class was expected.")
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    files = [sorted(p for p in (root / c).rglob("*") if p.suffix.lower() in _SUFFIXES) for c in classes]
-    if not any(files):
-        raise ShardError(
-            f"{root} holds no images ({', '.join(_SUFFIXES)}) in sub-folders: one sub-folder a class was expected."
-        )
-    kinds = {_SUFFIXES[p.suffix.lower()] for group in files for p in group}
-    if len(kinds) > 1:
-        raise ShardError(
-            f"{root} mixes {', '.join(sorted(kinds))}: a dataset has one kind of image. Convert them first."
-        )
-    return pack_samples(_folder_samples(files, kinds.pop()), out, per_shard=per_shard), classes
+    packed = pack_pictures(find_pictures(folder), out, per_shard=per_shard)
+    return packed.paths, packed.classes
+
+
+def pack_pictures(pictures: Pictures, out: str | os.PathLike[str], *, per_shard: int = 5000) -> Packed:
+    """Pack what `find_pictures` found.
+
+    The files' bytes are taken as they are. Samples are dealt out class by class, so that every shard has all classes.
+
+    Raises:
+        ShardError, StoreFull: as `pack_samples`.
+    """
+    paths = pack_samples(picture_samples(pictures), out, per_shard=per_shard)
+    return Packed(paths, list(pictures.classes), pictures.skipped)
+
+
+def picture_samples(pictures: Pictures) -> Iterator[Sample]:
+    """The samples that `pack_pictures` packs."""
+    return _folder_samples(pictures.files, pictures.kind)
 
 
 def pack_pairs(
@@ -106,6 +128,11 @@ def pack_digits(out: str | os.PathLike[str], *, test: bool = False, per_shard: i
 
     Every sixth image is the test part (299 samples), the rest is for training (1,498).
     """
+    return pack_samples(digit_samples(test), out, per_shard=per_shard)
+
+
+def digit_samples(test: bool = False) -> Iterator[Sample]:
+    """The samples that `pack_digits` packs."""
     try:
         from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
@@ -114,32 +141,84 @@ def pack_digits(out: str | os.PathLike[str], *, test: bool = False, per_shard: i
     images = (digits.images * (255 / 16)).round().astype("uint8")
     chosen = [i for i in range(len(images)) if (i % 6 == 5) == test]
     pairs = [(images[i], int(digits.target[i])) for i in chosen]
-    return pack_samples(_pair_samples(pairs, "test" if test else "train"), out, per_shard=per_shard)
+    return _pair_samples(pairs, "test" if test else "train")
 
 
-def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
-    group: list[Sample] = []
-    for sample in samples:
-        group.append(sample)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+def pack_dataset(
+    datasets: Datasets,
+    name: str,
+    samples: Callable[[], Iterable[Sample]],
+    out: str | os.PathLike[str],
+    *,
+    per_shard: int = 5000,
+    classes: Sequence[str] = (),
+) -> Dataset:
+    """Pack samples and index them as a new dataset.
 
+    The name is looked at first: under one that is taken nothing is written, and the same samples give what is there.
 
-def _write_shard(path: Path, samples: Sequence[Sample]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Args:
+        datasets: of the store.
+        name: the dataset's name.
+        samples: makes the samples, each time the same.
+        out: path and beginning of the shards' names.
+        per_shard: samples in a shard.
+        classes: names of the classes, by number.
+
+    Raises:
+        InvalidName: the name cannot be a dataset's.
+        DatasetExists: it is one with other content.
+        ShardError, StoreFull: as `pack_samples`.
+    """
+    check_name(name, "dataset")
     try:
-        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, members in samples:
-                for extension, data in members.items():
-                    info = tarfile.TarInfo(f"{key}.{extension}")  # mtime 0, owner 0, mode 0644
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        there = datasets.get(name)
+    except DatasetNotFound:
+        there = None
+    if there is not None:
+        found = _same(datasets, there, samples(), per_shard)
+        if found is None or (classes and tuple(classes) != found.classes):
+            what = "other shards" if found is None else "other class names"
+            raise DatasetExists(
+                f"Dataset {name!r} is there already (version {there.version}, {there.samples} samples) and has {what}. "
+                "Nothing was written. Choose another name; packed under another name, the shards can also be appended "
+                f"(tamis dataset add {name} SHARDS --append)."
+            )
+        if all(shard.is_there() for shard in found.shards):
+            return found
+    return datasets.add(name, pack_samples(samples(), out, per_shard=per_shard), classes=classes)
+
+
+def _same(datasets: Datasets, newest: Dataset, samples: Iterable[Sample], per_shard: int) -> Dataset | None:
+    """The version that has just these samples in its shards, found without writing any."""
+    left = [datasets.get(f"{newest.name}@{version}") for version in range(newest.version, 0, -1)]
+    count, rest = 0, iter(samples)
+    for first in rest:
+        digest = _digest(itertools.chain([first], itertools.islice(rest, per_shard - 1)))
+        left = [d for d in left if len(d.shards) > count and d.shards[count].digest == digest]
+        if not left:
+            return None
+        count += 1
+    return next((d for d in left if len(d.shards) == count), None)
+
+
+def _digest(samples: Iterable[Sample]) -> str:
+    """sha256 of the shard that these samples make."""
+    sink = Hashed()
+    write_members(sink, _members(samples))
+    return sink.total.hexdigest()
+
+
+def _write_shard(path: Path, samples: Iterable[Sample]) -> None:
+    with NewShard(path) as shard:
+        write_members(shard.file, _members(samples))
+        shard.publish()
+
+
+def _members(samples: Iterable[Sample]) -> Iterator[tuple[str, bytes]]:
+    for key, members in samples:
+        check_key(key)
+        yield from ((f"{key}.{extension}", data) for extension, data in members.items())
 
 
 def _folder_samples(files: Sequence[Sequence[Path]], kind: str) -> Iterator[Sample]:

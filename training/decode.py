@@ -1,7 +1,7 @@
 """Decoders of members, by suffix: a fixed list, and everything else is refused by name.
 
-What: images (png, jpg, jpeg, webp, ppm) become uint8 tensors [C, H, W]; cls, txt and json become an int, a text and
-a JSON value. Nothing is ever unpickled or executed: a `.pkl`, `.pyd` or `.pth` member has no decoder.
+What: images (those of `tamis.store.images`) become uint8 tensors [C, H, W]; cls, txt and json become an int, a text
+and a JSON value. Nothing is ever unpickled or executed: a `.pkl`, `.pyd` or `.pth` member has no decoder.
 How: pillow, which turns damaged files into errors, with a shorter way for the usual files. PNG goes to libspng (pyspng)
 once its checksums hold, which libspng itself does not look at: 27 µs against pillow's 55 for 32x32. JPEG goes straight
 to pillow's codec, past its own reading of the header: 43 against 66 µs for 32x32, 308 against 336 for 256x256 (one
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from tamis.store import images as store_images
 from tamis.training import jpeg
 from tamis.training.errors import DecodeError, DecoderRefused
 from tamis.training.pixels import JPEGS
@@ -42,7 +43,7 @@ _USUAL_LIMIT = 8 * 2**30
 _PIXELS_A_BYTE = 1_100  # deflate packs at most 1,032 bytes into one, JPEG fewer than 400 pixels
 Pixels = NDArray[np.uint8]
 
-_PILLOW = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "ppm": "PPM"}
+_PILLOW = store_images.IMAGES
 _VALUES: dict[str, Callable[[bytes], object]] = {
     "cls": int,
     "txt": lambda data: data.decode("utf-8"),
@@ -255,6 +256,8 @@ def _long_way(data: bytes, suffix: str, room: _Room) -> Image.Image:
         jpeg.check_scans(data)
     with Image.open(io.BytesIO(data), formats=(_PILLOW[suffix],)) as image:
         room.admit(image.width, image.height)
+        if image.format == "TIFF" and image.mode in ("F", "I"):  # nobody knows which number is white
+            raise ValueError(f"pixels are numbers of 32 bits (mode {image.mode}), 8 or 16 were expected")
         if image.mode.startswith("I"):  # 16 bits a channel: pillow clips on conversion, the high byte is what is meant
             return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
         if image.mode == "P" or "transparency" in image.info:

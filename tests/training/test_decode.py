@@ -17,8 +17,14 @@ from tamis.training import decode
 from tamis.training.decode import IMAGES, decode_images, decode_member
 from tamis.training.errors import DecodeError, DecoderRefused
 
+# What pillow says of damaged TIFF before the error comes.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "ppm": "PPM"}
+FORMATS = {
+    "png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "ppm": "PPM", "pgm": "PPM", "bmp": "BMP", "gif": "GIF",
+    "tif": "TIFF", "tiff": "TIFF",
+}  # fmt: skip
 
 
 def encode(image: Image.Image, suffix: str) -> bytes:
@@ -34,9 +40,31 @@ def image_of(data: bytes, suffix: str = "png", channels: int = 3) -> np.ndarray:
     return found.permute(1, 2, 0).numpy()
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp", "ppm"])
+@pytest.mark.parametrize("suffix", ["png", "webp", "ppm", "bmp", "tif", "tiff"])
 def test_lossless_formats_come_out_exactly(suffix: str) -> None:
     assert np.array_equal(image_of(encode(Image.fromarray(PIXELS), suffix), suffix), PIXELS)
+
+
+def test_grey_pgm_and_gif_come_out_exactly() -> None:
+    grey = Image.fromarray(PIXELS[:, :, 0])
+    for suffix in ("pgm", "gif"):
+        assert np.array_equal(image_of(encode(grey, suffix), suffix, 1)[:, :, 0], PIXELS[:, :, 0])
+    deep = b"P5 30 20 65535\n" + (PIXELS[:, :, 0].astype(">u2") * 257).tobytes()
+    assert np.array_equal(image_of(deep, "pgm", 1)[:, :, 0], PIXELS[:, :, 0])
+
+
+def test_of_a_moving_gif_the_first_picture_is_taken() -> None:
+    file, first = io.BytesIO(), Image.fromarray(PIXELS[:, :, 0])
+    first.save(file, "GIF", save_all=True, append_images=[Image.fromarray(PIXELS[:, :, 1])])
+    assert np.array_equal(image_of(file.getvalue(), "gif", 1)[:, :, 0], PIXELS[:, :, 0])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_without_a_white_is_refused(kind: type, channels: int) -> None:
+    data = encode(Image.fromarray(PIXELS[:, :, 0].astype(kind)), "tif")
+    with pytest.raises(DecodeError, match="numbers of 32 bits"):
+        image_of(data, "tif", channels)
 
 
 def test_jpeg_comes_out_closely() -> None:
@@ -90,7 +118,7 @@ def test_unknown_suffixes_are_refused_by_name(member: str) -> None:
     with pytest.raises(DecoderRefused, match="no decoder") as caught:
         decode_member(member, b"")
     assert repr(member) in str(caught.value)
-    assert "png, jpg, jpeg, webp, ppm, cls, txt, json" in str(caught.value)
+    assert "png, jpg, jpeg, webp, ppm, pgm, bmp, gif, tif, tiff, cls, txt, json" in str(caught.value)
 
 
 def test_a_pickle_under_an_image_name_is_not_unpickled(tmp_path: Path) -> None:
