@@ -44,7 +44,9 @@ def add(
     """Index WebDataset shards in place. Nothing is copied or rewritten.
 
     SHARDS are tar files, s3:// URLs, or patterns of either in quotes; classes.txt beside the first local shard is
-    taken where there is one.
+    taken where there is one. Adding the same shards again at another place, or with other class names, changes where
+    they lie and what the classes are called; the dataset's key, scores and selections stay. What of a shard belongs to
+    no sample is skipped and named.
 
     \b
     Examples:
@@ -68,8 +70,8 @@ def add(
         append=append,
     )
     store = app.open()
-    ref = run_light("index", lambda: index_shards(store, config), store.root.url, config)
-    _show(app, store.datasets.get(ref))
+    made = run_light("index", lambda: index_shards(store, config), store.root.url, config)
+    _show(app, store.datasets.get(made.dataset), made.skipped, moved=made.moved, renamed=made.renamed)
 
 
 @dataset.command()
@@ -108,6 +110,52 @@ def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> N
         store.datasets, name, lambda: picture_samples(found), target, per_shard=per_shard, classes=found.classes
     )
     _show(app, made, found.skipped)
+
+
+@dataset.command()
+@click.argument("name")
+@click.argument("shards", nargs=-1, required=True)
+@common
+def relocate(app: App, name: str, shards: tuple[str, ...]) -> None:
+    """Say where the shards of a dataset lie now.
+
+    SHARDS are some or all of its tar files, at their new place; they are told by their digests, whatever they are
+    called. The dataset's key, scores and selections stay.
+
+    \b
+    Examples:
+      tamis dataset relocate cifar10 /new/place/*.tar
+      tamis dataset relocate cifar10 's3://bucket/cifar10/train-*.tar'
+    """
+    from tamis.flows.progress import display, steps
+
+    with display():
+        found, moved = app.open().datasets.relocate(name, _expand(shards), steps("relocate"))
+    answer = {"dataset": found.ref, "key": found.key, "moved": moved, "first_shard": found.shards[0].uri}
+    emit(answer, app.as_json, lambda: facts(answer))
+
+
+@dataset.command()
+@click.argument("name")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False))
+@common
+def classes(app: App, name: str, file: str | None) -> None:
+    """Show what the classes of a dataset are called, or correct it.
+
+    FILE has one class name a line, in the order of the class numbers. The dataset's key, scores and selections stay;
+    earlier names stay in the table dataset_changes.
+
+    \b
+    Examples:
+      tamis dataset classes cifar10
+      tamis dataset classes cifar10 classes.txt
+    """
+    from tamis.store.classes import read_classes
+
+    datasets = app.open().datasets
+    found = datasets.rename_classes(name, read_classes(file)) if file else datasets.get(name)
+    answer = {"dataset": found.ref, "classes": list(found.classes)}
+    emit(answer, app.as_json, lambda: table([{"class": i, "name": n} for i, n in enumerate(found.classes)]))
 
 
 @dataset.command()
@@ -164,7 +212,7 @@ def verify(app: App, ref: str) -> None:
         raise SystemExit(1)
 
 
-def _show(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = ()) -> None:
+def _show(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = (), **also: object) -> None:
     counts, more = by_class(found.labels(), found.classes) if found.label else ({}, 0)
     answer: dict[str, Any] = {
         "dataset": found.ref,
@@ -177,6 +225,7 @@ def _show(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = ()) -> None
         "samples_by_class": counts,
         "first_shard": found.shards[0].uri,
     }
+    answer |= {name: value for name, value in also.items() if value}
     if more:
         answer["classes_not_shown"] = more
     if skipped:

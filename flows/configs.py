@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tamis.store.datasets import AUTO
+from tamis.store.datasets import AUTO, Added
 from tamis.store.runs import Run
+from tamis.store.skipped import Skipped
 from tamis.training.job import TrainConfig
 
 
@@ -38,6 +39,19 @@ class IndexConfig(_Frozen):
     classes: tuple[str, ...] = ()
     digests: bool = True
     append: bool = False
+
+
+class IndexResult(_Frozen):
+    """What indexing came to: name@version, what was skipped and why, and what changed of shards that were there."""
+
+    dataset: str
+    skipped: tuple[Skipped, ...] = ()
+    moved: int = 0
+    renamed: bool = False
+
+    @classmethod
+    def of(cls, added: Added) -> "IndexResult":
+        return cls(dataset=added.dataset.ref, skipped=added.skipped, moved=added.moved, renamed=added.renamed)
 
 
 class ScoreConfig(_Frozen):

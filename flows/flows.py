@@ -14,7 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from tamis.curation.errors import CurationError
-from tamis.flows.configs import IndexConfig, Resources, ScoreConfig, ScoreResult
+from tamis.flows.configs import IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
 from tamis.flows.progress import steps, track
 from tamis.flows.work import index_shards
 from tamis.store import Store
@@ -38,7 +38,7 @@ _retried: dict[str, Any] = {**_once, "retries": 2, "retry_delay_seconds": 1, "re
 
 
 @task(name="index-shards", **_retried)
-def _index(store: str, config: IndexConfig) -> str:
+def _index(store: str, config: IndexConfig) -> IndexResult:
     return index_shards(Store.open_or_create(store), config)
 
 
@@ -65,8 +65,8 @@ def _select(store: str, config: SelectConfig, force: bool) -> dict[str, Any]:
 
 
 @flow(name="index", persist_result=False)
-def index_flow(store: str, config: IndexConfig) -> str:
-    """Index shards as a dataset, or as its next version. Returns name@version."""
+def index_flow(store: str, config: IndexConfig) -> IndexResult:
+    """Index shards as a dataset, or as its next version."""
     return _index(store, config)
 
 

@@ -1,15 +1,15 @@
 """What flows do without Prefect: indexing, and finding answers that are in the store already."""
 
-from tamis.flows.configs import IndexConfig, ScoreConfig, ScoreResult
+from tamis.flows.configs import IndexConfig, IndexResult, ScoreConfig, ScoreResult
 from tamis.flows.progress import steps
 from tamis.store import Store
 from tamis.training import job, scoring
 
 
-def index_shards(store: Store, config: IndexConfig) -> str:
-    """Index shards; see `Datasets.add`. Returns name@version."""
+def index_shards(store: Store, config: IndexConfig) -> IndexResult:
+    """Index shards; see `Datasets.index`."""
     options = config.model_dump(exclude={"name", "shards"})
-    return store.datasets.add(config.name, config.shards, progress=steps("index"), **options).ref
+    return IndexResult.of(store.datasets.index(config.name, config.shards, progress=steps("index"), **options))
 
 
 def cached_scores(store: Store, config: ScoreConfig) -> list[ScoreResult] | None:

@@ -5,35 +5,42 @@ next version; the numbers that were given stay. Shards are indexed in place and 
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.store.arrow import pc
-from tamis.store.errors import DatasetExists, DatasetNotFound, ShardChanged, ShardError
-from tamis.store.images import IMAGES
+from tamis.store.changes import CLASSES, MOVED, Changes
+from tamis.store.classes import check_classes
+from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
+from tamis.store.indexing import AUTO as AUTO
+from tamis.store.indexing import (
+    Found,
+    alike,
+    check_count,
+    check_keys,
+    distinct,
+    in_threads,
+    index_all,
+    not_in,
+    sample_rows,
+)
+from tamis.store.indexing import Progress as Progress
 from tamis.store.keys import NAME, check_name, key_of, split_ref
 from tamis.store.roots import Root
 from tamis.store.shards import Shard as Shard
-from tamis.store.shards import read_index, shard_uri
-from tamis.store.specs import LOG, MEMBERS, TABLES
+from tamis.store.shards import look, shard_digest, shard_uri
+from tamis.store.skipped import Skipped, summed
+from tamis.store.specs import LOG, TABLES
 from tamis.store.tables import Tables, new_attempt, now, rows_of, until_claimed
-from tamis.store.tars import ShardIndex, members_named
+from tamis.store.tars import members_named
 from tamis.store.urls import is_remote
 
 Ints = npt.NDArray[np.int64]
-Progress = Callable[[int, int], None]
-
-AUTO = "auto"
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class Dataset:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Hash every shard again; one sentence for each that is missing or changed, none when all is well."""
-        return [p for p in _in_threads(Shard.problem, self.shards, progress) if p is not None]
+        return [p for p in in_threads(Shard.problem, self.shards, progress) if p is not None]
 
     def _rows(self, columns: list[str]) -> pa.Table:
         rows = self._tables.read("samples", None, ["sample", *columns], dataset=self.name, attempt=self.attempts)
@@ -121,6 +128,16 @@ class Dataset:
         if len(rows) < self.samples:
             raise DatasetNotFound(f"{self.ref}: {self.samples} samples were published, {len(rows)} can be read.")
         return rows
+
+
+@dataclass(frozen=True)
+class Added:
+    """What adding shards came to."""
+
+    dataset: Dataset
+    skipped: tuple[Skipped, ...]  # what of the shards is in no sample
+    moved: int  # shards that were there already, and lie elsewhere now
+    renamed: bool  # whether classes that were there are called otherwise now
 
 
 class Datasets:
@@ -154,37 +171,133 @@ class Datasets:
             progress: called with (shards done, shards).
 
         Returns:
-            The dataset. Adding the same shards again returns what is there.
+            The dataset. Adding the same shards again returns what is there; what they lie under and what the classes
+            are called is taken from what is said last.
 
         Raises:
             DatasetExists: the name has other content.
             ShardError, ShardChanged: a shard cannot be indexed.
         """
+        return self.index(
+            name, shards, image=image, label=label, classes=classes, digests=digests, append=append, progress=progress
+        ).dataset
+
+    def index(
+        self,
+        name: str,
+        shards: Sequence[str | os.PathLike[str]],
+        *,
+        image: str = AUTO,
+        label: str | None = AUTO,
+        classes: Sequence[str] = (),
+        digests: bool = True,
+        append: bool = False,
+        progress: Progress | None = None,
+    ) -> Added:
+        """As `add`, and what else there is to say."""
         check_name(name, "dataset")
+        check_classes(classes)
         started = now()
-        uris = _distinct([shard_uri(s) for s in shards])
+        uris = distinct([shard_uri(s) for s in shards])
         base = self._newest(name)
         if base is None and append:
             raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {self._names()}. Add it first.")
         if base is not None:
             image, label = base.image, base.label
-            classes = classes or base.classes
-        found = _index_all(uris, image, label, digests, self._root.options, progress)
+        names = tuple(classes) or (() if base is None else base.classes)
+        found = index_all(uris, image, label, digests, self._root.options, progress)
         image, label = found[0].image, found[0].label
-        _check_classes(found, classes)
+        check_count(found, names)
 
-        def publish() -> Dataset | None:
+        def publish() -> tuple[Dataset, dict[int, Shard]] | None:
             newest = base
             if self._tables.claimed("datasets", f"name/{name}") != (0 if base is None else base.version):
                 newest = self._newest(name)  # others were here meanwhile
             if newest is not None and not append:
-                return self._same(newest, found)
-            fresh = _not_in(newest, found)
+                return self._same(newest, found), {i: one.shard for i, one in enumerate(found)}
+            fresh, again = not_in(() if newest is None else newest.shards, found)
             if newest is not None and not fresh:
-                return newest
-            return self._publish(name, newest, fresh, image, label, tuple(classes), (now() - started).total_seconds())
+                return newest, again
+            made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds())
+            return None if made is None else (made, again)
 
-        return until_claimed(publish, f"Publishing dataset {name}")
+        made, again = until_claimed(publish, f"Publishing dataset {name}")
+        moved = self._move(name, again)
+        renamed = bool(classes) and made.classes != tuple(classes)
+        if renamed:
+            self.rename_classes(name, classes)
+        if again or renamed:
+            made = self.get(made.ref)
+        return Added(made, summed(s for one in found for s in one.index.skipped), moved, renamed)
+
+    def relocate(
+        self, name: str, shards: Sequence[str | os.PathLike[str]], progress: Progress | None = None
+    ) -> tuple[Dataset, int]:
+        """Say where shards of a dataset lie now. Its key stays, and with it scores, selections and runs.
+
+        Args:
+            name: the dataset's name.
+            shards: where some or all of its shards are, in any order; they are told by their digests.
+            progress: called with (shards done, shards).
+
+        Returns:
+            The dataset, and how many shards moved.
+
+        Raises:
+            ShardError: one of them is no shard of the dataset, or none has a digest.
+        """
+        dataset = self.get(name)
+        uris = distinct([shard_uri(s) for s in shards])
+        numbers = {s.digest: i for i, s in enumerate(dataset.shards) if s.digest is not None}
+        if not numbers:
+            raise ShardError(
+                f"{dataset.ref} was indexed without digests, so nobody can tell whether other files are its shards. "
+                "Add them as a dataset of another name, with digests."
+            )
+        options = self._root.options
+        digests = list(in_threads(lambda uri: (shard_digest(uri, options), look(uri, options)), uris, progress))
+        strange = [uri for uri, (digest, _) in zip(uris, digests, strict=True) if digest not in numbers]
+        if strange:
+            raise ShardError(
+                f"{len(strange)} of {len(uris)} files are no shard of {dataset.ref}, whose digests they do not have "
+                f"(first: {', '.join(strange[:3])}). Nothing was changed: name the dataset's own shards, unchanged."
+            )
+        places = {
+            numbers[digest]: replace(dataset.shards[numbers[digest]], uri=uri, stamp=seen.stamp)
+            for uri, (digest, seen) in zip(uris, digests, strict=True)
+        }
+        moved = self._move(name, places)
+        return self.get(name), moved
+
+    def rename_classes(self, name: str, classes: Sequence[str]) -> Dataset:
+        """Say what the classes of all versions of a dataset are called. What was computed from it stays.
+
+        Args:
+            name: the dataset's name.
+            classes: names by class number, one for each label that there is.
+
+        Raises:
+            ShardError: there are labels without a name, or a name is none.
+        """
+        check_classes(classes)
+        dataset = self.get(name)
+        top = int(dataset.labels().max(initial=-1))
+        if top >= len(classes):
+            raise ShardError(
+                f"There are {len(classes)} class names and a label {top} in {dataset.ref}: one name for each of the "
+                f"labels 0 to {top} was expected."
+            )
+
+        def changed(dataset: Dataset) -> list[dict[str, Any]]:
+            same = dataset.classes == tuple(classes)
+            return [] if same else [{"kind": CLASSES, "version": dataset.version, "classes": list(classes)}]
+
+        self._change(name, changed)
+        return self.get(name)
+
+    def changes(self, name: str) -> list[dict[str, object]]:
+        """What was put right since a dataset was published, in order: change, kind, shard, uri, classes, created."""
+        return [{k: v for k, v in row.items() if k != LOG} for row in self._change_rows(name)]
 
     def get(self, ref: str) -> Dataset:
         """A dataset by "name" (newest version) or "name@version".
@@ -203,7 +316,14 @@ class Datasets:
     def all(self) -> list[dict[str, object]]:
         """One row a version: dataset, version, samples, shards, bytes, image, label, classes, created."""
         rows = self._tables.read("datasets").drop_columns(["attempt", LOG])
-        return rows.sort_by([("dataset", "ascending"), ("version", "ascending")]).to_pylist()
+        ordered = rows.sort_by([("dataset", "ascending"), ("version", "ascending")]).to_pylist()
+        changed: dict[str, list[dict[str, Any]]] = {}
+        for row in self._tables.rows_in_order("dataset_changes"):
+            changed.setdefault(row["dataset"], []).append(row)
+        for row in ordered if changed else ():
+            changes = Changes.of(changed.get(row["dataset"], ()))
+            row["classes"] = list(changes.classes(row["version"], tuple(row["classes"] or ())))
+        return ordered
 
     def _heads(self, name: str) -> list[dict[str, object]]:
         return self._tables.every("datasets", f"name/{name}") if NAME.fullmatch(name) else []
@@ -218,14 +338,15 @@ class Datasets:
     def _load(self, heads: list[dict[str, object]]) -> Dataset:
         head = heads[-1]
         name, attempts = str(head["dataset"]), tuple(str(h["attempt"]) for h in heads)
+        version, changes = int(str(head["version"])), Changes.of(self._change_rows(name))
         rows = self._tables.read("shards", dataset=name, attempt=attempts).sort_by("shard").to_pylist()
         shards = tuple(
             Shard(
-                self._absolute(r["uri"]),
+                self._absolute(changes.places.get(r["shard"], (r["uri"],))[0]),
                 r["bytes"],
                 r["digest"],
                 r["index_digest"],
-                r["stamp"],
+                changes.places.get(r["shard"], ("", r["stamp"]))[1],
                 r["first_sample"],
                 r["count"],
                 self._root.options,
@@ -233,15 +354,16 @@ class Datasets:
             for r in rows
         )
         return Dataset(
-            name, int(str(head["version"])), str(head["key"]), int(str(head["samples"])), shards, str(head["image"]),
-            None if head["label"] is None else str(head["label"]), tuple(head["classes"] or ()),  # type: ignore[arg-type]  # all are texts
+            name, version, str(head["key"]), int(str(head["samples"])), shards, str(head["image"]),
+            None if head["label"] is None else str(head["label"]),
+            changes.classes(version, tuple(head["classes"] or ())),  # type: ignore[arg-type]  # all are texts
             self._tables, attempts,
         )  # fmt: skip
 
-    def _same(self, there: Dataset, found: "list[_Found]") -> Dataset:
+    def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""
-        alike = all(_alike(s, f.shard) for s, f in zip(there.shards, found, strict=False))
-        for head in self._heads(there.name) if alike else ():  # each version has the shards of those before it
+        same = all(alike(s, f.shard) for s, f in zip(there.shards, found, strict=False))
+        for head in self._heads(there.name) if same else ():  # each version has the shards of those before it
             if head["shards"] == len(found):
                 return self.get(f"{there.name}@{head['version']}")
         raise DatasetExists(
@@ -253,7 +375,7 @@ class Datasets:
         self,
         name: str,
         base: Dataset | None,
-        found: "list[_Found]",
+        found: list[Found],
         image: str,
         label: str | None,
         classes: tuple[str, ...],
@@ -263,7 +385,7 @@ class Datasets:
         attempt, version = new_attempt(), 1 if base is None else base.version + 1
         first = 0 if base is None else base.samples
         before = () if base is None else base.shards
-        _check_keys(base, found)
+        check_keys([] if base is None else base.keys(), found)
         shards: list[Shard] = []
         for one in found:
             shards.append(replace(one.shard, first_sample=first))
@@ -278,7 +400,7 @@ class Datasets:
                 "classes": list(classes),
             },
         )
-        rows = _sample_rows(name, attempt, len(before), shards, [f.index for f in found])
+        rows = sample_rows(name, attempt, len(before), shards, [f.index for f in found])
         samples_at = self._tables.append("samples", rows)
         shards_at = self._tables.append("shards", self._shard_rows(name, version, attempt, len(before), shards))
         head = {
@@ -302,6 +424,40 @@ class Datasets:
             columns[field_name] = pa.array([getattr(s, field_name) for s in shards], kind)
         return rows_of("shards", columns, len(shards))
 
+    def _change_rows(self, name: str) -> list[dict[str, Any]]:
+        return self._tables.every("dataset_changes", f"name/{name}") if NAME.fullmatch(name) else []
+
+    def _move(self, name: str, places: Mapping[int, Shard]) -> int:
+        """Keep where shards lie that were found again; how many lie elsewhere than before."""
+        elsewhere = 0
+
+        def changed(dataset: Dataset) -> list[dict[str, Any]]:
+            nonlocal elsewhere
+            pairs = [(number, dataset.shards[number], found) for number, found in places.items()]
+            elsewhere = sum(a.uri != b.uri for _, a, b in pairs)
+            return [
+                {"kind": MOVED, "version": dataset.version, "shard": i, "uri": self._relative(b.uri), "stamp": b.stamp}
+                for i, a, b in pairs
+                if _moved(a, b)
+            ]
+
+        if places:
+            self._change(name, changed)
+        return elsewhere
+
+    def _change(self, name: str, changed: Callable[[Dataset], list[dict[str, Any]]]) -> None:
+        """Publish what is to be changed in the dataset as it is now."""
+
+        def publish() -> bool | None:
+            number = self._tables.claimed("dataset_changes", f"name/{name}") + 1
+            rows = changed(self.get(name))
+            if not rows:
+                return False
+            shared = {"dataset": name, "change": number, "created": now()}
+            return self._tables.publish("dataset_changes", [shared | r for r in rows], {f"name/{name}": number}) or None
+
+        until_claimed(publish, f"Changing dataset {name}")
+
     def _relative(self, uri: str) -> str:
         """Shards inside the store are kept by their place in it, so that the store may move as a whole."""
         if self._root.path is None:
@@ -314,130 +470,17 @@ class Datasets:
         return uri if is_remote(uri) or Path(uri).is_absolute() else f"{self._root.url}/{uri}"
 
 
-@dataclass(frozen=True)
-class _Found:
-    shard: Shard
-    index: ShardIndex
-    image: str
-    label: str | None
+def _moved(there: Shard, found: Shard) -> bool:
+    """Whether a shard that was found again lies elsewhere.
 
-
-def _index_all(
-    uris: list[str],
-    image: str,
-    label: str | None,
-    digests: bool,
-    options: dict[str, str],
-    progress: Progress | None,
-) -> list[_Found]:
-    # Hashing and fetching release the interpreter and hopping over headers does not: threads overlap them.
-    found = list(_in_threads(lambda uri: _index_one(uri, image, label, digests, options), uris, progress))
-    for one in found:
-        if one.image != found[0].image:  # found by itself, and another kind than in the first shard
-            index = one.index
-            members_named(one.shard.uri, index.keys, index.member_start, index.member_name, found[0].image, "image")
-    return found
-
-
-def _index_one(uri: str, image: str, label: str | None, digests: bool, options: dict[str, str]) -> _Found:
-    label = "cls" if label == AUTO else label
-    shard, index = read_index(uri, label, digests, options)
-    names = set(index.member_name.unique().to_pylist())
-    if image == AUTO:
-        image = next((suffix for suffix in IMAGES if suffix in names), "")
-        if not image:
-            raise ShardError(
-                f"Shard {uri} has no image member ({', '.join(IMAGES)}); its members are: {', '.join(sorted(names))}. "
-                "Say which member is the input (--image)."
-            )
-    members_named(uri, index.keys, index.member_start, index.member_name, image, "image")
-    return _Found(shard, index, image, label)
-
-
-def _sample_rows(
-    name: str, attempt: str, before: int, shards: list[Shard], indexes: list[ShardIndex]
-) -> pa.RecordBatchReader:
-    """One batch a shard, so that memory does not grow with the dataset."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for number, (shard, index) in enumerate(zip(shards, indexes, strict=True), before):
-            members = pa.StructArray.from_arrays(
-                [index.member_name, pa.array(index.member_offset), pa.array(index.member_size)],
-                fields=list(MEMBERS.value_type),
-            )
-            columns = {
-                "dataset": name, "attempt": attempt, "shard": number, "key": index.keys,
-                "sample": np.arange(shard.first_sample, shard.first_sample + shard.count), "offset": index.offset,
-                "size": index.size, "label": index.label,
-                "members": pa.ListArray.from_arrays(pa.array(index.member_start, pa.int32()), members).cast(MEMBERS),
-            }  # fmt: skip
-            yield from rows_of("samples", columns, shard.count).to_batches()
-
-    return pa.RecordBatchReader.from_batches(TABLES["samples"].schema, batches())
-
-
-def _not_in(base: Dataset | None, found: list[_Found]) -> list[_Found]:
-    """The shards that the base does not have."""
-    there = {} if base is None else {s.uri: s for s in base.shards}
-    known = {s.index_digest: s for s in there.values()}
-    fresh: list[_Found] = []
-    for one in found:
-        same = known.get(one.shard.index_digest)
-        if same is not None and _alike(same, one.shard):
-            continue
-        if one.shard.uri in there:
-            raise ShardChanged(
-                f"Shard {one.shard.uri} is in the dataset already and changed since. Numbers that were given stay, so "
-                "it cannot be replaced: restore it, or add the new file as a dataset of another name."
-            )
-        fresh.append(one)
-    return fresh
-
-
-def _alike(a: Shard, b: Shard) -> bool:
-    if a.digest and b.digest:
-        return a.digest == b.digest
-    return a.index_digest == b.index_digest and a.bytes == b.bytes
-
-
-def _check_keys(base: Dataset | None, found: list[_Found]) -> None:
-    """Refuse keys that name two samples: the key is how people find a sample again."""
-    keys = [one.index.keys for one in found]
-    if base is not None:
-        keys.insert(0, pa.array(base.keys(), pa.string()))
-    everything = pa.chunked_array(keys, pa.string())
-    if pc.count_distinct(everything).as_py() == len(everything):
-        return
-    counts = pc.value_counts(everything)
-    doubled = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    some = ", ".join(doubled[:3].to_pylist())
-    where = [one.shard.uri for one in found if pc.is_in(one.index.keys, value_set=doubled[:1]).true_count]
+    Raises:
+        ShardError: nobody can tell that it is the same.
+    """
+    if there.uri == found.uri:
+        return False
+    if there.digest is not None and there.digest == found.digest:
+        return True
     raise ShardError(
-        f"{len(doubled)} keys stand for more than one sample (first: {some}; in {', '.join(where[:3])}). "
-        "Keys must be unique in a dataset: rename the members, or leave one of the shards out."
+        f"{found.uri} looks like shard {there.uri} of the dataset, but one of them was indexed without a digest, so "
+        "nobody can tell. Add it with digests; where the dataset itself has none, add it under another name."
     )
-
-
-def _check_classes(found: list[_Found], classes: Sequence[str]) -> None:
-    top = max((int(one.index.label.max()) for one in found if one.index.label is not None), default=-1)
-    if classes and top >= len(classes):
-        raise ShardError(
-            f"There are {len(classes)} class names and a label {top}: labels go from 0 to {len(classes) - 1}."
-        )
-
-
-def _distinct(uris: list[str]) -> list[str]:
-    if not uris:
-        raise ShardError("No shards were named: a dataset has at least one tar file.")
-    if len(set(uris)) < len(uris):
-        twice = next(u for u in uris if uris.count(u) > 1)
-        raise ShardError(f"Shard {twice} is named twice: each shard belongs to a dataset once.")
-    return uris
-
-
-def _in_threads(work: Callable[[T], R], items: Sequence[T], progress: Progress | None) -> Iterator[R]:
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-        for done, answer in enumerate(pool.map(work, items), 1):
-            if progress is not None:
-                progress(done, len(items))
-            yield answer

@@ -177,15 +177,16 @@ def pack_dataset(
         there = None
     if there is not None:
         found = _same(datasets, there, samples(), per_shard)
-        if found is None or (classes and tuple(classes) != found.classes):
-            what = "other shards" if found is None else "other class names"
+        if found is None:
             raise DatasetExists(
-                f"Dataset {name!r} is there already (version {there.version}, {there.samples} samples) and has {what}. "
-                "Nothing was written. Choose another name; packed under another name, the shards can also be appended "
-                f"(tamis dataset add {name} SHARDS --append)."
+                f"Dataset {name!r} is there already (version {there.version}, {there.samples} samples) and has other "
+                "shards. Nothing was written. Choose another name; what is packed under another name can also be "
+                f"appended (tamis dataset add {name} SHARDS --append)."
             )
+        if classes and tuple(classes) != found.classes:
+            datasets.rename_classes(name, classes)
         if all(shard.is_there() for shard in found.shards):
-            return found
+            return datasets.get(found.ref)
     return datasets.add(name, pack_samples(samples(), out, per_shard=per_shard), classes=classes)
 
 

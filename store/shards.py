@@ -82,7 +82,7 @@ class Shard:
         if self.digest is None:
             raise ShardChanged(
                 f"Shard {self.uri} was touched after it was indexed, and was indexed without a digest that would tell "
-                "whether its bytes are the same. Add the dataset again with digests."
+                "whether its bytes are the same. Add it under another name, with digests."
             )
         found = shard_digest(self.uri, self.options)
         if found != self.digest:

@@ -72,6 +72,8 @@ def open_table(root: Root, name: str, at: At = None, *, making: bool = False) ->
         StoreFormatError: it is damaged; or gone, from a store that has had it (unless it is being made).
     """
     version = at.get(name) if isinstance(at, Mapping) else None
+    if version == -1 and TABLES[name].since > 1:
+        return None  # `Tables.versions` of a store that lacked it
     if isinstance(at, dt.datetime):
         version = _version_at(root, name, at)
         if version is None:

@@ -87,7 +87,7 @@ TABLES: dict[str, Spec] = {
         selection=_TEXT, round=_INT, sample=_LONG, weight=_FLOAT, rank=_LONG, attempt=_TEXT,
     ),
     "dataset_changes": _spec(
-        since=2, dataset=_TEXT, change=_INT, kind=_TEXT, shard=_INT, uri=_TEXT, stamp=_LONG, classes=pa.list_(_TEXT),
-        created=TIME, log_version=_LONG,
+        since=2, dataset=_TEXT, change=_INT, version=_INT, kind=_TEXT, shard=_INT, uri=_TEXT, stamp=_LONG,
+        classes=pa.list_(_TEXT), created=TIME, log_version=_LONG,
     ),
 }  # fmt: skip

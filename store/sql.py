@@ -22,6 +22,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from tamis.store.changes import overlaid
 from tamis.store.errors import QueryError, TamisError
 from tamis.store.objects import explained, reaching
 from tamis.store.roots import Root
@@ -33,6 +34,8 @@ _SQL_TYPES = {
     pa.string(): "varchar", pa.int32(): "integer", pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double",
     pa.bool_(): "boolean", pa.timestamp("us", tz="UTC"): "timestamptz",
 }  # fmt: skip
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 def relation(
@@ -63,11 +66,12 @@ def relation(
             shown = visible(tables, names, at)
             connection = making.result()
         connection.execute("set variable gone = ?::varchar[]", [gone(tables, at) if "runs" in names else []])
+        changes = tables.rows_in_order("dataset_changes", at) if {"datasets", "shards"} & names else []
         for name, one in shown.items():
             if root.path is None and len(one.files):
-                _create_remote_view(connection, tables, name, one)
+                _create_remote_view(connection, tables, name, one, changes)
             else:
-                _create_view(connection, tables, name, one)
+                _create_view(connection, tables, name, one, changes)
         with reaching(root.url):
             return connection.sql(query, params=params)
     except duckdb.Error as error:
@@ -131,14 +135,18 @@ def _locked(root: Root) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _create_remote_view(connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible) -> None:
+def _create_remote_view(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible, changes: Rows
+) -> None:
     rows = connection.from_arrow(tables.dataset(shown.state, shown.files))
-    made = rows.query("files", view(name, _counted(connection, name, "files", shown)))
+    made = rows.query("files", view(name, overlaid(name, _counted(connection, name, "files", shown), changes)))
     assert made is not None  # only statements that answer nothing give None
     made.create_view(name)
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible) -> None:
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible, changes: Rows
+) -> None:
     layout = shown.state.layout
     base = tables.folder(name)
     paths = [f"{base}/{path}" for path in shown.files["path"].to_pylist()]
@@ -156,7 +164,9 @@ def _create_view(connection: duckdb.DuckDBPyConnection, tables: Tables, name: st
     # have the table's columns, and only the query that is asked needs to look at every file.
     first = paths if shown.uneven else paths[:1]
     connection.execute(f"set variable files_{name} = ?", [first])
-    connection.execute(f"create view {name} as {view(name, _counted(connection, name, source, shown))}")
+    connection.execute(
+        f"create view {name} as {view(name, overlaid(name, _counted(connection, name, source, shown), changes))}"
+    )
     if len(paths) > len(first):
         connection.execute(f"set variable files_{name} = ?", [paths])
 

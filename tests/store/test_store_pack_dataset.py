@@ -77,10 +77,13 @@ def test_lost_shards_are_packed_again(store: Store, folder: Path) -> None:
     assert made.verify() == []
 
 
-def test_other_class_names_are_not_ignored(store: Store, folder: Path) -> None:
-    pack(store, folder)
+def test_other_names_of_folders_are_a_correction(store: Store, folder: Path) -> None:
+    made = pack(store, folder)
     (folder / "cat").rename(folder / "bird")
-    with pytest.raises(DatasetExists, match="other class names"):
+    again = pack(store, folder)
+    assert (again.classes, again.key, again.ref) == (("bird", "dog"), made.key, made.ref)
+    (folder / "dog").rename(folder / "ant")  # now it is the other one that comes first
+    with pytest.raises(DatasetExists, match="other shards"):
         pack(store, folder)
 
 
