@@ -6,6 +6,8 @@ from pathlib import Path
 from tamis.store.errors import BlobCorrupt, BlobNotFound
 from tamis.store.roots import Root
 
+_LARGE = 16 << 20  # bytes
+
 
 class Blobs:
     """Content-addressed files of one store, under `blobs/`."""
@@ -17,7 +19,10 @@ class Blobs:
         """Keep bytes, or the content of a file; returns their digest (64 hex characters). Repeating it is free."""
         digest = digest_of(data)
         if not self.exists(digest):
-            self._root.put_new(self._name(digest), data)
+            # What is large goes in parts, a broken one of which is sent again; only one request could be conditional,
+            # and the same bytes may well be written twice.
+            size = data.stat().st_size if isinstance(data, Path) else len(data)
+            (self._root.put if size > _LARGE else self._root.put_new)(self._name(digest), data)
         return digest
 
     def get(self, digest: str) -> bytes:

@@ -5,6 +5,7 @@ connection that breaks is taken up where it broke: silence is limited, not durat
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -13,9 +14,9 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from tamis.store.errors import StoreNotFound, StoreUnreachable, TamisError
 from tamis.store.objects import client, reaching, reason
-from tamis.store.options import Options
+from tamis.store.options import Options, seconds
 from tamis.store.urls import shown
-from tamis.store.waiting import patience_left, patiently
+from tamis.store.waiting import Patience, patience_left, patiently
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -139,6 +140,7 @@ def put(url: str, path: str, data: bytes | Path, options: Options) -> None:
                     options,
                     lambda: _put(client(url, options, sending=min(size, _PART * _PARTS)), path, data),
                     size=size,
+                    probe=partial(_still_there, url, path, size, options),
                 )
         except StoreNotFound:
             raise
@@ -168,10 +170,25 @@ def put_new(url: str, path: str, data: bytes | Path, options: Options) -> bool:
                 options,
                 lambda: obstore.put(client(url, options, sending=size), path, data, mode="create", use_multipart=False),
                 size=size,
+                probe=partial(_still_there, url, path, size, options),
             )
     except AlreadyExistsError:
         return False
     return True
+
+
+def _still_there(url: str, path: str, size: int, options: Options) -> None:
+    """While something large is sent, nothing is heard of a server: it is asked for something small."""
+    whole = seconds("patience", options)
+    try:
+        patiently(url, options, lambda: obstore.head(client(url, options), path), patience=Patience(whole))
+    except FileNotFoundError:
+        return
+    except (BaseError, OSError) as error:
+        raise StoreUnreachable(
+            f"{shown(url)} cannot be reached: the server answers nothing any more while {size} bytes are sent to it "
+            f"({reason(error)}). Check the server and the network and run the same command again."
+        ) from error
 
 
 def delete(url: str, path: str, options: Options) -> None:

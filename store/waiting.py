@@ -55,7 +55,13 @@ def patience_left(options: Options) -> Patience:
 
 
 def patiently(
-    url: str, options: Options, work: Callable[[], T], *, size: int = 0, patience: Patience | None = None
+    url: str,
+    options: Options,
+    work: Callable[[], T],
+    *,
+    size: int = 0,
+    patience: Patience | None = None,
+    probe: Callable[[], object] | None = None,
 ) -> T:
     """What `work` answers, if it does so in the time that the operation has left.
 
@@ -65,6 +71,7 @@ def patiently(
         work: asks the server. It may still be going on when this has given up.
         size: bytes that one request moves; they may take `SLOWEST` on top.
         patience: the operation's, where it is not that of the context.
+        probe: called now and then while this waits; what it raises ends the waiting.
 
     Raises:
         StoreUnreachable: it took too long.
@@ -74,7 +81,7 @@ def patiently(
     given = patience or patience_left(options)
     started, limit = monotonic(), given.left + size / SLOWEST
     try:
-        return _in_time(url, work, limit, given.whole)
+        return _in_time(url, work, limit, given.whole, probe)
     finally:
         given.left = max(0.0, min(given.left, limit - max(0.0, monotonic() - started - FREE)))
 
@@ -88,7 +95,9 @@ def late(url: str, waited: float) -> StoreUnreachable:
     )
 
 
-def _in_time(url: str, work: Callable[[], T], limit: float, whole: float) -> T:
+def _in_time(
+    url: str, work: Callable[[], T], limit: float, whole: float, probe: Callable[[], object] | None = None
+) -> T:
     answers: list[T] = []
     faults: list[BaseException] = []
 
@@ -105,8 +114,12 @@ def _in_time(url: str, work: Callable[[], T], limit: float, whole: float) -> T:
         raise late(url, whole)
     # A daemon: a process that has given up ends without it.
     threading.Thread(target=context.run, args=(run,), name="object-store-request", daemon=True).start()
-    if not done.wait(min(limit, threading.TIMEOUT_MAX)):
-        raise late(url, limit)
+    end = monotonic() + min(limit, threading.TIMEOUT_MAX)
+    while not done.wait(max(0.0, min(end - monotonic(), whole / 2 if probe else threading.TIMEOUT_MAX))):
+        if monotonic() >= end:
+            raise late(url, limit)
+        if probe:
+            probe()
     if faults:
         raise faults[0]
     return answers[0]

@@ -53,7 +53,10 @@ class Faulty:
             return self._control(method, path, environ, start)
         with self._lock:
             faults = dict(self._faults)
-            matches = method == faults.get("method", method) and re.search(faults.get("path", ""), path) is not None
+            matches = (
+                method in faults.get("method", method).split("|")
+                and re.search(faults.get("path", ""), path) is not None
+            )
             hit = matches and bool(KINDS & faults.keys()) and faults.get("times", 0) > 0
             if hit:
                 self._faults["times"] -= 1
@@ -76,6 +79,8 @@ class Faulty:
 
     def _nothing(self, environ: Environ, faults: dict[str, Any]) -> Iterable[bytes]:
         if "silent" in faults:
+            if not faults.get("applied"):
+                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             select.select([environ["werkzeug.socket"]], [], [], 60)  # until whoever asks has gone
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         raise ConnectionResetError

@@ -219,3 +219,11 @@ def test_an_upload_in_parts_whose_last_answer_gets_lost(broken: tuple[S3Server, 
     store.root.put("big", data)
     server.fault()
     assert store.root.get("big") == data
+
+
+def test_a_server_that_goes_while_much_is_sent(broken: tuple[S3Server, Store]) -> None:
+    """8 MB may take half a minute by the slowest line; that nothing is heard any more is seen before."""
+    server, store = broken
+    server.fault(method="PUT|HEAD", silent=True, times=ALWAYS)
+    with pytest.raises(StoreUnreachable, match=r"answers nothing any more while 8388608 bytes are sent to it"):
+        Store.open(store.root.url, HASTY | {"timeout": "60s"}).root.put_new("much", bytes(8 << 20))
