@@ -39,6 +39,7 @@ from tamis.store.specs import LOG, TABLES
 from tamis.store.tables import Tables, new_attempt, now, rows_of, until_claimed
 from tamis.store.tars import members_named
 from tamis.store.urls import is_remote
+from tamis.store.waiting import one_patience
 
 Ints = npt.NDArray[np.int64]
 
@@ -299,6 +300,7 @@ class Datasets:
         """What was put right since a dataset was published, in order: change, kind, shard, uri, classes, created."""
         return [{k: v for k, v in row.items() if k != LOG} for row in self._change_rows(name)]
 
+    @one_patience
     def get(self, ref: str) -> Dataset:
         """A dataset by "name" (newest version) or "name@version".
 
@@ -313,6 +315,7 @@ class Datasets:
             raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {len(heads)}, not {version}.")
         return self._load(heads[: version or len(heads)])
 
+    @one_patience
     def all(self) -> list[dict[str, object]]:
         """One row a version: dataset, version, samples, shards, bytes, image, label, classes, created."""
         rows = self._tables.read("datasets").drop_columns(["attempt", LOG])

@@ -19,7 +19,9 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
+from tamis.store import datafiles
 from tamis.store.errors import StoreFormatError
+from tamis.store.log import damaged
 from tamis.store.objects import arrow_limits
 from tamis.store.options import checked, environment
 from tamis.store.roots import Root
@@ -75,15 +77,10 @@ def _contents(root: Root, paths: list[str]) -> list[pa.Buffer]:
     def content(path: str) -> pa.Buffer:
         data = root.get(path.removeprefix(f"{root.url}/"))
         if data is None:
-            raise StoreFormatError(
-                f"{path} is missing, though a table's log names it: the store is damaged, or its server errs. See what "
-                f"else is missing with: tamis --store {root.url} verify"
-            )
+            raise StoreFormatError(damaged(path, "the table's log names it, and it is missing"))
+        datafiles.check(path, datafiles.named(path.rpartition("/")[2]).digest, data)
         if len(data) < 12 or not data[:4] == data[-4:] == _MAGIC:
-            raise StoreFormatError(
-                f"{path} is damaged, or its server errs: {len(data)} bytes that are no Parquet file. Restore it from a "
-                f"copy; what else is damaged says: tamis --store {root.url} verify"
-            )
+            raise StoreFormatError(damaged(path, f"{len(data)} bytes that are no Parquet file"))
         return pa.py_buffer(data)
 
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tamis-tables")

@@ -4,6 +4,7 @@
 """
 
 import json
+from functools import partial
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -13,6 +14,7 @@ from tamis.store.log import digest_of
 from tamis.store.roots import Root, reporting
 from tamis.store.snapshot import layout_name, open_table, understood
 from tamis.store.specs import TABLES
+from tamis.store.waiting import patiently
 
 _TRIES = 20
 
@@ -55,7 +57,8 @@ def _make(root: Root, name: str, configuration: dict[str, str]) -> DeltaTable | 
     spec = TABLES[name]
     try:
         with understood(root, name), reporting(root.url):
-            return DeltaTable.create(
+            make = partial(
+                DeltaTable.create,
                 root.table_uri(name),
                 spec.schema,
                 mode="ignore",
@@ -63,6 +66,7 @@ def _make(root: Root, name: str, configuration: dict[str, str]) -> DeltaTable | 
                 configuration=configuration,
                 storage_options=root.table_options,
             )
+            return patiently(root.url, root.options, make)
     except (DeltaError, StoreFormatError):
         return open_table(root, name)  # somebody else made it at the same time, or it is damaged and this says so
 
@@ -75,7 +79,7 @@ def _complete(root: Root, name: str, table: DeltaTable) -> bool:
         return True
     try:
         with reporting(root.url):
-            table.alter.add_columns(missing)
+            patiently(root.url, root.options, lambda: table.alter.add_columns(missing))
     except CommitFailedError:
         return False
     return True

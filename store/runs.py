@@ -23,6 +23,7 @@ from tamis.store.keys import NAME, canonical, check_name
 from tamis.store.processes import is_gone, this_process
 from tamis.store.roots import Root
 from tamis.store.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
+from tamis.store.waiting import one_patience
 
 RUNNING, FAILED, INTERRUPTED = "running", "failed", "interrupted"
 
@@ -50,6 +51,7 @@ class Runs:
     def __init__(self, root: Root, tables: Tables) -> None:
         self._root, self._tables = root, tables
 
+    @one_patience
     def begin(
         self,
         *,
@@ -75,6 +77,7 @@ class Runs:
         until_claimed(lambda: self._event(run) or None, f"Beginning run {key}")
         return run
 
+    @one_patience
     def finish(
         self,
         key: str,
@@ -108,6 +111,7 @@ class Runs:
 
         return until_claimed(publish, f"Finishing run {key}")
 
+    @one_patience
     def fail(self, key: str, error: str) -> None:
         """Record why a run ended without an answer; it may be begun again."""
         begun = self.get(key)
@@ -120,11 +124,13 @@ class Runs:
 
         until_claimed(publish, f"Recording the end of run {key}")
 
+    @one_patience
     def find(self, key: str) -> Run | None:
         """The finished run of this key, or None."""
         said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
         return None if said is None else _run(said.rows[0])
 
+    @one_patience
     def get(self, key: str) -> Run:
         """A run by its key, or by a part of it that begins no other.
 
@@ -140,6 +146,7 @@ class Runs:
             )
         return found[0]
 
+    @one_patience
     def all(self) -> list[Run]:
         """Every run, the oldest first."""
         state: dict[str, Mapping[str, Any]] = {}
@@ -173,6 +180,7 @@ class Runs:
         if not self._tables.publish("runs", [], {claim: 1}, {"attempt": attempt}):
             self._tables.drop_attempt("scores", files)
 
+    @one_patience
     def scores(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
         """[count] the run's scores by sample.
 
@@ -199,6 +207,7 @@ class Runs:
         values[sample] = np.asarray(rows["value"])
         return values
 
+    @one_patience
     def put_losses(
         self,
         run: str,

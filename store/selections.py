@@ -20,6 +20,7 @@ from tamis.store.errors import SelectionError, SelectionNotFound, StoreFormatErr
 from tamis.store.keys import KEY, NAME, canonical, check_name, key_of, split_ref
 from tamis.store.roots import Root
 from tamis.store.tables import Tables, new_attempt, now, rows_of, until_claimed
+from tamis.store.waiting import one_patience
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -220,6 +221,7 @@ class Selections:
         }  # fmt: skip
         return key_of("selection", payload)
 
+    @one_patience
     def publish(
         self,
         *,
@@ -272,6 +274,7 @@ class Selections:
 
         return until_claimed(publish, f"Publishing selection {name}")
 
+    @one_patience
     def find(self, key: str, name: str | None = None) -> Selection | None:
         """The selection of this key (under this name), or None."""
         first = self._found(f"key/{key}", 1)
@@ -279,6 +282,7 @@ class Selections:
             return first
         return self._found(f"named/{name}/{key}", 1)
 
+    @one_patience
     def get(self, ref: str) -> Selection:
         """A selection by "name" (newest version), "name@version", or key.
 
@@ -297,6 +301,7 @@ class Selections:
             raise SelectionNotFound(f"Selection {name!r} has versions 1 to {newest}, not {version}.")
         return found
 
+    @one_patience
     def all(self) -> list[Selection]:
         """Every name@version, by name and version."""
         rows = self._tables.rows_in_order("selections")

@@ -17,6 +17,7 @@ from tamis.store.log import Log, damaged
 from tamis.store.objects import reaching
 from tamis.store.roots import Root
 from tamis.store.specs import TABLES
+from tamis.store.waiting import patiently
 
 At = dt.datetime | Mapping[str, int] | None
 
@@ -80,7 +81,11 @@ def open_table(root: Root, name: str, at: At = None, *, making: bool = False) ->
             return None
     try:
         with understood(root, name):
-            return DeltaTable(root.table_uri(name), version=version, storage_options=root.table_options)
+            return patiently(
+                root.url,
+                root.options,
+                lambda: DeltaTable(root.table_uri(name), version=version, storage_options=root.table_options),
+            )
     except TableNotFoundError as error:
         if not making and (TABLES[name].since == 1 or root.exists(layout_name(name))):
             raise StoreFormatError(damaged(f"Table {name} of {root.url}", "its log is missing")) from error

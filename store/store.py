@@ -15,6 +15,7 @@ from tamis.store.roots import Root
 from tamis.store.runs import Runs
 from tamis.store.selections import Selections
 from tamis.store.tables import At, Tables
+from tamis.store.waiting import operation
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,7 +61,8 @@ class Store:
             raise StoreExists(f"{root.url} is a store already: open it, or choose another folder.")
         root.prepare()
         store = cls(root)
-        store.tables.create()
+        with operation(root.options):
+            store.tables.create()
         root.put_new(_MARK, json.dumps({"format": FORMAT}).encode() + b"\n")
         return store
 
@@ -99,7 +101,8 @@ class Store:
         """A read-only query over the store's views; see `tamis.store.sql`."""
         from tamis.store.sql import relation
 
-        return relation(self.tables, self.root, query, params, at)
+        with operation(self.root.options):
+            return relation(self.tables, self.root, query, params, at)
 
     def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None) -> pa.Table:
         """As `sql`, with the whole answer as an Arrow table."""

@@ -18,6 +18,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +42,7 @@ from tamis.store.snapshot import At as At
 from tamis.store.snapshot import Snapshot, open_table, snapshot
 from tamis.store.specs import LOG, TIME
 from tamis.store.specs import TABLES as TABLES
+from tamis.store.waiting import patiently
 
 # Without the first, Delta drops the log's entries, and with them every earlier state, after 30 days. The second keeps
 # checkpoints small: which files are gone is known from the log, and `tamis gc` removes them.
@@ -208,7 +210,8 @@ class Tables:
         if (pc.sum(files["bytes"]).as_py() or 0) > _CHECKED:
             terms = [pc.field(column).isin(values) for column, values in wanted.items()]
             with reaching(self._root.url), datafiles.reading(f"Table {state.table} of {self._root.url}"):
-                return self.dataset(state, files).to_table(columns=columns, filter=datafiles.either(terms))
+                scan = partial(self.dataset(state, files).to_table, columns=columns, filter=datafiles.either(terms))
+                return patiently(self._root.url, self.options, scan, size=pc.sum(files["bytes"]).as_py())
         read = [*dict.fromkeys([*schema.names, *wanted])]
         parts = [datafiles.matching(self._file(state, f, read), wanted) for f in files.to_pylist()]
         return pa.concat_tables(parts).select(schema.names)
@@ -306,7 +309,7 @@ class Tables:
             elif name != "scores":
                 heads = self.state(head)  # first: what it names is in the payload's state
                 merge(self._root, self.state(name), self.attempts(heads), heads.version)
-            self.open(name).create_checkpoint()
+            patiently(self._root.url, self.options, self.open(name).create_checkpoint)
         except (TamisError, DeltaError, OSError):
             return
 

@@ -11,10 +11,11 @@ Cost: 60 µs a request.
 
 import contextlib
 import contextvars
+import functools
 import threading
 from collections.abc import Callable, Generator
 from time import monotonic
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from tamis.store.errors import StoreUnreachable
 from tamis.store.options import SLOWEST, Options, seconds
@@ -22,6 +23,12 @@ from tamis.store.urls import is_remote, shown
 
 FREE = 1.0  # s that a request takes from nobody's patience: many quick ones are no sign of trouble
 T = TypeVar("T")
+P = ParamSpec("P")
+S = TypeVar("S", bound="_Rooted")
+
+
+class _Rooted(Protocol):
+    _root: Any  # a Root, whose module knows this one
 
 
 class Patience:
@@ -47,6 +54,17 @@ def operation(options: Options) -> Generator[None]:
         yield
     finally:
         _patience.reset(token)
+
+
+def one_patience(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """A method of what keeps its root as `_root`: all requests of a call have one patience together."""
+
+    @functools.wraps(method)
+    def call(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        with operation(self._root.options):  # pyright: ignore[reportPrivateUsage]  # of the same package
+            return method(self, *args, **kwargs)
+
+    return call
 
 
 def patience_left(options: Options) -> Patience:
