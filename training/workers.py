@@ -117,13 +117,11 @@ class _Worker:
         self._socket, other = socket.socketpair()
         self._socket.settimeout(_TICK)
         try:
-            self._process = worker_context().Process(target=_serve, args=(other, job, pack), daemon=True)
-            self._process.start()
-        except OSError as error:
+            self._process = _started(other, job, pack)
+        except (OSError, EOFError) as error:
             self._socket.close()
             raise WorkerDied(
-                f"A worker process cannot be started: {error.strerror or error}. Read with fewer workers, or without "
-                "(workers=0)."
+                f"A worker process cannot be started: {error}. Read with fewer workers, or without (workers=0)."
             ) from error
         except BaseException:
             self._socket.close()
@@ -204,6 +202,19 @@ class _Worker:
             f"A worker process of the stream died (process {self._process.pid}, exit code {code}): {why}. Resume from "
             "the last state, with fewer workers if it was memory."
         )
+
+
+def _started(other: socket.socket, job: Job, pack: Callable[[Any], Packed]) -> Any:
+    for again in (True, False):
+        process = worker_context().Process(target=_serve, args=(other, job, pack), daemon=True)
+        try:
+            process.start()
+        except (EOFError, ConnectionError):  # the server was killed just now: the next one asked for is another
+            if not again:
+                raise
+        else:
+            return process
+    raise AssertionError("unreachable: the last try answers or raises")
 
 
 def _serve(other: socket.socket, job: Job, pack: Callable[[Any], Packed]) -> None:

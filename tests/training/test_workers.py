@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing import active_children
+from multiprocessing import active_children, forkserver
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +368,13 @@ def test_a_worker_starts_no_workers(store: Store, sixty: Dataset) -> None:
     stream = stream_of(store, sixty)
     with pytest.raises(WorkerDied, match=r"cannot start workers of its own: read without \(workers=0\)"):
         list(in_workers([partial(stream.raw, 0, workers=1)], alone, first))
+
+
+@pytest.mark.nightly
+def test_a_killed_server_is_started_again(store: Store, sixty: Dataset) -> None:
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    found = [s for b in stream_of(store, sixty).raw(0, workers=2) for s in b.samples.tolist()]
+    assert found == order(store, sixty, 0)
 
 
 UNGUARDED = """
