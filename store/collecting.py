@@ -35,7 +35,7 @@ class Garbage:
     Attributes:
         name: in the store.
         bytes: its size.
-        why: "unfinished", "never published", "merged or replaced", or "old log".
+        why: "unfinished", "never published", "merged or replaced", "old log", or "old index".
     """
 
     name: str
@@ -58,6 +58,7 @@ def collect(store: "Store", *, keep: dt.timedelta = KEEP, dry_run: bool = False)
     found: list[Garbage] = []
     for table in TABLES:
         found += _of_table(store, table, keep, now, dry_run)
+        found += _old_indexes(store, table, now)
     found += [
         Garbage(name, size, "unfinished")
         for name, size, changed in store.root.unfinished()
@@ -112,6 +113,14 @@ def _needed(store: "Store", log: Log, table: str, begin: int) -> set[str]:
     for commit in log.after(begin):
         needed |= {str(add["path"]) for add in commit.adds}
     return needed
+
+
+def _old_indexes(store: "Store", table: str, now: float) -> Iterator[Garbage]:
+    """Files of indexes that were made again."""
+    used = store.tables.index_of(table) if TABLES[table].is_head else None
+    for name, size, changed in store.root.aged(f"index/{table}") if used is not None else ():
+        if name.count("/") > 2 and not name.startswith(f"{used}/") and now - changed > _GRACE:
+            yield Garbage(name, size, "old index")
 
 
 def _never_published(store: "Store", table: str) -> set[str]:

@@ -6,13 +6,16 @@ one; where another was faster, it looks again. So there is no lock to hold or to
 
 `index/<table>/` makes looking cheap. Each claim has a small file there with the rows that it published, and `mark.json`
 says up to which commit that holds; what was committed behind the mark is read from the log itself, a commit or two. All
-of it is derived from the table and made again where it is missing, as in a store of an earlier version.
+of it is derived from the table and made again where it is missing, as in a store of an earlier version, or where it is
+that of another log, as where tables were restored from a copy. An index that is made again gets a folder of its own, a
+*generation*, which the mark names: one that is in use is never changed but by entries that are added.
 
 Cost: a claim is found, or found missing, with three or four small files read, however many were published; publishing
 writes one row of Parquet, the commit, a file a claim and the mark.
 """
 
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +34,9 @@ Write = Callable[[Sequence[Row]], list[Action]]
 
 @dataclass
 class _Tail:
-    """What the log has behind the mark."""
+    """What the log has behind the mark, and the index that the mark is of."""
 
+    generation: str
     mark: int
     commits: list[Commit]
 
@@ -68,14 +72,14 @@ class Heads:
         Raises:
             StoreFormatError: its file, or the log, is damaged.
         """
-        found = self._indexed(what, version)
+        mark = self._marked()
+        found = None if mark is None else self._indexed(mark[0], what, version)
         if found is not None:
             return found
-        # In this order: what is committed meanwhile is in the tail, and what is in no tail any more is in the index.
         tail = self._tail()
         if tail is None:
             return self._derived().get((what, version))
-        return tail.find(what, version) or self._indexed(what, version)
+        return tail.find(what, version) or self._indexed(tail.generation, what, version)
 
     def newest(self, what: str) -> int:
         """The last version that was claimed for something, 0 for none. Versions have no gaps."""
@@ -83,12 +87,15 @@ class Heads:
         if tail is None:
             return max((v for w, v in self._derived() if w == what), default=0)
         late = [said.claims[what] for c in tail.commits if (said := c.published) is not None and what in said.claims]
-        return max(late) if late else run_length(lambda v: self._root.exists(self._name(what, v)))
+        if late:
+            return max(late)
+        return run_length(lambda v: self._root.exists(self._name(tail.generation, what, v)))
 
     def every(self, what: str) -> list[Published]:
         """What was published with each version of a claim, in order."""
         found: list[Published] = []
-        while (said := self._indexed(what, len(found) + 1)) is not None:
+        mark = self._marked()
+        while mark is not None and (said := self._indexed(mark[0], what, len(found) + 1)) is not None:
             found.append(said)
         while (said := self.get(what, len(found) + 1)) is not None:
             found.append(said)
@@ -124,19 +131,31 @@ class Heads:
 
     def marked(self) -> int | None:
         """Up to which commit the index holds; None where it is missing, or is not that of this log."""
+        found = self._marked()
+        return None if found is None else found[1]
+
+    def generation(self) -> str | None:
+        """The folder of the index that is in use, in the store."""
+        found = self._marked()
+        return None if found is None else f"index/{self._table}/{found[0]}"
+
+    def _marked(self) -> tuple[str, int] | None:
         data = self._root.get(self._mark)
-        mark = None if data is None else int(unpacked(f"{self._root.url}/{self._mark}", data)["mark"])
-        return mark if mark is not None and self._log.exists(mark) else None
+        if data is None:
+            return None
+        said = unpacked(f"{self._root.url}/{self._mark}", data)
+        return (str(said["generation"]), int(said["mark"])) if self._log.exists(int(said["mark"])) else None
 
     def _taken(self, tail: _Tail, what: str, version: int) -> bool:
-        return tail.find(what, version) is not None or self._root.exists(self._name(what, version))
+        name = self._name(tail.generation, what, version)
+        return tail.find(what, version) is not None or self._root.exists(name)
 
     def _tail(self) -> _Tail | None:
         """The log behind the mark; None where there is no index, or where somebody wrote who keeps none."""
-        mark = self.marked()
-        if mark is None:
+        found = self._marked()
+        if found is None:
             return None
-        tail = _Tail(mark, self._log.after(mark))
+        tail = _Tail(*found, self._log.after(found[1]))
         foreign = any(c.published is None and any(a.get("dataChange") for a in c.adds) for c in tail.commits)
         return None if foreign else tail
 
@@ -146,42 +165,42 @@ class Heads:
             tail.commits += self._log.after(tail.version)
             for commit in tail.commits:
                 if (said := commit.published) is not None:
-                    self._enter(said)
-            self._root.put(self._mark, _packed({"mark": tail.version}))
+                    self._enter(tail.generation, said)
+            self._put_mark(tail.generation, tail.version)
         except (TamisError, OSError):
             return
 
     def _build(self) -> _Tail:
-        """Make the index from the table, in place of one that belongs to another log."""
+        """Make the index from the table."""
         version, published = self._derive()
-        if self._root.get(self._mark) is not None:
-            for name, _ in self._root.list(f"index/{self._table}"):
-                if not name.endswith("/layout.json"):
-                    self._root.delete(name)
+        generation = uuid.uuid4().hex[:8]
         for said in published:
-            self._enter(said)
-        self._root.put(self._mark, _packed({"mark": version}))
-        return _Tail(version, self._log.after(version))
+            self._enter(generation, said)
+        self._put_mark(generation, version)
+        return _Tail(generation, version, self._log.after(version))
+
+    def _put_mark(self, generation: str, version: int) -> None:
+        self._root.put(self._mark, _packed({"generation": generation, "mark": version}))
 
     def _derived(self) -> dict[tuple[str, int], Published]:
         _, published = self._derive()
         return {claim: said for said in published for claim in said.claims.items()}
 
-    def _enter(self, said: Published) -> None:
+    def _enter(self, generation: str, said: Published) -> None:
         for what, version in said.claims.items():
             entry = {"rows": list(said.rows), "claims": said.claims, "note": said.note}
-            self._root.put_new(self._name(what, version), _packed(entry))
+            self._root.put_new(self._name(generation, what, version), _packed(entry))
 
-    def _indexed(self, what: str, version: int) -> Published | None:
-        name = self._name(what, version)
+    def _indexed(self, generation: str, what: str, version: int) -> Published | None:
+        name = self._name(generation, what, version)
         data = self._root.get(name)
         if data is None:
             return None
         found = unpacked(f"{self._root.url}/{name}", data)
         return Published(tuple(found["rows"]), dict(found["claims"]), dict(found["note"]))
 
-    def _name(self, what: str, version: int) -> str:
-        return f"index/{self._table}/{what}/{version}.json"
+    def _name(self, generation: str, what: str, version: int) -> str:
+        return f"index/{self._table}/{generation}/{what}/{version}.json"
 
     @property
     def _mark(self) -> str:

@@ -239,6 +239,10 @@ class Tables:
         """Up to which commit the index of a head holds; of a payload, which has none, all; None where it is missing."""
         return self._heads(name).marked() if TABLES[name].is_head else Log(self._root, name).latest()
 
+    def index_of(self, name: str) -> str | None:
+        """The folder in the store with the index that is in use for a head; None where there is none."""
+        return self._heads(name).generation()
+
     def derived(self, name: str) -> list[Published]:
         """All that a head publishes, in order, told from its rows alone."""
         return claims_of(name, map(_plain, self.rows_in_order(name)))

@@ -126,8 +126,9 @@ def _told(rows: Iterable[Row]) -> list[Row]:
 
 
 def _entries(store: "Store", name: str) -> Iterator[tuple[str, tuple[str, int]]]:
-    for file, _ in store.root.list(f"index/{name}"):
-        what, _, number = file.removeprefix(f"index/{name}/").removesuffix(".json").rpartition("/")
+    folder = store.tables.index_of(name)
+    for file, _ in store.root.list(folder) if folder is not None else ():
+        what, _, number = file.removeprefix(f"{folder}/").removesuffix(".json").rpartition("/")
         if what and number.isdigit():
             yield file, (what, int(number))
 
