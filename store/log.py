@@ -123,8 +123,8 @@ class Log:
             actions = tuple(json.loads(line) for line in data.decode().splitlines() if line.strip())
         except ValueError as error:
             raise StoreFormatError(damaged(f"{self._root.url}/{name}", str(error))) from error
-        if not all(isinstance(a, dict) for a in actions):
-            raise StoreFormatError(damaged(f"{self._root.url}/{name}", "a line is no object"))
+        if not actions or not all(isinstance(a, dict) for a in actions):
+            raise StoreFormatError(damaged(f"{self._root.url}/{name}", "it holds something else than actions"))
         return Commit(version, actions, f"{self._root.url}/{name}")
 
     def after(self, version: int) -> list[Commit]:
