@@ -1,6 +1,5 @@
 """`tamis selection plan` and `materialize`: how a selection is best read, and writing it as shards of its own."""
 
-import re
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import click
 from tamis.flows.cli_common import App, common
 from tamis.flows.cli_selection import selection
 from tamis.flows.output import emit, facts, size, table
+from tamis.store.sizes import parse_size
 
 if TYPE_CHECKING:
     from tamis.store.datasets import Dataset
@@ -18,18 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["selection"]  # the group, with what is added to it here
 
-_UNITS = {
-    "": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30,
-    "t": 1000**4, "ti": 1 << 40,
-}  # fmt: skip
-
 
 def _count(value: str, option: str) -> int:
     """64MiB, 200MB, or a number of bytes."""
-    given = re.fullmatch(r"([0-9]+) *(|[kmgt]i?)b?", value.lower())
-    if given is None:
+    count = parse_size(value)
+    if count is None:
         raise click.BadParameter(f"{value!r}: expected bytes, such as 64MiB, 200MB or 1000000.", param_hint=option)
-    return int(given[1]) * _UNITS[given[2]]
+    return count
 
 
 def _shard_size(context: click.Context, parameter: click.Parameter, value: str) -> int:

@@ -7,7 +7,7 @@ import click
 
 from tamis.flows.cli_common import App, common
 from tamis.flows.counting import by_class
-from tamis.flows.output import emit, facts, table, write_table
+from tamis.flows.output import chosen_form, emit, facts, table, write_answer
 from tamis.store.selections import Selection
 
 
@@ -97,10 +97,10 @@ def diff(app: App, first: str, second: str, epoch: int) -> None:
 
 @selection.command()
 @click.argument("ref")
-@click.option("--format", "form", default="csv", show_default=True, type=click.Choice(["csv", "json", "parquet"]))
-@click.option("--out", type=click.Path(dir_okay=False), help="A file; default: print.")
+@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="Default: csv.")
+@click.option("--out", type=click.Path(dir_okay=False), help="A file; default: print. Its suffix may name the format.")
 @common
-def export(app: App, ref: str, form: str, out: str | None) -> None:
+def export(app: App, ref: str, form: str | None, out: str | None) -> None:
     """Write a selection's samples (round, rank, sample, key, shard, label, weight) for other programs.
 
     \b
@@ -108,10 +108,11 @@ def export(app: App, ref: str, form: str, out: str | None) -> None:
       tamis selection export cifar10-entropy --out chosen.csv
       tamis selection export cifar10-entropy --format parquet --out chosen.parquet
     """
+    form = chosen_form(form, app.as_json, out)
     store = app.open()
     found = store.selections.get(ref)
     name, version = found.dataset.split("@")
-    rows = store.query(
+    rows = store.ask(
         """select c.round, r.first_epoch, c.rank, c.sample, s.key, h.uri as shard, s.label, c.weight
            from selection_samples c join selection_rounds r using (selection, round)
            join samples s on s.dataset = $dataset and s.sample = c.sample
@@ -119,7 +120,7 @@ def export(app: App, ref: str, form: str, out: str | None) -> None:
            where c.selection = $key and h.version <= $version order by c.round, c.rank""",
         {"dataset": name, "key": found.key, "version": int(version)},
     )
-    write_table(rows, "json" if app.as_json else form, out)
+    write_answer(rows, form or "csv", out)
 
 
 def _head(found: Selection) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from tamis.curation.errors import CurationError
+from tamis.flows.escapes import shown_lines
 from tamis.store.errors import TamisError, is_full
 
 INTERRUPTED = "Interrupted. Finished work is saved; run the command again to resume."
@@ -63,7 +64,7 @@ class Reporter:
             click.echo(json.dumps(said), err=True)
         else:
             head = "" if name == "Interrupted" else "Error: "
-            click.echo(f"{trace or ''}{head}{message}", err=True)
+            click.echo(shown_lines(f"{trace or ''}{head}{message}"), err=True)
 
 
 def wants_trace(arguments: list[str]) -> bool:

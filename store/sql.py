@@ -3,21 +3,22 @@
 A connection is made for each query: in memory, with one view a table it names over an explicit list of Parquet files.
 On an object store, which DuckDB has no way to, the views stand over pyarrow datasets of the same files: what a query
 asks for (columns, filters) is handed on to them.
-It reads nothing but the store's tables folder (`allowed_directories`), installs nothing, and its configuration is
-locked; only statements that read are taken. Because the views are lists of files, a query sees one state of the store
-from its beginning to its end, whatever is published meanwhile; `at` makes that an earlier state.
+It can open nothing but those files, for reading (`tamis.store.sqlfiles`); only statements that read are taken
+(`tamis.store.statements`). Because the views are lists of files, a query sees one state of the store from its beginning
+to its end, whatever is published meanwhile; `at` makes that an earlier state.
 
 Cost: reading the logs of the tables that are named, about 5 ms each, before DuckDB begins; then what DuckDB costs on
-the same files by hand.
+the same files by hand. Memory is bounded (`tamis.store.sqlfiles.memory_limit`), and so is that of an answer.
 """
 
+import concurrent.futures
 import datetime as dt
-import os
-import tempfile
-import uuid
-from collections.abc import Mapping, Sequence
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -26,26 +27,45 @@ from tamis.store.changes import overlaid
 from tamis.store.errors import QueryError, TamisError
 from tamis.store.objects import explained, reaching
 from tamis.store.roots import Root
-from tamis.store.statements import tables_read, translated
+from tamis.store.sqlfiles import MEMORY, TableFiles, connect, lock, memory_limit
+from tamis.store.statements import tables_read, translated, without_semicolons
 from tamis.store.tables import TABLES, At, Tables
 from tamis.store.views import Visible, gone, view, visible
+
+T = TypeVar("T")
+_GRACE = 1.5  # s that DuckDB is given to hear of an interruption
+Rows = Sequence[Mapping[str, Any]]
+Params = Sequence[Any] | Mapping[str, Any] | None
 
 _SQL_TYPES = {
     pa.string(): "varchar", pa.int32(): "integer", pa.int64(): "bigint", pa.float32(): "float", pa.float64(): "double",
     pa.bool_(): "boolean", pa.timestamp("us", tz="UTC"): "timestamptz",
 }  # fmt: skip
 
-Rows = Sequence[Mapping[str, Any]]
+
+@dataclass(frozen=True)
+class Asked:
+    """A query that has been understood, and whose answer is computed as it is read.
+
+    Attributes:
+        relation: the answer.
+        connection: what it runs on.
+        files: what it may open.
+        where: the store's URL.
+        memory: bytes that it may take.
+    """
+
+    relation: duckdb.DuckDBPyRelation
+    connection: duckdb.DuckDBPyConnection
+    files: TableFiles
+    where: str
+    memory: int
 
 
-def relation(
-    tables: Tables,
-    root: Root,
-    query: str,
-    params: Sequence[Any] | Mapping[str, Any] | None = None,
-    at: At = None,
-) -> duckdb.DuckDBPyRelation:
-    """The answer to one reading statement.
+def ask(
+    tables: Tables, root: Root, query: str, params: Params = None, at: At = None, memory: int | None = None
+) -> Asked:
+    """Ask one reading statement.
 
     Args:
         tables: the store's tables.
@@ -53,16 +73,19 @@ def relation(
         query: SQL.
         params: values of its parameters.
         at: a time, or `{table: version}`; None for now.
+        memory: bytes that the query may take, and the answer; None for `memory_limit()`.
 
     Raises:
         QueryRefused: the statement would write, or reads files outside the store.
         QueryError: DuckDB cannot run it.
     """
     _check_versions(at)
+    memory = memory or memory_limit()
+    files = TableFiles()
     try:
         names = tables_read(query, TABLES)
         with ThreadPoolExecutor(1) as pool:  # making a connection takes as long as reading the logs
-            making = pool.submit(_locked, root)
+            making = pool.submit(connect, files, memory)
             shown = visible(tables, names, at)
             connection = making.result()
         connection.execute("set variable gone = ?::varchar[]", [gone(tables, at) if "runs" in names else []])
@@ -71,24 +94,134 @@ def relation(
             if root.path is None and len(one.files):
                 _create_remote_view(connection, tables, name, one, changes)
             else:
-                _create_view(connection, tables, name, one, changes)
+                _create_view(connection, files.add(name, tables.folder(name), one.files), name, one, changes)
+        lock(connection, reads_files=root.path is not None)
         with reaching(root.url):
-            return connection.sql(query, params=params)
+            bare = without_semicolons(query)
+            relation = _until_interrupted(connection, lambda: connection.sql(bare, params=params))
     except duckdb.Error as error:
-        raise _explained(error, root.url) from error
+        raise _explained(error, root.url, files, memory) from error
+    return Asked(relation, connection, files, root.url, memory)
 
 
-def fetch(answer: duckdb.DuckDBPyRelation, where: str = "") -> pa.Table:
-    """All rows of an answer to a query of the store at `where`."""
+def batches(asked: Asked, rows: int = 100_000) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The columns of an answer, and its rows as they are computed, so many at a time.
+
+    Ctrl-C ends it at any moment. Columns of the same name get names of their own (`a`, `a_1`).
+
+    Raises:
+        QueryError: DuckDB cannot go on; also while rows are being read.
+    """
+    reader: pa.RecordBatchReader = _reading(asked, lambda: _reader(asked.relation, rows))
+    schema = pa.schema([f.with_name(n) for f, n in zip(reader.schema, distinct(reader.schema.names), strict=True)])
+
+    def read() -> Iterator[pa.RecordBatch]:
+        try:
+            while (batch := _reading(asked, lambda: next(reader, None))) is not None:
+                yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+        finally:
+            asked.connection.interrupt()  # where the rest is not wanted, nobody computes it
+
+    return schema, read()
+
+
+def fetch(asked: Asked) -> pa.Table:
+    """All rows of an answer.
+
+    Raises:
+        QueryError: DuckDB cannot run it, or the answer takes more memory than the query may.
+    """
+    schema, found = batches(asked)
+    kept: list[pa.RecordBatch] = []
+    size = 0
+    for batch in found:
+        kept.append(batch)
+        size += batch.nbytes
+        if size > asked.memory:
+            raise QueryError(
+                f"The answer takes more than the {asked.memory / 1e6:,.0f} MB of memory that a query may. Ask for "
+                f"less, or allow more (memory=..., {MEMORY}); `tamis sql --format csv --out FILE` writes an answer of "
+                "any size."
+            )
+    return pa.Table.from_batches(kept, schema)
+
+
+def project(asked: Asked, columns: Sequence[tuple[str, str]], limit: int | None = None) -> Asked:
+    """An answer with other columns, made of its own.
+
+    Args:
+        asked: the answer.
+        columns: (SQL, name) of each; its own first column is `#1`.
+        limit: rows at most.
+    """
+    made = ", ".join(f'{sql} as "{name.replace(chr(34), chr(34) * 2)}"' for sql, name in columns)
+
+    def work() -> duckdb.DuckDBPyRelation:
+        return (asked.relation if limit is None else asked.relation.limit(limit)).project(made)
+
+    return replace(asked, relation=_reading(asked, work))
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names of which none comes twice: rows become dictionaries, and files that others read."""
+    taken, given = set(names), set[str]()
+    found: list[str] = []
+    for name in names:
+        number, new = 0, name
+        while new in given or (number and new in taken):
+            number += 1
+            new = f"{name}_{number}"
+        given.add(new)
+        found.append(new)
+    return found
+
+
+def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReader:
+    # DuckDB 2 warns of the name that its older releases know.
+    made = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+    return made(rows)
+
+
+def _reading(asked: Asked, work: Callable[[], T]) -> T:
     try:
-        with reaching(where):
-            return answer.to_arrow_table()
-    except duckdb.Error as error:
-        raise _explained(error, where) from error
+        with reaching(asked.where):
+            return _until_interrupted(asked.connection, work)
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if isinstance(error, TamisError):
+            raise
+        raise _explained(error, asked.where, asked.files, asked.memory) from error
 
 
-def _explained(error: duckdb.Error, where: str) -> TamisError:
-    # A server's fault comes through DuckDB as its own.
+def _until_interrupted(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """Let DuckDB work where Ctrl-C does not wait for it: Python hears of one between two steps of its own alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    threading.Thread(target=_settle, args=(done, work), daemon=True).start()
+    try:
+        return done.result()
+    except KeyboardInterrupt:
+        connection.interrupt()
+        concurrent.futures.wait([done], _GRACE)
+        raise
+
+
+def _settle(done: concurrent.futures.Future[T], work: Callable[[], T]) -> None:
+    try:
+        done.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - it is raised again where the result is asked for
+        done.set_exception(error)
+
+
+def _explained(error: Exception, where: str, files: TableFiles, memory: int) -> TamisError:
+    """An error that comes through DuckDB: of its own, of a server, or of the files it was reading."""
+    if files.fault is not None and str(files.fault) in str(error):
+        return files.fault
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in str(error):
+        return QueryError(
+            f"The query needs more than the {memory / 1e6:,.0f} MB of memory that it may take. Ask for less at once, "
+            f"or allow more: --memory 8GB, memory=..., or {MEMORY}."
+        )
     return explained(where, error) or translated(error, TABLES)
 
 
@@ -103,7 +236,7 @@ def parse_at(text: str) -> At:
     except ValueError:
         pass
     pairs = [part.partition("=") for part in text.split(",")]
-    if not all(name.strip() in TABLES and version.strip().isdigit() for name, _, version in pairs):
+    if not all(name.strip() in TABLES and re.fullmatch(r"\s*[0-9]{1,18}\s*", version) for name, _, version in pairs):
         raise QueryError(
             f"{text!r} is no state of the store: give a time (2026-11-20T10:00:00) or table versions (scores=3,runs=7)."
         )
@@ -116,25 +249,6 @@ def _check_versions(at: At) -> None:
             raise QueryError(f"No table {name!r}; there are: {', '.join(TABLES)}.")
 
 
-def _locked(root: Root) -> duckdb.DuckDBPyConnection:
-    """A connection that can be asked about the tables folder, and nothing else."""
-    spill = os.path.join(tempfile.gettempdir(), f"tamis-sql-{uuid.uuid4().hex}")  # made by DuckDB where it is needed
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "temp_directory": spill,
-            "python_enable_replacements": False,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        },
-    )
-    allowed = "" if root.path is None else _quote(root.table_uri(""))
-    connection.execute(
-        f"set allowed_directories = [{allowed}]; set enable_external_access = false; set lock_configuration = true"
-    )
-    return connection
-
-
 def _create_remote_view(
     connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible, changes: Rows
 ) -> None:
@@ -145,11 +259,9 @@ def _create_remote_view(
 
 
 def _create_view(
-    connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible, changes: Rows
+    connection: duckdb.DuckDBPyConnection, paths: list[str], name: str, shown: Visible, changes: Rows
 ) -> None:
     layout = shown.state.layout
-    base = tables.folder(name)
-    paths = [f"{base}/{path}" for path in shown.files["path"].to_pylist()]
     columns = ", ".join(f'null::{_sql_type(c.type)} as "{c.name}"' for c in layout.schema)
     empty = f"(select {columns} where false)"
     if not paths:
@@ -189,7 +301,3 @@ def _sql_type(kind: pa.DataType) -> str:
             + ")"
         )
     return _SQL_TYPES[kind]
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -20,6 +20,8 @@ from tamis.store.waiting import operation
 if TYPE_CHECKING:
     import duckdb
 
+    from tamis.store.sql import Asked
+
 FORMAT = 2
 _READ = (1, 2)  # formats that this version opens and adds to
 _MARK = "tamis.json"
@@ -99,16 +101,41 @@ class Store:
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None
     ) -> "duckdb.DuckDBPyRelation":
         """A read-only query over the store's views; see `tamis.store.sql`."""
-        from tamis.store.sql import relation
+        return self.ask(query, params, at=at).relation
 
-        with operation(self.root.options):
-            return relation(self.tables, self.root, query, params, at)
+    def query(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        at: At = None,
+        memory: int | None = None,
+    ) -> pa.Table:
+        """As `sql`, with the whole answer as an Arrow table; columns of the same name get names of their own.
 
-    def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None) -> pa.Table:
-        """As `sql`, with the whole answer as an Arrow table."""
+        Args:
+            query: SQL.
+            params: values of its parameters.
+            at: a time, or `{table: version}`; None for now.
+            memory: bytes that the query may take, and the answer too; None for `tamis.store.sqlfiles.memory_limit`.
+        """
         from tamis.store.sql import fetch
 
-        return fetch(self.sql(query, params, at=at), self.root.url)
+        return fetch(self.ask(query, params, at=at, memory=memory))
+
+    def ask(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        at: At = None,
+        memory: int | None = None,
+    ) -> "Asked":
+        """As `query`, with an answer that is computed as it is read (`tamis.store.sql.batches`)."""
+        from tamis.store.sql import ask
+
+        with operation(self.root.options):
+            return ask(self.tables, self.root, query, params, at, memory)
 
     def __repr__(self) -> str:
         return f"Store({self.root.url!r})"
