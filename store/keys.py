@@ -39,7 +39,7 @@ def check_name(name: str, what: str) -> str:
     """A name that is safe in paths, partitions and on a command line, or InvalidName."""
     if not NAME.match(name):
         raise InvalidName(
-            f"{name!r} is no name for a {what}: use 1 to 100 of a-z, 0-9, '.', '_' and '-', "
+            f"{name[:200]!r} is no name for a {what}: use 1 to 100 of a-z, 0-9, '.', '_' and '-', "
             "beginning with a letter or a digit."
         )
     return name
@@ -48,8 +48,8 @@ def check_name(name: str, what: str) -> str:
 def split_ref(ref: str) -> tuple[str, int | None]:
     """'name@2' -> ('name', 2); 'name' -> ('name', None)."""
     name, at, version = ref.partition("@")
-    if at and not (version.isascii() and version.isdigit() and int(version) > 0):
-        raise InvalidName(f"{ref!r}: after '@' comes a version, 1 or more, as in {name or 'name'}@2.")
+    if at and not (version.isascii() and version.isdigit() and len(version) < 10 and int(version) > 0):
+        raise InvalidName(f"{ref[:200]!r}: after '@' comes a version, 1 or more, as in {name or 'name'}@2.")
     return name, int(version) if at else None
 
 

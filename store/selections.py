@@ -215,6 +215,8 @@ class Selections:
         seed: int,
     ) -> str:
         """The key of a selection: what it is computed from, and how."""
+        if not -(2**63) <= seed < 2**63:
+            raise SelectionError(f"The seed is {seed}: expected -2^63 to 2^63 - 1, which is what the store keeps.")
         payload = {
             "dataset": dataset.key, "method": method, "version": version, "params": dict(params),
             "inputs": list(inputs), "seed": seed,

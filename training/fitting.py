@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.store.members import LARGEST_LABEL
 from tamis.training.batches import Batch
 from tamis.training.errors import CheckpointError, LabelError
 from tamis.training.index import Index
@@ -403,6 +404,11 @@ def count_classes(store: Store, dataset: Dataset, judged: Dataset | None) -> int
         labels = Index.open(store, one).labels
         if one.label is None or labels.min() < 0:
             raise LabelError(f"{one.ref} has samples without a class number (0 or more): add it with labels.")
+        if labels.max() > LARGEST_LABEL:  # stores from before labels had a range may hold any
+            raise LabelError(
+                f"{one.ref} has a label {labels.max()}: class numbers go up to {LARGEST_LABEL:,}, and a model has an "
+                "output for each. Number the classes from 0, and add the shards under another name."
+            )
         tops.append(int(labels.max()) + 1)
     classes = max(len(dataset.classes), tops[0])
     if judged is not None and tops[1] > classes:

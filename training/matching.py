@@ -20,6 +20,7 @@ from tamis.store.errors import RunNotFound
 from tamis.store.keys import check_name
 from tamis.store.runs import FINISHED
 from tamis.store.selections import Published, RoundData
+from tamis.training import border
 from tamis.training.pixels import decoder_key
 from tamis.training.plans import GRADMATCH, GRADMATCH_VERSION, Reselect
 
@@ -41,7 +42,7 @@ class MatchConfig(BaseModel):
     runs: tuple[str, ...] = Field(min_length=1)
     reselect: Reselect = Reselect()
     batch_size: int = Field(default=128, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=border.LARGEST)
 
 
 def select_by_runs(

@@ -25,6 +25,7 @@ from tamis.store.errors import RunNotFound
 from tamis.store.keys import check_name
 from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, RoundData
+from tamis.training import border
 
 Measure = Literal["entropy", "margin", "confidence"]
 
@@ -53,9 +54,9 @@ class SelectConfig(BaseModel):
     measure: Measure = "entropy"
     scores: tuple[str, ...] = ()
     params: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(default=0, ge=0)
-    rounds: int = Field(default=1, ge=1)
-    every: int = Field(default=20, ge=1)
+    seed: int = Field(default=0, ge=0, le=border.LARGEST)
+    rounds: int = Field(default=1, ge=1, le=2000)  # the first epoch of the last fits 31 bits
+    every: int = Field(default=20, ge=1, le=border.EPOCHS)
     name: str | None = None
 
 

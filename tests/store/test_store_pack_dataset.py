@@ -14,7 +14,7 @@ from PIL import Image
 from tamis.store import Store
 from tamis.store.classes import read_classes
 from tamis.store.datasets import Dataset
-from tamis.store.errors import DatasetExists, InvalidName, ShardError
+from tamis.store.errors import DatasetExists, InvalidName, SelectionError, ShardError
 from tamis.store.folders import find_pictures
 from tamis.store.images import IMAGES
 from tamis.store.packing import pack_dataset, pack_folder, pack_samples, picture_samples
@@ -300,3 +300,16 @@ def test_class_names_that_are_none(tmp_path: Path, make: Callable[[Path], object
     make(tmp_path / "classes.txt")
     with pytest.raises(ShardError, match=rf"(?s)classes\.txt.*{message}"):
         read_classes(tmp_path / "classes.txt")
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 10**30])
+def test_a_seed_that_no_column_holds(store: Store, folder: Path, seed: int) -> None:
+    made = pack(store, folder)
+    with pytest.raises(SelectionError, match=r"The seed is -?\d+: expected -2\^63 to 2\^63 - 1"):
+        store.selections.key(dataset=made, method="random", version=1, params={}, inputs=[], seed=seed)
+
+
+@pytest.mark.parametrize("ref", ["d@" + "9" * 5000, "d@0", "d@-1", "d@1e3", "d@\u0661"])
+def test_a_version_that_is_none(store: Store, ref: str) -> None:
+    with pytest.raises(InvalidName, match="after '@' comes a version"):
+        store.datasets.get(ref)
