@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from storekit import counts, publish
+from storekit import WRITES_IN_CTE, counts, publish
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
@@ -149,8 +149,8 @@ def test_nothing_that_writes_is_taken(store: Store, places: dict[str, str], tmp_
     [
         ("copy runs to '{inside}'", "is of the kind COPY"),
         ("/* a comment */ explain analyze copy (select 1) to '{inside}'", "is of the kind COPY"),
-        ("with x as (copy (select 1) to '{inside}') from x", "holds COPY"),
-        ("with x as (delete from runs returning *) from x", "holds DELETE"),
+        pytest.param("with x as (copy (select 1) to '{inside}') from x", "holds COPY", marks=WRITES_IN_CTE),
+        pytest.param("with x as (delete from runs returning *) from x", "holds DELETE", marks=WRITES_IN_CTE),
         ("drop view runs", "is of the kind DROP"),
         ("select 1; select 2", "holds 2 statements; one that selects"),
     ],
