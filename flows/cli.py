@@ -26,7 +26,7 @@ from tamis.flows.cli_store import gc, verify
 from tamis.flows.cli_train import train
 from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
 from tamis.flows.interrupts import CODE, end_now, ending_in_time
-from tamis.flows.output import emit, facts
+from tamis.flows.output import emit, facts, say
 from tamis.flows.settings import prepare
 from tamis.flows.start import main as start
 
@@ -73,7 +73,7 @@ def init(app: App) -> None:
     from tamis.store import Store
 
     made = Store.create(app.where)
-    emit({"store": made.root.url}, app.as_json, lambda: click.echo(f"An empty store at {made.root.url}"))
+    emit({"store": made.root.url}, app.as_json, lambda: say(f"An empty store at {made.root.url}"))
 
 
 @cli.command()
@@ -97,9 +97,9 @@ def doctor(app: App) -> None:
 def _found(found: dict[str, Any]) -> None:
     facts({name: value for name, value in found.items() if name != "problems"})
     for problem in found["problems"]:
-        click.echo(f"Problem: {problem}")
+        say(f"Problem: {problem}")
     if not found["problems"]:
-        click.echo("No problems.")
+        say("No problems.")
 
 
 @cli.command()

@@ -8,7 +8,7 @@ import click
 
 from tamis.flows.cli_common import App, common, run_light
 from tamis.flows.counting import by_class
-from tamis.flows.output import emit, facts, size, table
+from tamis.flows.output import emit, facts, say, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,7 +206,7 @@ def verify(app: App, ref: str) -> None:
     emit(
         answer,
         app.as_json,
-        lambda: click.echo("\n".join(problems) or f"{found.ref}: {len(found.shards)} shards are as indexed"),
+        lambda: say("\n".join(problems) or f"{found.ref}: {len(found.shards)} shards are as indexed"),
     )
     if problems:
         raise SystemExit(1)

@@ -8,7 +8,7 @@ import click
 
 from tamis.flows.cli_common import App, common
 from tamis.flows.cli_reading import selection
-from tamis.flows.output import emit, table
+from tamis.flows.output import emit, say, table
 
 if TYPE_CHECKING:
     from tamis.store import Store
@@ -58,7 +58,7 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
     def people() -> None:
         for ref, one in answer.items():
             many = "1 round" if one["rounds"] == 1 else f"{one['rounds']} rounds"
-            click.echo(f"{ref}: {many}, {one['samples']} samples, {one['never']} never chosen")
+            say(f"{ref}: {many}, {one['samples']} samples, {one['never']} never chosen")
             rows = [
                 {"sum of weights" if weighted else "times chosen": each.text, "samples": each.samples}
                 | {"share": f"{each.samples / one['samples']:.2%}"}
@@ -66,7 +66,7 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
             ]
             table(rows)
         if out is not None:
-            click.echo(f"Drawn in {out}")
+            say(f"Drawn in {out}")
 
     emit({"selections": answer, "weighted": weighted, "drawn": out}, app.as_json, people)
 
@@ -106,8 +106,8 @@ def _sheet(sheet: "Sheet", out: str) -> None:
     for name, shown in (("most", sheet.most), ("least", sheet.least)):
         if shown:
             times = " to ".join(map(str, sorted({shown[0].times, shown[-1].times})))
-            click.echo(f"{len(shown)} chosen {name} often: in {times} of {sheet.rounds} rounds")
-    click.echo(f"{sheet.never} samples were never chosen\nDrawn in {out}")
+            say(f"{len(shown)} chosen {name} often: in {times} of {sheet.rounds} rounds")
+    say(f"{sheet.never} samples were never chosen\nDrawn in {out}")
 
 
 @selection.command()

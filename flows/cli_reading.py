@@ -8,7 +8,7 @@ import click
 
 from tamis.flows.cli_common import App, common
 from tamis.flows.cli_selection import selection
-from tamis.flows.output import emit, facts, size, table
+from tamis.flows.output import emit, facts, say, size, table
 from tamis.store.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def _plan(made: "ReadingPlan") -> None:
     ]
     table(rows, title=f"Waiting for the medium ({'an object store' if made.remote else 'files of this machine'})")
     said = ", ".join(made.costs.measured) + " measured" if made.costs.measured else "as told"
-    click.echo(f"{made.costs.latency * 1e3:.3g} ms a request, {made.costs.bandwidth / 1e6:,.0f} MB/s ({said}).")
-    click.echo(made.why)
+    say(f"{made.costs.latency * 1e3:.3g} ms a request, {made.costs.bandwidth / 1e6:,.0f} MB/s ({said}).")
+    say(made.why)
 
 
 @selection.command()
@@ -164,7 +164,7 @@ def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -
     # Stock webdataset opens no s3:// by itself.
     url = f"pipe:aws s3 cp {made.pattern} -" if made.url.startswith("s3://") else made.pattern
     members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.label, "tamis.json") if m is not None)
-    click.echo(
+    say(
         "\nRead it with stock webdataset; it shares out whole shards to ranks and workers:\n"
         f'  wds.WebDataset("{url}", shardshuffle={len(made.shards)}).shuffle(1000)'
         f'.decode("torchrgb8").to_tuple({members})'

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tamis.flows.cli_common import App, common
-from tamis.flows.output import emit, note, table
+from tamis.flows.output import emit, note, say, table
 
 if TYPE_CHECKING:
     from tamis.training.report import Report, Speedup
@@ -57,9 +57,9 @@ def _show(found: "Report", drawn: str | None) -> None:
     table([_row(one) for one in found.rows], title="Fixed-accuracy speedup over full training")
     for one in found.rows:
         if one.note is not None:
-            click.echo(f"{one.run[:12]}: {one.note}.")
+            say(f"{one.run[:12]}: {one.note}.")
     if drawn is not None:
-        click.echo(f"Drawn in {drawn}")
+        say(f"Drawn in {drawn}")
 
 
 def _row(one: "Speedup") -> dict[str, Any]:

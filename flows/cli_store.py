@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli_common import App, common
-from tamis.flows.output import emit, facts, size, table
+from tamis.flows.output import emit, facts, say, size, table
 
 
 @click.command()
@@ -32,7 +32,7 @@ def verify(app: App, shards: bool) -> None:
 
     def people() -> None:
         facts({"checked": _counts(found.checked), "unverifiable": _counts(found.unverifiable) or "none"})
-        click.echo("\n".join(found.problems) or f"{store.root.url} is whole")
+        say("\n".join(found.problems) or f"{store.root.url} is whole")
 
     emit(answer, app.as_json, people)
     if found.problems:
@@ -77,7 +77,7 @@ def gc(app: App, dry_run: bool, keep: float) -> None:
         if kinds:
             table([k | {"bytes": size(k["bytes"])} for k in kinds.values()])
         done = "would be removed" if dry_run else "removed"
-        click.echo(f"{len(found)} files, {size(total)}: {done}")
+        say(f"{len(found)} files, {size(total)}: {done}")
 
     emit(answer, app.as_json, people)
 

@@ -7,9 +7,7 @@ on all, on the selection, and on a random 40 %. Every step is the one that the c
 from pathlib import Path
 from typing import Any
 
-import click
-
-from tamis.flows.output import emit, size, table
+from tamis.flows.output import emit, say, size, table
 from tamis.flows.progress import display
 from tamis.flows.settings import on_server
 from tamis.store import Store
@@ -95,9 +93,9 @@ def _row(store: Store, what: str, ref: str | None, key: str) -> dict[str, Any]:
 def _print(store: Store, rows: list[dict[str, Any]], answers: dict[str, list[dict[str, Any]]]) -> None:
     shown = [row | {"accuracy": f"{row['accuracy']:.1%}", "bytes read": size(row["bytes read"])} for row in rows]
     table(shown, title=f"\n{TARGET} on scikit-learn's digits; {PROXY} chose the 40 %")
-    click.echo("Selecting is paid once: a second training on the same selection costs the training column alone.")
+    say("Selecting is paid once: a second training on the same selection costs the training column alone.")
     for question, answer in answers.items():
-        click.echo(f"\n{question}")
-        click.echo("  " + " ".join(QUERIES[question].split()))
+        say(f"\n{question}")
+        say("  " + " ".join(QUERIES[question].split()))
         table(answer)
-    click.echo(f"\nThe store stays at {store.root.url}; ask it more: {command(store.root, 'sql', 'describe scores')}")
+    say(f"\nThe store stays at {store.root.url}; ask it more: {command(store.root, 'sql', 'describe scores')}")

@@ -12,6 +12,7 @@ the same files by hand. Memory is bounded (`tamis.store.sqlfiles.memory_limit`),
 """
 
 import concurrent.futures
+import contextvars
 import datetime as dt
 import re
 import threading
@@ -197,7 +198,9 @@ def _until_interrupted(connection: duckdb.DuckDBPyConnection, work: Callable[[],
     if threading.current_thread() is not threading.main_thread():
         return work()
     done: concurrent.futures.Future[T] = concurrent.futures.Future()
-    threading.Thread(target=_settle, args=(done, work), daemon=True).start()
+    # In the context of this thread, which says how long servers are waited for.
+    inside = contextvars.copy_context().run
+    threading.Thread(target=_settle, args=(done, lambda: inside(work)), daemon=True).start()
     try:
         return done.result()
     except KeyboardInterrupt:
