@@ -108,7 +108,7 @@ def test_interrupt_is_clean_and_the_same_command_goes_on(digits: dict[str, list[
     store = Store.create(where)
     store.datasets.add("digits", digits["train"])
     train = ("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
-             "--epochs", 30, "--batch-size", 16, "--augment", "none")  # fmt: skip
+             "--epochs", 10, "--batch-size", 16, "--augment", "none")  # fmt: skip
     # As from a terminal: a shell makes what it runs in the background, and its children, deaf to SIGINT.
     running = subprocess.Popen(
         **command(*train), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_interrupts
