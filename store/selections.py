@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.store.arrow import pc
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, SelectionNotFound, StoreFormatError
 from tamis.store.keys import KEY, NAME, canonical, check_name, key_of, split_ref
@@ -24,6 +26,8 @@ from tamis.store.waiting import one_patience
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+_Head = tuple[int, int, int, float | None]  # the fields of a Round
+ROUND = ("round", "first_epoch", "size", "objective")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,18 @@ class Round:
 
 @dataclass(frozen=True)
 class Selection:
-    """A published selection. Its samples are read when they are asked for."""
+    """A published selection. Its samples are read when they are asked for.
+
+    Attributes:
+        key: what it was asked by.
+        name, version: one of its names.
+        dataset: "name@version" that it chooses from.
+        method, method_version, params, inputs, seed: how it was made.
+        size: samples of the first round.
+        stats: what else is worth knowing.
+        seconds: what choosing took.
+        rounds: their heads, in order.
+    """
 
     key: str
     name: str
@@ -63,19 +78,35 @@ class Selection:
     dataset: str
     method: str
     method_version: int
-    params: dict[str, Any]
     inputs: tuple[str, ...]
     seed: int
     size: int
-    stats: dict[str, Any]
     seconds: float
-    rounds: tuple[Round, ...]
+    # Texts and tuples as they are kept: a list of thousands is not parsed to be looked at.
+    _params: str
+    _stats: str = field(repr=False)
+    heads: tuple[_Head, ...] = field(repr=False)  # of the rounds
     _tables: Tables = field(repr=False, compare=False)
     _payload: "_Payload" = field(repr=False, compare=False)
 
     @property
     def ref(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """The method's parameters, with their defaults."""
+        return json.loads(self._params)
+
+    @cached_property
+    def stats(self) -> dict[str, Any]:
+        """What else is worth knowing: samples left out, seconds by part."""
+        return json.loads(self._stats)
+
+    @cached_property
+    def rounds(self) -> tuple[Round, ...]:
+        """The heads of the rounds, by first epoch."""
+        return tuple(Round(*head) for head in self.heads)
 
     @property
     def digest(self) -> str | None:
@@ -306,10 +337,17 @@ class Selections:
     @one_patience
     def all(self) -> list[Selection]:
         """Every name@version, by name and version."""
-        rows = self._tables.rows_in_order("selections")
-        old = {row["attempt"] for row in rows if row["round_heads"] is None}
-        rounds = self._rounds_of(old) if old else {}
-        made = [_selection(row, rounds.get(row["attempt"]), self._tables) for row in rows]
+        rows = self._tables.table_in_order("selections")
+        old = rows.filter(pc.is_null(rows["round_heads"]))["attempt"].unique().to_pylist()
+        rounds = self._rounds_of(set(old)) if old else {}
+        heads = _heads_of(rows["round_heads"].combine_chunks())
+        simple = rows.drop_columns(["round_heads"])
+        columns = {name: simple[name].to_pylist() for name in simple.column_names}
+        records = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        made = [
+            _selection(row, rounds.get(row["attempt"], head), self._tables)
+            for row, head in zip(records, heads, strict=True)
+        ]
         return sorted(made, key=lambda s: (s.name, s.version))
 
     def diff(self, first: Selection, second: Selection, epoch: int = 0) -> Difference:
@@ -360,7 +398,7 @@ class Selections:
         assert first is not None
         row = first.rows[0] | {"name": name, "version": version, "created": now()}
         if self._tables.publish("selections", [row], {f"name/{name}": version, f"named/{name}/{there.key}": 1}):
-            return Published(_selection(row, there.rounds, self._tables), created=True, confirmed=same)
+            return Published(_selection(row, there.heads, self._tables), created=True, confirmed=same)
         return None
 
     def _found(self, what: str, version: int) -> Selection | None:
@@ -371,9 +409,9 @@ class Selections:
         rounds = None if row.get("round_heads") is not None else self._rounds_of({row["attempt"]})[row["attempt"]]
         return _selection(row, rounds, self._tables)
 
-    def _rounds_of(self, attempts: set[str]) -> dict[str, tuple[Round, ...]]:
+    def _rounds_of(self, attempts: set[str]) -> dict[str, tuple[_Head, ...]]:
         """The rounds of selections of earlier versions, whose heads do not have them."""
-        rounds: dict[str, list[Round]] = {}
+        rounds: dict[str, list[_Head]] = {}
         for r in self._tables.read("selection_rounds", attempt=attempts).sort_by("round").to_pylist():
             rounds.setdefault(r["attempt"], []).append(_round(r))
         return {attempt: tuple(found) for attempt, found in rounds.items()}
@@ -393,16 +431,24 @@ def digest_of(rounds: Iterable[tuple[int, Ints, Floats]]) -> str:
     return total.hexdigest()[:32]
 
 
-def _round(row: Mapping[str, Any]) -> Round:
-    return Round(row["round"], row["first_epoch"], row["size"], row["objective"])
+def _round(row: Mapping[str, Any]) -> _Head:
+    return row["round"], row["first_epoch"], row["size"], row["objective"]
 
 
-def _selection(row: Mapping[str, Any], rounds: tuple[Round, ...] | None, tables: Tables) -> Selection:
+def _heads_of(column: pa.ListArray) -> list[tuple[_Head, ...]]:
+    """The rounds of many heads, () where a head has none."""
+    flat = column.flatten()
+    rounds = list(zip(*(flat.field(name).to_pylist() for name in ROUND), strict=True))
+    ends = np.cumsum(np.asarray(pc.list_value_length(column).fill_null(0))).tolist()
+    return [tuple(rounds[a:b]) for a, b in pairwise([0, *ends])]
+
+
+def _selection(row: Mapping[str, Any], rounds: tuple[_Head, ...] | None, tables: Tables) -> Selection:
     """A head as a selection; its rounds are in it, but for those of earlier versions."""
     return Selection(
         row["selection"], row["name"], row["version"], row["dataset"], row["method"], row["method_version"],
-        json.loads(row["params"]), tuple(row["inputs"]), row["seed"], row["size"], json.loads(row["stats"]),
-        row["seconds"], tuple(map(_round, row["round_heads"])) if rounds is None else rounds, tables,
+        tuple(row["inputs"]), row["seed"], row["size"], row["seconds"], row["params"], row["stats"],
+        tuple(map(_round, row["round_heads"])) if rounds is None else rounds, tables,
         _Payload(row["attempt"], tuple(row.get("files") or ()), row.get("digest")),
     )  # fmt: skip
 

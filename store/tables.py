@@ -142,6 +142,10 @@ class Tables:
         return [row for said in self._heads(name).every(what) for row in said.rows]
 
     def rows_in_order(self, name: str, at: At = None) -> list[Row]:
+        """As `table_in_order`, a row at a time."""
+        return self.table_in_order(name, at).to_pylist()
+
+    def table_in_order(self, name: str, at: At = None) -> pa.Table:
         """All rows of a head, in the order of its log.
 
         Rows of earlier versions have no place in the log; they come first, by their own time.
@@ -150,7 +154,7 @@ class Tables:
         moment = "updated" if "updated" in rows.column_names else "created"
         placed = rows.set_column(rows.column_names.index(LOG), LOG, rows[LOG].fill_null(-1))
         order = pc.sort_indices(placed, [(LOG, "ascending"), (moment, "ascending")])
-        return rows.take(order).to_pylist()
+        return rows.take(order)
 
     def replace(self, name: str, run: str, epoch: int, rows: pa.Table) -> None:
         """Put one epoch's losses in place of those that are there, in one commit, however many do the same.
