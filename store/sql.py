@@ -99,7 +99,7 @@ def ask(
         lock(connection, reads_files=root.path is not None)
         with reaching(root.url):
             bare = without_semicolons(query)
-            relation = _until_interrupted(connection, lambda: connection.sql(bare, params=params))
+            relation = _until_interrupted(connection, files, lambda: connection.sql(bare, params=params))
     except duckdb.Error as error:
         raise _explained(error, root.url, files, memory) from error
     return Asked(relation, connection, files, root.url, memory)
@@ -186,14 +186,14 @@ def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReade
 def _reading(asked: Asked, work: Callable[[], T]) -> T:
     try:
         with reaching(asked.where):
-            return _until_interrupted(asked.connection, work)
+            return _until_interrupted(asked.connection, asked.files, work)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if isinstance(error, TamisError):
             raise
         raise _explained(error, asked.where, asked.files, asked.memory) from error
 
 
-def _until_interrupted(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+def _until_interrupted(connection: duckdb.DuckDBPyConnection, files: TableFiles, work: Callable[[], T]) -> T:
     """Let DuckDB work where Ctrl-C does not wait for it: Python hears of one between two steps of its own alone."""
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -205,6 +205,7 @@ def _until_interrupted(connection: duckdb.DuckDBPyConnection, work: Callable[[],
         return done.result()
     except KeyboardInterrupt:
         connection.interrupt()
+        files.drop_spill()
         concurrent.futures.wait([done], _GRACE)
         raise
 

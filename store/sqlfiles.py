@@ -23,6 +23,7 @@ import stat
 import tempfile
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,6 +53,7 @@ class TableFiles(AbstractFileSystem):
     def __init__(self) -> None:
         super().__init__()
         self.fault: TamisError | None = None
+        self._spilled: Callable[[], object] = lambda: None
         self._paths: dict[str, str] = {}
 
     def add(self, table: str, folder: str, files: pa.Table) -> list[str]:
@@ -66,6 +68,19 @@ class TableFiles(AbstractFileSystem):
         names = ["/".join((table, *path.split("/")[:-1], f"{i}.parquet")) for i, path in enumerate(paths)]
         self._paths.update(zip(names, (f"{folder}/{path}" for path in paths), strict=True))
         return [f"{_SCHEME}://{name}" for name in names]
+
+    def spill(self) -> str | None:
+        """Make the folder for what does not fit into memory: it goes when this does. None where there can be none."""
+        try:
+            folder = tempfile.mkdtemp(prefix="tamis-sql-")  # 0700
+        except OSError:  # read-only or full: then memory must do
+            return None
+        self._spilled = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def drop_spill(self) -> None:
+        """Remove that folder now: the process may be about to be ended."""
+        self._spilled()
 
     def open(  # pyright: ignore[reportIncompatibleMethodOverride] - DuckDB reads what it opens, and no more
         self, path: str, mode: str = "rb", *_: Any, **__: Any
@@ -204,11 +219,9 @@ def lock(connection: duckdb.DuckDBPyConnection, reads_files: bool) -> None:
 
 def _spilling(files: TableFiles) -> dict[str, str]:
     """Where a query may put what does not fit into memory: a folder that goes when `files` does, or nowhere."""
-    try:
-        folder = tempfile.mkdtemp(prefix="tamis-sql-")  # 0700
-    except OSError:  # read-only or full: then memory must do
+    folder = files.spill()
+    if folder is None:
         return {"temp_directory": ""}
-    weakref.finalize(files, shutil.rmtree, folder, ignore_errors=True)
     free = shutil.disk_usage(folder).free
     # DuckDB makes and removes a folder of its own in it.
     return {"temp_directory": os.path.join(folder, "spill"), "max_temp_directory_size": f"{free // 2048}KiB"}
