@@ -394,7 +394,7 @@ def test_no_bucket(s3: S3Server) -> None:
     for work in (Store.open, Store.create, Store.open_or_create):
         with pytest.raises(StoreNotFound, match=r"There is no bucket s3://not-there on the server"):
             work("s3://not-there/store")
-    with pytest.raises(StoreNotFound, match=r"Make one with: tamis --store s3://.*/nothing init"):
+    with pytest.raises(StoreNotFound, match=r"Make one with: `?tamis --store s3://.*/nothing init"):
         Store.open(f"{s3.bucket()}/nothing")
 
 
