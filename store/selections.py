@@ -28,6 +28,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 _Head = tuple[int, int, int, float | None]  # the fields of a Round
 ROUND = ("round", "first_epoch", "size", "objective")
+# The columns of a head that are the first fields of a Selection.
+_FIELDS = ("selection", "name", "version", "dataset", "method", "method_version", "seed", "size", "seconds", "params",
+           "stats")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,13 @@ class Selection:
     dataset: str
     method: str
     method_version: int
-    inputs: tuple[str, ...]
     seed: int
     size: int
     seconds: float
     # Texts and tuples as they are kept: a list of thousands is not parsed to be looked at.
     _params: str
     _stats: str = field(repr=False)
+    inputs: tuple[str, ...]
     heads: tuple[_Head, ...] = field(repr=False)  # of the rounds
     _tables: Tables = field(repr=False, compare=False)
     _payload: "_Payload" = field(repr=False, compare=False)
@@ -337,18 +340,15 @@ class Selections:
     @one_patience
     def all(self) -> list[Selection]:
         """Every name@version, by name and version."""
-        rows = self._tables.table_in_order("selections")
+        rows = self._tables.read("selections").sort_by([("name", "ascending"), ("version", "ascending")])
         old = rows.filter(pc.is_null(rows["round_heads"]))["attempt"].unique().to_pylist()
         rounds = self._rounds_of(set(old)) if old else {}
         heads = _heads_of(rows["round_heads"].combine_chunks())
-        simple = rows.drop_columns(["round_heads"])
-        columns = {name: simple[name].to_pylist() for name in simple.column_names}
-        records = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-        made = [
-            _selection(row, rounds.get(row["attempt"], head), self._tables)
-            for row, head in zip(records, heads, strict=True)
+        columns = (rows[name].to_pylist() for name in (*_FIELDS, "inputs", "attempt", "files", "digest"))
+        return [
+            _of(f, i, rounds.get(attempt) or head, self._tables, _Payload(attempt, tuple(files or ()), digest))
+            for head, *f, i, attempt, files, digest in zip(heads, *columns, strict=True)
         ]
-        return sorted(made, key=lambda s: (s.name, s.version))
 
     def diff(self, first: Selection, second: Selection, epoch: int = 0) -> Difference:
         """What two selections of one dataset have in common in an epoch.
@@ -445,12 +445,16 @@ def _heads_of(column: pa.ListArray) -> list[tuple[_Head, ...]]:
 
 def _selection(row: Mapping[str, Any], rounds: tuple[_Head, ...] | None, tables: Tables) -> Selection:
     """A head as a selection; its rounds are in it, but for those of earlier versions."""
-    return Selection(
-        row["selection"], row["name"], row["version"], row["dataset"], row["method"], row["method_version"],
-        tuple(row["inputs"]), row["seed"], row["size"], row["seconds"], row["params"], row["stats"],
-        tuple(map(_round, row["round_heads"])) if rounds is None else rounds, tables,
-        _Payload(row["attempt"], tuple(row.get("files") or ()), row.get("digest")),
-    )  # fmt: skip
+    heads = tuple(map(_round, row["round_heads"])) if rounds is None else rounds
+    payload = _Payload(row["attempt"], tuple(row.get("files") or ()), row.get("digest"))
+    return _of([row[name] for name in _FIELDS], row["inputs"], heads, tables, payload)
+
+
+def _of(
+    fields: Sequence[Any], inputs: Sequence[str], heads: tuple[_Head, ...], tables: Tables, payload: _Payload
+) -> Selection:
+    everything: tuple[Any, ...] = (*fields, tuple(inputs), heads, tables, payload)
+    return Selection(*everything)
 
 
 def _check(rounds: Sequence[RoundData], count: int) -> list[tuple[Ints, Floats]]:
