@@ -164,7 +164,11 @@ def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store)
         (("select", "forgetting", "--dataset", "digits", "--budget", "40%"), "gradmatch, random, random-pb", 2),
         (("select", "random", "--dataset", "nope", "--budget", "40%"), "digits, digits-test", 1),
         (("select", "random", "--dataset", "digits@3", "--budget", "40%"), "versions 1 to 1", 1),
-        (("select", "uncertainty", "--dataset", "digits", "--budget", "40%"), "tamis score uncertainty", 1),
+        (
+            ("select", "uncertainty", "--dataset", "digits", "--budget", "40%"),
+            "score uncertainty --dataset digits@1",
+            1,
+        ),
         (("selection", "show", "nope"), "there are: none", 1),
         (("train", "--dataset", "digits", "--model", "preact21"), "preact20", 1),
         (("train", "--dataset", "digits", "--model", "resnet19"), "resnet18", 1),

@@ -62,14 +62,14 @@ def everything(store: Store) -> list[dict[str, Any]]:
 
 
 def test_scoring_killed_at_its_writes(digits: dict[str, list[Path]], tmp_path: Path) -> None:
-    """Each try dies after two or three writes; the scores are in the end those of a flow that was never killed."""
+    """Each try dies after three or four writes; the scores are in the end those of a flow that was never killed."""
     score = ("score", "uncertainty", "--dataset", "digits", "--proxy", "preact8", "--epochs", 2, "--batch-size", 64,
              "--augment", "none", "--json")  # fmt: skip
     for name in ("whole", "killed"):
         Store.create(tmp_path / name).datasets.add("digits", digits["train"])
     killed = Store.open(tmp_path / "killed")
     for tried in range(30):
-        done = die_after(2 + tried % 2, tmp_path / "killed", *score)
+        done = die_after(3 + tried % 2, tmp_path / "killed", *score)
         assert len(everything(killed)) in (0, 6 * 1498), "scores show whole or not at all"
         if done.returncode == 0:
             break

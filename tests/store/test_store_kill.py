@@ -87,7 +87,7 @@ def test_killed_after_so_many_writes(ready: Path, tmp_path: Path, work: str) -> 
 
 
 def test_killed_while_a_store_is_made(tmp_path: Path) -> None:
-    places = [tmp_path / str(i) for i in range(MOMENTS)]
+    places = [tmp_path / str(i) for i in range(2 * MOMENTS)]  # each table is made, and said to be made
     died = killed("create", tmp_path, places)
     assert died[0]
     assert not died[-1]
