@@ -41,6 +41,8 @@ from tamis.store.tars import members_named
 from tamis.store.urls import is_remote
 from tamis.store.waiting import one_patience
 
+_MANY = 24  # versions of a name from which on the table is read, not an entry of its index for each
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -329,7 +331,11 @@ class Datasets:
         return ordered
 
     def _heads(self, name: str) -> list[dict[str, object]]:
-        return self._tables.every("datasets", f"name/{name}") if NAME.fullmatch(name) else []
+        if not NAME.fullmatch(name):
+            return []
+        if self._tables.claimed("datasets", f"name/{name}") > _MANY:
+            return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
+        return self._tables.every("datasets", f"name/{name}")
 
     def _names(self) -> str:
         return ", ".join(sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))) or "none"

@@ -1,8 +1,9 @@
 """Folding the small files of a table together, so that reading it does not grow with the number of publications.
 
-When: by whoever commits every 32nd version of a table. What: files of less than 1 MiB that share a partition; of a
-payload, only those of published attempts, so that a merged file is visible as a whole. Which state of the head table
-that was is in the file's name: a query that looks at an earlier state takes the rows of its own attempts only.
+When: by whoever commits every 32nd version of a table, every 8th of those that appends read. What: files of less than
+1 MiB that share a partition; of a payload, only those of published attempts, so that a merged file is visible as a
+whole. Which state of the head table that was is in the file's name: a query that looks at an earlier state takes the
+rows of its own attempts only.
 
 The old files stay where they are for those that look back, until `tamis gc` removes them. A commit that merges changes
 no row; where somebody else took one of its files away meanwhile, it is given up, and the next one does more.
@@ -21,7 +22,6 @@ from tamis.store.snapshot import Snapshot
 from tamis.store.specs import LOG, TABLES
 
 _SMALL = 1 << 20  # bytes
-_FEW = 16  # files of a partition that are left as they are
 _TRIES = 100
 _ORDER = {
     "selection_rounds": ["selection", "round"],
@@ -32,7 +32,7 @@ _ORDER = {
 }
 
 
-def merge(root: Root, state: Snapshot, published: Collection[str] | None, upto: int) -> bool:
+def merge(root: Root, state: Snapshot, published: Collection[str] | None, upto: int, few: int) -> bool:
     """Merge what is small in one state of a table; whether anything was merged.
 
     Args:
@@ -40,21 +40,22 @@ def merge(root: Root, state: Snapshot, published: Collection[str] | None, upto: 
         state: the table as it is.
         published: of a payload, the attempts that its head names; None for all files.
         upto: the version of the head table that names them.
+        few: how many files of a partition are left as they are.
     """
     actions: list[Action] = []
-    for group in _groups(state, published):
+    for group in _groups(state, published, few):
         actions += _merged(root, state, group, upto)
     return bool(actions) and _commit(Log(root, state.table), state.version, actions)
 
 
-def _groups(state: Snapshot, published: Collection[str] | None) -> Iterator[list[dict[str, object]]]:
+def _groups(state: Snapshot, published: Collection[str] | None, few: int) -> Iterator[list[dict[str, object]]]:
     """Small files that may be one."""
     together: dict[tuple[object, ...], list[dict[str, object]]] = {}
     for file in state.files.to_pylist():
         known = published is None or file["upto"] is not None or file["attempt"] in published
         if file["bytes"] < _SMALL and known:
             together.setdefault(tuple(file[c] for c in state.layout.parts), []).append(file)
-    return (group for group in together.values() if len(group) > _FEW)
+    return (group for group in together.values() if len(group) > few)
 
 
 def _merged(root: Root, state: Snapshot, group: list[dict[str, object]], upto: int) -> list[Action]:

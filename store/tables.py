@@ -52,6 +52,8 @@ _CONFIGURATION = {
 }
 _TRIES = 40
 _UPKEEP = 32  # commits from one checkpoint to the next
+# An append reads what all versions before it have: their files are kept fewer.
+_UPKEEP_OF = {"datasets": 8, "shards": 8, "samples": 8}
 _FILE_ROWS = 1 << 24
 _CHECKED = 64 << 20  # bytes of a reading up to which every file is checked against its digest
 
@@ -306,17 +308,18 @@ class Tables:
 
     def _upkeep(self, name: str, version: int) -> None:
         """Now and then: merge small files, and write a checkpoint. What was committed is there with or without."""
-        if version % _UPKEEP:
+        every = _UPKEEP_OF.get(name, _UPKEEP)
+        if version % every:
             return
         try:
             head = TABLES[name].head
             if head is None:
-                merge(self._root, state := self.state(name), None, state.version)
+                merge(self._root, state := self.state(name), None, state.version, every // 2)
             elif name == "losses":
-                merge(self._root, self.state(name), None, 0)
+                merge(self._root, self.state(name), None, 0, every // 2)
             elif name != "scores":
                 heads = self.state(head)  # first: what it names is in the payload's state
-                merge(self._root, self.state(name), self.attempts(heads), heads.version)
+                merge(self._root, self.state(name), self.attempts(heads), heads.version, every // 2)
             patiently(self._root.url, self.options, self.open(name).create_checkpoint)
         except (TamisError, DeltaError, OSError):
             return
