@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tamis.curation.choice import Choice, Inputs
+from tamis.curation.contract import Choice, Inputs
 from tamis.curation.errors import UnknownMethodError
 from tamis.curation.randomized import (
     select_random,

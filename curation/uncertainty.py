@@ -53,7 +53,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.curation.budget import check_count
-from tamis.curation.choice import Choice, Inputs
+from tamis.curation.contract import Choice, Inputs
 from tamis.curation.errors import BudgetError, CurationError
 from tamis.curation.ranking import combine_ranks, top_k, top_k_per_class
 

@@ -7,8 +7,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tamis.training.order import EpochOrder
-from tamis.training.positions import Position, Share
+from tamis.training.streaming.resume import Position, Share
+from tamis.training.streaming.shuffle import EpochOrder
 
 FOLDER = Path(__file__).parent / "explanation"
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tamis.store import Store
+from tamis.training.config import Reselect
+from tamis.training.export.materialize import materialize
 from tamis.training.job import TrainConfig, train
-from tamis.training.materialize import materialize
-from tamis.training.plans import Reselect
-from tamis.training.selecting import SelectConfig, select
+from tamis.training.selecting.by_scores import SelectConfig, select
 
 EPOCHS, EVERY, BUDGET, JUDGED = 30, 10, "10%", 1000
 RATES = (0.001, 0.003, 0.03)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tamis.store.datasets import AUTO, Added
 from tamis.store.runs import Run
-from tamis.store.skipped import Skipped
+from tamis.store.shards.skipped import Skipped
 from tamis.training.job import TrainConfig
 
 

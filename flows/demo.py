@@ -7,12 +7,12 @@ on all, on the selection, and on a random 40 %. Every step is the one that the c
 from pathlib import Path
 from typing import Any
 
-from tamis.flows.output import emit, say, size, table
+from tamis.flows.cli.output import emit, say, size, table
 from tamis.flows.progress import display
 from tamis.flows.settings import on_server
 from tamis.store import Store
 from tamis.store.advice import command
-from tamis.store.packing import pack_digits
+from tamis.store.shards.packing import pack_digits
 
 PROXY, TARGET, BUDGET, EPOCHS = "preact8", "preact20", "40%", 12
 
@@ -50,7 +50,7 @@ def _run_demo(store: Store, epochs: int | None, as_json: bool) -> None:
     from tamis.flows.configs import IndexConfig, ScoreConfig
     from tamis.flows.flows import index_flow, score_flow, select_flow, train_flow
     from tamis.training.job import TrainConfig
-    from tamis.training.selecting import SelectConfig
+    from tamis.training.selecting.by_scores import SelectConfig
 
     where = store.root.url
     shared: dict[str, Any] = {"epochs": epochs or EPOCHS, "batch_size": 64, "lr": 0.1, "augment": "none"}

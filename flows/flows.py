@@ -19,10 +19,13 @@ from tamis.flows.progress import steps, track
 from tamis.flows.work import index_shards
 from tamis.store import Store
 from tamis.store.errors import TamisError
-from tamis.training import job, matching, scoring, selecting
+from tamis.training import job
 from tamis.training.job import TrainConfig
-from tamis.training.matching import MatchConfig
-from tamis.training.selecting import SelectConfig
+from tamis.training.selecting import by_runs as matching
+from tamis.training.selecting import by_scores as selecting
+from tamis.training.selecting.by_runs import MatchConfig
+from tamis.training.selecting.by_scores import SelectConfig
+from tamis.training.signals import scoring
 
 _GROUPS = 64  # tasks of one pass at the most: a task costs Prefect some milliseconds, a killed one its shards
 

@@ -10,7 +10,7 @@ from prefect.types.entrypoint import EntrypointType
 from tamis.flows.configs import IndexConfig, ScoreConfig
 from tamis.flows.flows import FLOWS
 from tamis.training.job import TrainConfig
-from tamis.training.selecting import SelectConfig
+from tamis.training.selecting.by_scores import SelectConfig
 
 CONFIGS: dict[str, type[IndexConfig] | type[ScoreConfig] | type[SelectConfig] | type[TrainConfig]] = {
     "index": IndexConfig,

@@ -11,7 +11,7 @@ def main() -> None:
     """Import the command line and run it."""
     heard = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL)  # not where it is ignored
     _end_silently(heard)
-    from tamis.flows.cli import main as run
+    from tamis.flows.cli.app import main as run
 
     if heard:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,7 +3,8 @@
 from tamis.flows.configs import IndexConfig, IndexResult, ScoreConfig, ScoreResult
 from tamis.flows.progress import steps
 from tamis.store import Store
-from tamis.training import job, scoring
+from tamis.training import job
+from tamis.training.signals import scoring
 
 
 def index_shards(store: Store, config: IndexConfig) -> IndexResult:

@@ -2,7 +2,7 @@
 
 import shlex
 
-from tamis.store.roots import Root
+from tamis.store.roots.roots import Root
 
 
 def command(root: Root, *words: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from tamis.store.errors import BlobCorrupt, BlobNotFound
-from tamis.store.roots import Root
+from tamis.store.roots.roots import Root
 
 _LARGE = 16 << 20  # bytes
 

@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from tamis.store.errors import ShardError
-from tamis.store.members import LARGEST_LABEL
-from tamis.store.regular import open_regular
+from tamis.store.roots.regular import open_regular
+from tamis.store.shards.members import LARGEST_LABEL
 
 _LARGEST = 1 << 26  # bytes of a file
 _LONGEST = 1000  # characters of a name

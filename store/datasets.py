@@ -17,8 +17,12 @@ import pyarrow as pa
 from tamis.store.changes import CLASSES, MOVED, Changes
 from tamis.store.classes import check_classes
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
-from tamis.store.indexing import AUTO as AUTO
-from tamis.store.indexing import (
+from tamis.store.keys import NAME, check_name, key_of, split_ref
+from tamis.store.roots.roots import Root
+from tamis.store.roots.urls import is_remote
+from tamis.store.roots.waiting import one_patience
+from tamis.store.shards.indexing import AUTO as AUTO
+from tamis.store.shards.indexing import (
     Found,
     alike,
     check_count,
@@ -29,17 +33,13 @@ from tamis.store.indexing import (
     not_in,
     sample_rows,
 )
-from tamis.store.indexing import Progress as Progress
-from tamis.store.keys import NAME, check_name, key_of, split_ref
-from tamis.store.roots import Root
-from tamis.store.shards import Shard as Shard
-from tamis.store.shards import look, shard_digest, shard_uri
-from tamis.store.skipped import Skipped, summed
-from tamis.store.specs import LOG, TABLES
-from tamis.store.tables import Tables, new_attempt, now, rows_of, until_claimed
-from tamis.store.tars import members_named
-from tamis.store.urls import is_remote
-from tamis.store.waiting import one_patience
+from tamis.store.shards.indexing import Progress as Progress
+from tamis.store.shards.shards import Shard as Shard
+from tamis.store.shards.shards import look, shard_digest, shard_uri
+from tamis.store.shards.skipped import Skipped, summed
+from tamis.store.shards.tars import members_named
+from tamis.store.tables.specs import LOG, TABLES
+from tamis.store.tables.tables import Tables, new_attempt, now, rows_of, until_claimed
 
 _MANY = 24  # versions of a name from which on the table is read, not an entry of its index for each
 
@@ -80,7 +80,7 @@ class Dataset:
 
     @property
     def options(self) -> dict[str, str]:
-        """The storage options with which shards on an object store are opened (`tamis.store.roots.open_objects`)."""
+        """The storage options with which shards on an object store are opened."""
         return self._tables.options
 
     def labels(self) -> Ints:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.errors import SelectionError, SelectionNotFound
-from tamis.store.roots import Root
+from tamis.store.roots.roots import Root
 from tamis.store.selections import Round, RoundData
 
 Ints = npt.NDArray[np.int64]

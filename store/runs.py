@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.store.arrow import pc
-from tamis.store.claims import FINISHED as FINISHED
 from tamis.store.errors import RunNotFound, SelectionError
 from tamis.store.keys import NAME, canonical, check_name
 from tamis.store.processes import is_gone, this_process
-from tamis.store.roots import Root
-from tamis.store.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
-from tamis.store.waiting import one_patience
+from tamis.store.roots.roots import Root
+from tamis.store.roots.waiting import one_patience
+from tamis.store.tables.arrow import pc
+from tamis.store.tables.claims import FINISHED as FINISHED
+from tamis.store.tables.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
 
 RUNNING, FAILED, INTERRUPTED = "running", "failed", "interrupted"
 

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.store.arrow import pc
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, SelectionNotFound, StoreFormatError
 from tamis.store.keys import KEY, NAME, canonical, check_name, key_of, split_ref
-from tamis.store.roots import Root
-from tamis.store.tables import Tables, new_attempt, now, rows_of, until_claimed
-from tamis.store.waiting import one_patience
+from tamis.store.roots.roots import Root
+from tamis.store.roots.waiting import one_patience
+from tamis.store.tables.arrow import pc
+from tamis.store.tables.tables import Tables, new_attempt, now, rows_of, until_claimed
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

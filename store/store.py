@@ -11,16 +11,16 @@ from tamis.store.advice import command
 from tamis.store.blobs import Blobs
 from tamis.store.datasets import Datasets
 from tamis.store.errors import StoreExists, StoreFormatError, StoreNotFound
-from tamis.store.roots import Root
+from tamis.store.roots.roots import Root
+from tamis.store.roots.waiting import operation
 from tamis.store.runs import Runs
 from tamis.store.selections import Selections
-from tamis.store.tables import At, Tables
-from tamis.store.waiting import operation
+from tamis.store.tables.tables import At, Tables
 
 if TYPE_CHECKING:
     import duckdb
 
-    from tamis.store.sql import Asked
+    from tamis.store.sql.query import Asked
 
 FORMAT = 2
 _READ = (1, 2)  # formats that this version opens and adds to
@@ -100,7 +100,7 @@ class Store:
     def sql(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, at: At = None
     ) -> "duckdb.DuckDBPyRelation":
-        """A read-only query over the store's views; see `tamis.store.sql`."""
+        """A read-only query over the store's views; see `tamis.store.sql.query`."""
         return self.ask(query, params, at=at).relation
 
     def query(
@@ -117,9 +117,9 @@ class Store:
             query: SQL.
             params: values of its parameters.
             at: a time, or `{table: version}`; None for now.
-            memory: bytes that the query may take, and the answer too; None for `tamis.store.sqlfiles.memory_limit`.
+            memory: bytes that the query may take, and the answer too; None for `tamis.store.sql.files.memory_limit`.
         """
-        from tamis.store.sql import fetch
+        from tamis.store.sql.query import fetch
 
         return fetch(self.ask(query, params, at=at, memory=memory))
 
@@ -131,8 +131,8 @@ class Store:
         at: At = None,
         memory: int | None = None,
     ) -> "Asked":
-        """As `query`, with an answer that is computed as it is read (`tamis.store.sql.batches`)."""
-        from tamis.store.sql import ask
+        """As `query`, with an answer that is computed as it is read (`tamis.store.sql.query.batches`)."""
+        from tamis.store.sql.query import ask
 
         with operation(self.root.options):
             return ask(self.tables, self.root, query, params, at, memory)

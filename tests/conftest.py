@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.packing import pack_digits
+from tamis.store.shards.packing import pack_digits
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads crawl on a busy machine
 

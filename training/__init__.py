@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tamis.training.gradients import last_layer as last_layer
-    from tamis.training.gradients import per_sample_gradients as per_sample_gradients
     from tamis.training.job import TrainConfig as TrainConfig
     from tamis.training.job import TrainResult as TrainResult
     from tamis.training.job import train as train
     from tamis.training.loop import evaluate as evaluate
-    from tamis.training.models import build_model as build_model
-    from tamis.training.signals import load_model as load_model
-    from tamis.training.signals import predict as predict
-    from tamis.training.signals import score_shard as score_shard
-    from tamis.training.stream import SelectionStream as SelectionStream
+    from tamis.training.models.registry import build_model as build_model
+    from tamis.training.signals.gradients import last_layer as last_layer
+    from tamis.training.signals.gradients import per_sample_gradients as per_sample_gradients
+    from tamis.training.signals.outputs import load_model as load_model
+    from tamis.training.signals.outputs import predict as predict
+    from tamis.training.signals.outputs import score_shard as score_shard
+    from tamis.training.streaming.stream import SelectionStream as SelectionStream
 
 _WHERE = {
     "SelectionStream": "stream",

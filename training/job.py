@@ -4,7 +4,7 @@ What: `train` trains a model on a data set or a selection of it, keeps the model
 answers at once when it did so before. Killed at any point and asked again, it goes on where it was.
 When: for every model that is to be kept: proxies, targets, baselines.
 Cost: see `tamis.training.loop`; a cached answer reads a few small tables and loads neither torch nor a model.
-What decides the key stands in `tamis.training.plans`.
+What decides the key stands in `tamis.training.config`.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from tamis.store import Store
 from tamis.store.runs import Run
-from tamis.training.own import failing
-from tamis.training.plans import TrainConfig, plan
+from tamis.training.config import TrainConfig, plan
+from tamis.training.models.own import failing
 
 __all__ = ["TrainConfig", "TrainResult", "find", "train"]
 
@@ -72,7 +72,7 @@ def train(
     there = store.runs.find(made.key)
     if there is not None and not force:
         return TrainResult(there, cached=True)
-    from tamis.training.fitting import Fitting  # torch is loaded here and no earlier
+    from tamis.training.trainer import Fitting  # torch is loaded here and no earlier
 
     with failing(config.model):
         fitting = Fitting(store, made, device=device, notify=notify, resumable=there is None, every=checkpoint_every)

@@ -31,10 +31,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tamis.training.batches import Batch
 from tamis.training.devices import check_device
 from tamis.training.errors import DeviceError, NonFiniteLoss
-from tamis.training.models import derive_seed
+from tamis.training.models.registry import derive_seed
+from tamis.training.streaming.batches import Batch
 
 PADDING = 4
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

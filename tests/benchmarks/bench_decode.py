@@ -26,8 +26,8 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
-from tamis.training import jpeg
-from tamis.training.decode import decode_images
+from tamis.training.decoding import jpeg
+from tamis.training.decoding.decode import decode_images
 
 SIZE = 224
 SHAPES = ((500, 375, 55_000, 0.45), (2000, 1500, 400_000, 0.3))  # width, height, bytes, target

@@ -9,15 +9,15 @@ from benchlib import Result, folder
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.packing import pack_digits
-from tamis.training.batches import Images, load_batches
-from tamis.training.index import Index
+from tamis.store.shards.packing import pack_digits
+from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig, train
-from tamis.training.models import ImageClassifier, build_model
-from tamis.training.plans import Reselect
-from tamis.training.reselecting import Asked, choose, in_order
-from tamis.training.selecting import SelectConfig, select
-from tamis.training.signals import predict
+from tamis.training.models.registry import ImageClassifier, build_model
+from tamis.training.selecting.by_scores import SelectConfig, select
+from tamis.training.signals.outputs import predict
+from tamis.training.strategies.reselect import Asked, choose, in_order
+from tamis.training.streaming.batches import Images, load_batches
+from tamis.training.streaming.lookup import Index
 
 NORMAL = ((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
 

@@ -12,8 +12,8 @@ from benchlib import Result, folder, medians
 
 from tamis.store import Store
 from tamis.store.blobs import digest_of
-from tamis.store.packing import Sample, pack_digits, pack_samples
-from tamis.store.tars import hop, index_shard
+from tamis.store.shards.packing import Sample, pack_digits, pack_samples
+from tamis.store.shards.tars import hop, index_shard
 
 THREADS = min(8, (os.cpu_count() or 1) + 1)  # as datasets.add has it
 

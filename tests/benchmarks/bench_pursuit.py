@@ -44,10 +44,10 @@ def run(quick: bool, data: Path | None) -> list[Result]:
 
 def _classes(features: np.ndarray, labels: np.ndarray, times: int) -> list[Result]:
     """10 %, per class per gradient, as Grad-Match does it: in a process a core, and one after the other."""
-    from tamis.curation.gradmatch import LastLayer, match
-    from tamis.curation.pursued import Problem
-    from tamis.curation.pursuers import Pursuers
-    from tamis.curation.pursuit import pursue_each
+    from tamis.curation.gradmatch.method import LastLayer, match
+    from tamis.curation.omp.problem import Problem
+    from tamis.curation.omp.processes import Pursuers
+    from tamis.curation.omp.solver import pursue_each
 
     source = LastLayer(_errors(features, labels)[0].astype(np.float32), features)
     cores, k = len(os.sched_getaffinity(0)), len(labels) // 10
@@ -129,8 +129,8 @@ def _features(path: Path, data: Path | None) -> tuple[np.ndarray, np.ndarray]:
         from torchvision.models import resnet18
 
         from tamis.store import Store
-        from tamis.training.batches import Chosen, load_batches
-        from tamis.training.index import Index
+        from tamis.training.streaming.batches import Chosen, load_batches
+        from tamis.training.streaming.lookup import Index
 
         store = Store.open_or_create(path / "store")
         dataset = store.datasets.add("data", sorted(Path(data or ".").glob("train-*.tar")))
@@ -160,7 +160,7 @@ def _child(rows: Path, k: int, repeats: int, cords: str = "", spare: float = 0.0
 
 def measure(path: str, k: int, repeats: int, cords: str, spare: float) -> dict[str, Any]:
     """CPU seconds, how many rows, E over ||b||^2 in float64, and the memory it took over the size of the data."""
-    from tamis.curation.pursuit import objective, pursue
+    from tamis.curation.omp.solver import objective, pursue
 
     rows = np.load(path)
     target = rows.sum(0, dtype=np.float64)

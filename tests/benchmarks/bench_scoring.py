@@ -9,10 +9,10 @@ from benchlib import Result, folder
 
 from tamis.flows.settings import prepare
 from tamis.store import Store
-from tamis.store.packing import pack_digits
 from tamis.store.runs import Run
-from tamis.training.batches import Chosen, load_batches
-from tamis.training.index import Index
+from tamis.store.shards.packing import pack_digits
+from tamis.training.streaming.batches import Chosen, load_batches
+from tamis.training.streaming.lookup import Index
 
 BATCH = 256
 
@@ -72,7 +72,7 @@ def _score(path: Path, shards: list[Path], trained: Run, model: bytes) -> tuple[
 @torch.inference_mode()
 def _bare(path: Path, trained: Run) -> float:
     """Seconds of the same model over the same batches, decoded beforehand."""
-    from tamis.training.signals import load_model
+    from tamis.training.signals.outputs import load_model
 
     store = Store.open(path)
     blob = store.runs.get(trained.key).blob

@@ -22,9 +22,9 @@ from streampeers import Way, count, shuffled
 from streamsets import Data, large, small
 from torch.utils.data import DataLoader
 
-from tamis.training.decode import decode_images
-from tamis.training.order import BLOCK, EpochOrder
-from tamis.training.stream import SelectionStream
+from tamis.training.decoding.decode import decode_images
+from tamis.training.streaming.shuffle import BLOCK, EpochOrder
+from tamis.training.streaming.stream import SelectionStream
 
 BATCH = 128
 WORKERS = 2

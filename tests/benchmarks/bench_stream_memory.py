@@ -18,7 +18,7 @@ from benchlib import Result, below, folder
 
 from tamis.store import Store
 from tamis.store.selections import RoundData
-from tamis.training.stream import SelectionStream
+from tamis.training.streaming.stream import SelectionStream
 
 BATCHES = 100
 PER_SHARD = 100_000

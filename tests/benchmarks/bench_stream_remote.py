@@ -19,7 +19,7 @@ from benchlib import Result, folder
 from streampeers import count, shuffled
 from streamsets import Data, published, small
 
-from tamis.store import flat
+from tamis.store import mapped as flat
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from s3kit import S3Server, running

@@ -17,9 +17,9 @@ from PIL import Image
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.packing import Sample, pack_digits, pack_samples
 from tamis.store.selections import RoundData, Selection
-from tamis.training.stream import SelectionStream
+from tamis.store.shards.packing import Sample, pack_digits, pack_samples
+from tamis.training.streaming.stream import SelectionStream
 
 TENTH = 10
 _GRID = 3  # images of the small set along each side of a large one

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tamis.curation.choice import Inputs
+from tamis.curation.contract import Inputs
 from tamis.curation.errors import CurationError
 
 

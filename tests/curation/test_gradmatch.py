@@ -13,10 +13,10 @@ from sklearn.datasets import load_digits
 from torch.nn import functional
 
 from tamis.curation.errors import BudgetError, CurationError
-from tamis.curation.gradmatch import KINDS, Kind, LastLayer, Matched, Matrix, Target, match
-from tamis.curation.pursuers import Pursuers
-from tamis.curation.pursuit import pursue_each
-from tamis.curation.pursuit_batch import pursue_batch
+from tamis.curation.gradmatch.method import KINDS, Kind, LastLayer, Matched, Matrix, Target, match
+from tamis.curation.omp.batched import pursue_batch
+from tamis.curation.omp.processes import Pursuers
+from tamis.curation.omp.solver import pursue_each
 from tamis.curation.randomized import fixed_batches
 
 LAM = 0.5

@@ -17,11 +17,11 @@ import pytest
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
-from tamis.curation import pursuers as pursuers_module
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
-from tamis.curation.pursued import Problem, Pursued
-from tamis.curation.pursuers import Pursuers
-from tamis.curation.pursuit import pursue_each
+from tamis.curation.omp import processes as pursuers_module
+from tamis.curation.omp.problem import Problem, Pursued
+from tamis.curation.omp.processes import Pursuers
+from tamis.curation.omp.solver import pursue_each
 
 
 def problems(k: int = 20) -> list[Problem]:
@@ -117,8 +117,8 @@ class TestAnswers:
             textwrap.dedent("""
             import sys
             import numpy as np
-            from tamis.curation.pursued import Problem
-            from tamis.curation.pursuers import Pursuers
+            from tamis.curation.omp.problem import Problem
+            from tamis.curation.omp.processes import Pursuers
             print("run")
             with Pursuers(1) as pursuers:
                 [found] = pursuers.pursue([Problem(np.eye(3, dtype=np.float32), np.ones(3), 2)])
@@ -223,8 +223,8 @@ class TestKilled:
         script = textwrap.dedent("""
             import signal
             import numpy as np
-            from tamis.curation.pursued import Problem
-            from tamis.curation.pursuers import Pursuers
+            from tamis.curation.omp.problem import Problem
+            from tamis.curation.omp.processes import Pursuers
             signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
             rows = np.random.default_rng(0).random((3000, 300)).astype(np.float32)
             with Pursuers(2) as pursuers:

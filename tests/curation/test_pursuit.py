@@ -12,11 +12,12 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import nnls
 from sklearn.datasets import load_digits
 
-from tamis.curation import pursued, pursuit
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
-from tamis.curation.pursued import DOUBLE, Pursued
-from tamis.curation.pursuit import objective, pursue
-from tamis.curation.thinning import thin
+from tamis.curation.omp import problem as pursued
+from tamis.curation.omp import solver as pursuit
+from tamis.curation.omp.problem import DOUBLE, Pursued
+from tamis.curation.omp.pruning import thin
+from tamis.curation.omp.solver import objective, pursue
 
 Floats = np.ndarray
 WAYS = ["gram", "copy", "rows"]

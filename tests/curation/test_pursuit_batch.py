@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from tamis.curation import pursued, pursuit_batch
 from tamis.curation.errors import BudgetError, CurationError, NonFiniteError
-from tamis.curation.pursued import Problem, Pursued
-from tamis.curation.pursuit import pursue
-from tamis.curation.pursuit_batch import pursue_batch
+from tamis.curation.omp import batched as pursuit_batch
+from tamis.curation.omp import problem as pursued
+from tamis.curation.omp.batched import pursue_batch
+from tamis.curation.omp.problem import Problem, Pursued
+from tamis.curation.omp.solver import pursue
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here; the same cases run on the CPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]

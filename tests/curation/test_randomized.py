@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from tamis.curation.choice import Inputs
+from tamis.curation.contract import Inputs
 from tamis.curation.errors import BudgetError, CurationError
 from tamis.curation.randomized import (
     fixed_batches,

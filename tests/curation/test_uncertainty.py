@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tamis.curation.choice import Inputs
+from tamis.curation.contract import Inputs
 from tamis.curation.errors import BudgetError, CurationError
 from tamis.curation.ranking import top_k
 from tamis.curation.uncertainty import MEASURES, confidence, entropy, margin, select_uncertain

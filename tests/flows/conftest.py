@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tamis.flows.cli import main
+from tamis.flows.cli.app import main
 from tamis.flows.settings import prepare
 from tamis.flows.temporary_server import temporary_server
 

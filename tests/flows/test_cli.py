@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from tamis.flows.cli import cli
+from tamis.flows.cli.app import cli
 from tamis.store import Store
 
 PROXY = ("--proxy", "preact8", "--epochs", 1, "--batch-size", 64, "--augment", "none")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tamis.store import Store
+from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig, train
-from tamis.training.plans import Reselect
 
 RECIPE: dict[str, Any] = {
     "dataset": "digits", "model": "preact8", "epochs": 2, "batch_size": 64, "lr": 0.05, "channels": 1,

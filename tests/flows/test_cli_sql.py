@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tamis.flows.cli.output import plain
 from tamis.flows.escapes import shown, shown_lines
-from tamis.flows.output import plain
 from tamis.store import Store
-from tamis.store.sql import distinct
+from tamis.store.sql.query import distinct
 
 ODD = """
     select [1, null, 3] as list, {'a': 'x', 'b': [1.5]} as struct, map {'k': 1} as map, array_value(1, 2) as fixed,
@@ -269,7 +269,11 @@ def on_terminal(arguments: list[str], columns: int = 80) -> str:
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"TERM": "xterm"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tamis.flows.cli", *arguments], stdin=follower, stdout=follower, stderr=follower, env=env
+        [sys.executable, "-m", "tamis.flows.cli", *arguments],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=env,
     )
     os.close(follower)
     said = b""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from tamis.flows.cli import cli
+from tamis.flows.cli.app import cli
 from tamis.store import Store
 from tamis.store.advice import command as advised
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tamis.flows import cli as commands
+from tamis.flows.cli import app as commands
 from tamis.flows.errors import ServerUnreachable
 from tamis.flows.failures import explained
 from tamis.flows.settings import check_server, shown

@@ -19,8 +19,8 @@ from tests.flows.test_temporary_server import lives, until
 # Runs `tamis` and kills itself (SIGKILL) right after its n-th write to the store.
 DYING = """
 import os, signal, sys
-from tamis.store.roots import Root
-from tamis.store.tables import Tables
+from tamis.store.roots.roots import Root
+from tamis.store.tables.tables import Tables
 
 left, within = int(sys.argv[1]), 0
 
@@ -40,7 +40,7 @@ for owner, names in ((Root, ("put", "put_new")), (Tables, ("append", "publish", 
     for name in names:
         setattr(owner, name, dying(getattr(owner, name)))
 
-from tamis.flows.cli import main
+from tamis.flows.cli.app import main
 main(sys.argv[2:])
 """
 

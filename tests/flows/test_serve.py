@@ -52,7 +52,17 @@ def test_serve_refuses_a_bad_config_before_anything_is_scheduled(tmp_path: Path)
     Store.create(tmp_path / "store")
     config = tmp_path / "select.json"
     config.write_text(json.dumps({"dataset": "digits", "budgets": "10%"}))
-    serve = ("-m", "tamis.flows.cli", "--store", tmp_path / "store", "serve", "select", "--config", config, "--cron")
+    serve = (
+        "-m",
+        "tamis.flows.cli",
+        "--store",
+        tmp_path / "store",
+        "serve",
+        "select",
+        "--config",
+        config,
+        "--cron",
+    )
     for cron in ("0 3 * * *", "whenever"):
         done = subprocess.run(**command(*serve, cron), capture_output=True, timeout=120, check=False)
         assert done.returncode == 1, done.stderr

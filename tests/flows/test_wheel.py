@@ -32,10 +32,10 @@ def test_the_wheel(tmp_path: Path) -> None:
     site = [str(tmp_path / "site"), sysconfig.get_paths()["purelib"]]
     code = f"""
 import sys; sys.path[:0] = {site!r}
-import tamis.store, tamis.curation, tamis.training, tamis.flows.cli
-for module in (tamis.store, tamis.training, tamis.flows.cli):
+import tamis.store, tamis.curation, tamis.training, tamis.flows.cli.app
+for module in (tamis.store, tamis.training, tamis.flows.cli.app):
     assert module.__file__.startswith({str(tmp_path)!r}), module
-tamis.flows.cli.main(["--store", "there", "init"])
+tamis.flows.cli.app.main(["--store", "there", "init"])
 """
     ran = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

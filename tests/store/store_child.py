@@ -16,8 +16,9 @@ import numpy as np
 from deltalake import DeltaTable
 from storekit import publish
 
-from tamis.store import Store, datafiles, preparing
-from tamis.store.roots import Root
+from tamis.store import Store
+from tamis.store.roots.roots import Root
+from tamis.store.tables import datafiles, preparing
 
 RUN = "f00d" + "0" * 28
 

@@ -12,7 +12,7 @@ import pytest
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.selections import Published, RoundData
-from tamis.store.tables import TABLES
+from tamis.store.tables.tables import TABLES
 
 Members = Iterable[tuple[str, bytes]]
 

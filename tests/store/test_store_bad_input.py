@@ -27,9 +27,9 @@ from tamis.store.errors import (
     TamisError,
 )
 from tamis.store.keys import canonical, key_of
-from tamis.store.packing import pack_samples
 from tamis.store.selections import RoundData
-from tamis.store.sql import parse_at
+from tamis.store.shards.packing import pack_samples
+from tamis.store.sql.query import parse_at
 
 NAMES = ["", "Capital", "with space", "-dash", ".dot", "a/b", "../up", "ünï", "a" * 101, "a@1", "a'b", "a\n"]
 

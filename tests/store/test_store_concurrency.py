@@ -11,7 +11,7 @@ from storekit import counts, publish, shard
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.tables import TABLES
+from tamis.store.tables.tables import TABLES
 
 RUN = "f00d" + "0" * 28
 NAMES = [f"alias{i}" for i in range(5)]

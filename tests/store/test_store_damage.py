@@ -17,10 +17,10 @@ import pytest
 from storekit import publish, shard, visible
 
 from tamis.store import Store
-from tamis.store.collecting import collect
 from tamis.store.errors import TamisError
 from tamis.store.selections import RoundData
-from tamis.store.verifying import verify
+from tamis.store.upkeep.collect import collect
+from tamis.store.upkeep.verify import verify
 
 ARTEFACT = Path(__file__).parent.parent / "formats" / "store-format-1.zip"
 RUN = "f00d" + "0" * 28
@@ -225,7 +225,7 @@ def test_a_collector_that_is_killed_or_meets_another_does_no_harm(good: Path, tm
     right, seen = everything(store), visible(store)
     aged(store)
     program = (
-        "import sys, datetime as dt\nfrom tamis.store import Store\nfrom tamis.store.collecting import collect\n"
+        "import sys, datetime as dt\nfrom tamis.store import Store\nfrom tamis.store.upkeep.collect import collect\n"
         "store = Store.open(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n"
         "collect(store, keep=dt.timedelta(0))"
     )

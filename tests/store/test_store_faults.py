@@ -176,7 +176,7 @@ def test_a_server_that_goes_in_the_middle_of_a_query(
     broken: tuple[S3Server, Store], few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of files that are fetched whole, and of those that Arrow's own client reads."""
-    monkeypatch.setattr("tamis.store.parquet._FEW", few)
+    monkeypatch.setattr("tamis.store.tables.parquet._FEW", few)
     server, store = broken
     hasty = Store.open(store.root.url, HASTY)
     for fault, said in ({"status": 500}, r"5\d\d"), ({"silent": True}, r"sending request|Timeout was reached"):

@@ -13,12 +13,13 @@ import pytest
 from deltalake import DeltaTable
 from storekit import counts, publish, shard, visible
 
-from tamis.store import Store, log
+from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import QueryError, StoreFormatError
-from tamis.store.log import Log
-from tamis.store.specs import TABLES
-from tamis.store.tables import Tables
+from tamis.store.tables import log
+from tamis.store.tables.log import Log
+from tamis.store.tables.specs import TABLES
+from tamis.store.tables.tables import Tables
 
 DAY = 86_400
 

@@ -15,8 +15,8 @@ from storekit import samples, shard, write_tar
 
 from tamis.store import Store
 from tamis.store.errors import ShardChanged, ShardError
-from tamis.store.shards import look, shard_digest
-from tamis.store.tars import ShardIndex, index_shard
+from tamis.store.shards.shards import look, shard_digest
+from tamis.store.shards.tars import ShardIndex, index_shard
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

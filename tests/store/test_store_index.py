@@ -12,7 +12,7 @@ from storekit import write_tar
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.tars import index_shard
+from tamis.store.shards.tars import index_shard
 
 Sample = tuple[str, list[tuple[str, bytes]]]
 

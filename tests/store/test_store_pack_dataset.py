@@ -15,10 +15,10 @@ from tamis.store import Store
 from tamis.store.classes import read_classes
 from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetExists, InvalidName, SelectionError, ShardError
-from tamis.store.folders import find_pictures
-from tamis.store.images import IMAGES
-from tamis.store.packing import pack_dataset, pack_folder, pack_samples, picture_samples
-from tamis.store.writing import NewShard, check_key
+from tamis.store.shards.folders import find_pictures
+from tamis.store.shards.images import IMAGES
+from tamis.store.shards.packing import pack_dataset, pack_folder, pack_samples, picture_samples
+from tamis.store.shards.writing import NewShard, check_key
 
 CHILD = Path(__file__).with_name("pack_child.py")
 

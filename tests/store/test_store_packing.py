@@ -10,7 +10,7 @@ from PIL import Image
 
 from tamis.store import Store
 from tamis.store.errors import ShardError
-from tamis.store.packing import pack_digits, pack_folder, pack_pairs, pack_samples
+from tamis.store.shards.packing import pack_digits, pack_folder, pack_pairs, pack_samples
 
 
 @pytest.fixture(scope="module")

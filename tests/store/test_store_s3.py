@@ -32,8 +32,8 @@ from tamis.store.errors import (
     StoreUnreachable,
     TamisError,
 )
-from tamis.store.roots import Root, open_objects
-from tamis.store.shards import matching
+from tamis.store.roots.roots import Root, open_objects
+from tamis.store.shards.shards import matching
 
 RUN = "f00d" + "0" * 28
 CHILD = Path(__file__).with_name("store_child.py")

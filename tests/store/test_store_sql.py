@@ -13,7 +13,7 @@ from storekit import WRITES_IN_CTE, counts, publish
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import QueryError, QueryRefused, TamisError
-from tamis.store.tables import TABLES
+from tamis.store.tables.tables import TABLES
 
 # {inside} is a file name in the store's own tables folder, {outside} one elsewhere.
 WRITING = [

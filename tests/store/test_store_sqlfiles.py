@@ -16,10 +16,10 @@ from storekit import WRITES_IN_CTE, publish
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import QueryError, QueryRefused, StoreFormatError, TamisError
-from tamis.store.sql import ask, fetch
-from tamis.store.sqlfiles import TableFiles, connect, lock, memory_limit, parse_memory
-from tamis.store.statements import tables_read
-from tamis.store.tables import TABLES
+from tamis.store.sql.files import TableFiles, connect, lock, memory_limit, parse_memory
+from tamis.store.sql.query import ask, fetch
+from tamis.store.sql.statements import tables_read
+from tamis.store.tables.tables import TABLES
 
 # {inside} lies in the store's tables folder, {live} is a file of it, {known} that file's name for the connection.
 ATTACKS = [

@@ -7,10 +7,10 @@ import pytest
 
 from tamis.store import Store
 from tamis.store.errors import InvalidName, TamisError
-from tamis.store.options import checked
-from tamis.store.roots import Root, open_objects
-from tamis.store.shards import matching, shard_uri
-from tamis.store.urls import refuse_credentials, shown, split_url, without_credentials
+from tamis.store.roots.options import checked
+from tamis.store.roots.roots import Root, open_objects
+from tamis.store.roots.urls import refuse_credentials, shown, split_url, without_credentials
+from tamis.store.shards.shards import matching, shard_uri
 
 SECRET = "hunter2"
 HOLDING = [

@@ -15,9 +15,9 @@ import pytest
 
 from tamis.store import Store
 from tamis.store.errors import StoreFull
-from tamis.store.roots import Root
-from tamis.training.curated import Curated
-from tamis.training.materialize import materialize
+from tamis.store.roots.roots import Root
+from tamis.training.export.manifest import Curated
+from tamis.training.export.materialize import materialize
 
 SIZE = 300_000
 

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from tamis.training.batches import Batch
-from tamis.training.stream import SelectionStream
+from tamis.training.streaming.batches import Batch
+from tamis.training.streaming.stream import SelectionStream
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "ddp.py"
 epoch_of = SelectionStream.epoch

@@ -11,12 +11,12 @@ import pytest
 
 from tamis.store import Store
 from tamis.store.errors import StoreDenied
-from tamis.training.credentials import secret
-from tamis.training.media import Media
-from tamis.training.reading import LocalReader
-from tamis.training.remote import RemoteReader, ShardCache
-from tamis.training.stream import SelectionStream
-from tamis.training.workers import worker_context
+from tamis.training.streaming.credentials import secret
+from tamis.training.streaming.local import LocalReader
+from tamis.training.streaming.readers import Media
+from tamis.training.streaming.remote import RemoteReader, ShardCache
+from tamis.training.streaming.stream import SelectionStream
+from tamis.training.streaming.workers import worker_context
 
 SECRET = "hush-hush"
 OPTIONS = {"aws_access_key_id": f"{SECRET}-id", "aws_secret_access_key": SECRET, "aws_region": "here"}

@@ -18,7 +18,7 @@ from numbered import Select
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.selections import Selection
-from tamis.training.stream import SelectionStream
+from tamis.training.streaming.stream import SelectionStream
 
 CHILD = Path(__file__).with_name("ddp_child.py")
 BATCH, EVERY = 32, 4  # the example's

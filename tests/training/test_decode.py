@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tamis.training import decode
-from tamis.training.decode import IMAGES, decode_images, decode_member
+from tamis.training.decoding import decode
+from tamis.training.decoding.decode import IMAGES, decode_images, decode_member
 from tamis.training.errors import DecodeError, DecoderRefused
 
 # What pillow says of damaged TIFF before the error comes.

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tamis.curation.gradmatch import match
-from tamis.curation.lastlayer import LastLayer, Matrix
+from tamis.curation.gradmatch.gradients import LastLayer, Matrix
+from tamis.curation.gradmatch.method import match
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.training.batches import Batch
 from tamis.training.errors import HeadError, LabelError
-from tamis.training.gradients import last_layer, per_sample_gradients
-from tamis.training.models import ImageClassifier, build_model
-from tamis.training.stream import SelectionStream
+from tamis.training.models.registry import ImageClassifier, build_model
+from tamis.training.signals.gradients import last_layer, per_sample_gradients
+from tamis.training.streaming.batches import Batch
+from tamis.training.streaming.stream import SelectionStream
 
 
 def batches(count: int = 11, size: int = 4, channels: int = 3, side: int = 16, classes: int = 5) -> list[Batch]:

@@ -17,10 +17,10 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged
 from tamis.store.selections import RoundData, Selection
-from tamis.training.drawing import draw_histogram
 from tamis.training.errors import DecodeError, ReportError
-from tamis.training.looking import histogram, least, most, overlap, priority
-from tamis.training.sheets import contact_sheet
+from tamis.training.reports.contact_sheet import contact_sheet
+from tamis.training.reports.plots import draw_histogram
+from tamis.training.reports.priority import histogram, least, most, overlap, priority
 
 Publish = Callable[..., Selection]
 

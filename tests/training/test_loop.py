@@ -8,7 +8,6 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from tamis.training.batches import Batch
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.loop import (
     At,
@@ -22,7 +21,8 @@ from tamis.training.loop import (
     train_epoch,
     weighted_mean,
 )
-from tamis.training.models import ImageClassifier, build_model
+from tamis.training.models.registry import ImageClassifier, build_model
+from tamis.training.streaming.batches import Batch
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(

@@ -28,12 +28,12 @@ from PIL import Image
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged, ShardError, StoreExists
-from tamis.store.packing import pack_samples
 from tamis.store.selections import RoundData, Selection
-from tamis.training.curated import Curated
+from tamis.store.shards.packing import pack_samples
 from tamis.training.errors import DecoderRefused, DestinationTaken
-from tamis.training.materialize import materialize
-from tamis.training.stream import SelectionStream
+from tamis.training.export.manifest import Curated
+from tamis.training.export.materialize import materialize
+from tamis.training.streaming.stream import SelectionStream
 
 CHILD = Path(__file__).with_name("curating_child.py")
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/webdataset_curated.py"
@@ -119,7 +119,7 @@ def test_bytes_are_the_same_for_any_workers_in_any_store(
 
 
 def test_bytes_are_what_they_were(store: Store, tmp_path: Path, write: Write, select: Select) -> None:
-    """Keys and bytes that changed would leave finished sets unfindable: then `tamis.training.curated.VERSION` rises."""
+    """Where keys or bytes change, finished sets are not found again: raise `VERSION` of `training.export.manifest`."""
     samples = [(f"s{i}", {"png": b"image %d" % i, "cls": b"%d" % (i % 2), "txt": b"text" * i}) for i in range(9)]
     dataset = store.datasets.add("fixed", [write(tmp_path / "fixed.tar", samples)])
     curated = materialize(store, select(dataset, (0, [8, 1, 5, 2, 7])), shard_size=8000)

@@ -12,10 +12,10 @@ from s3kit import S3Server
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.roots import Root
+from tamis.store.roots.roots import Root
 from tamis.store.selections import RoundData, Selection
 from tamis.training.errors import DestinationTaken
-from tamis.training.materialize import materialize
+from tamis.training.export.materialize import materialize
 
 CHILD = Path(__file__).with_name("curating_child.py")
 

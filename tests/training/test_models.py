@@ -9,10 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from tamis.training.config import model_code
 from tamis.training.errors import DeviceError, ModelFailed, UnknownModelError
 from tamis.training.loop import pick_device
-from tamis.training.models import ImageClassifier, PreActResNet, build_model, check_model, derive_seed, model_names
-from tamis.training.plans import model_code
+from tamis.training.models.registry import (
+    ImageClassifier,
+    PreActResNet,
+    build_model,
+    check_model,
+    derive_seed,
+    model_names,
+)
 
 
 def parameters(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.training.order import BLOCK, EpochOrder, order_key, permute
+from tamis.training.streaming.shuffle import BLOCK, EpochOrder, order_key, permute
 
 KEYS = st.integers(0, 2**256 - 1)
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tamis.training import decode, jpeg, scaling
-from tamis.training.decode import LIMIT, decode_images
+from tamis.training.decoding import decode, jpeg, scaling
+from tamis.training.decoding.decode import LIMIT, decode_images
 from tamis.training.errors import DecodeError
 
 IMAGES = Path(sklearn.__file__).parent / "datasets" / "images"

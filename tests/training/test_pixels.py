@@ -11,14 +11,14 @@ from PIL import Image
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.training import scoring
-from tamis.training.decode import LIMIT
+from tamis.training.config import Reselect, TrainConfig, plan
+from tamis.training.decoding.decode import LIMIT
+from tamis.training.decoding.pixels import decoder_key, image_size_of
 from tamis.training.errors import DecodeError
-from tamis.training.models import build_model
-from tamis.training.pixels import decoder_key, image_size_of
-from tamis.training.plans import Reselect, TrainConfig, plan
-from tamis.training.stream import SelectionStream
-from tamis.training.weights import ModelMeta, pack_model
+from tamis.training.models.registry import build_model
+from tamis.training.models.weights import ModelMeta, pack_model
+from tamis.training.signals import scoring
+from tamis.training.streaming.stream import SelectionStream
 
 # (image, image_size) -> key of the scores, of their first part, of a training and of its selection, as they were when
 # pillow decoded and scaled all images.

@@ -18,10 +18,10 @@ from numbered import Write, numbered, open_shards
 from tamis.store import Store
 from tamis.store.datasets import Dataset, Locations
 from tamis.store.errors import ShardChanged
-from tamis.training import files
 from tamis.training.errors import SchemeRefused
-from tamis.training.media import Media, open_reader
-from tamis.training.reading import LocalReader, merge
+from tamis.training.streaming import files
+from tamis.training.streaming.local import LocalReader, merge
+from tamis.training.streaming.readers import Media, open_reader
 
 ranges = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5000), st.integers(0, 300)), max_size=40)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tamis.store import Store
+from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig, train
-from tamis.training.plans import Reselect
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 

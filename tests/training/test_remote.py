@@ -12,10 +12,10 @@ from s3kit import S3Server
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import ShardChanged, StoreUnreachable
-from tamis.store.roots import Root
+from tamis.store.roots.roots import Root
 from tamis.store.selections import Selection
-from tamis.training.planner import Costs, choose, measure, plan
-from tamis.training.stream import SelectionStream
+from tamis.training.streaming.advice import Costs, choose, measure, plan
+from tamis.training.streaming.stream import SelectionStream
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetNotFound, RunNotFound
 from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import RoundData, Selection
-from tamis.training.drawing import draw_speedups, speedup_figure
+from tamis.training.config import Reselect
 from tamis.training.errors import ReportError
 from tamis.training.job import TrainConfig, train
-from tamis.training.plans import Reselect
-from tamis.training.report import Curve, find_full, speedup, speedups
+from tamis.training.reports.plots import draw_speedups, speedup_figure
+from tamis.training.reports.speedup import Curve, find_full, speedup, speedups
 
 Points = list[tuple[float, float, float]]  # seconds, of these selecting, accuracy
 
@@ -227,7 +227,7 @@ def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
         draw_speedups([], str(tmp_path / "plot.png"))
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"  # as where it is not installed
-        "from tamis.training.drawing import draw_histogram\n"
+        "from tamis.training.reports.plots import draw_histogram\n"
         "try: draw_histogram({}, 'never.png')\n"
         "except ImportError as error: print(error)"
     )
@@ -238,7 +238,7 @@ def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_reporting_loads_nothing_heavy() -> None:
     code = (
-        "import sys, tamis.training.report, tamis.training.looking, tamis.training.drawing;"
+        "import sys, tamis.training.reports.speedup, tamis.training.reports.priority, tamis.training.reports.plots;"
         "heavy = {'torch', 'PIL', 'matplotlib', 'prefect'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

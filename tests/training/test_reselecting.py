@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tamis.curation import pursuers
+from tamis.curation.omp import processes as pursuers
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.drafts import Draft
 from tamis.store.errors import SelectionError
 from tamis.store.selections import RoundData
-from tamis.training import reselecting
+from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig, train
-from tamis.training.matching import MatchConfig, select_by_runs
-from tamis.training.plans import Reselect
+from tamis.training.selecting.by_runs import MatchConfig, select_by_runs
+from tamis.training.strategies import reselect as reselecting
 
 RECIPE: dict[str, Any] = {
     "dataset": "digits", "model": "preact8", "epochs": 4, "batch_size": 64, "lr": 0.05, "channels": 1,

@@ -15,10 +15,10 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import BlobNotFound, ShardChanged
 from tamis.training.errors import CheckpointError
-from tamis.training.models import ImageClassifier, build_model
-from tamis.training.signals import load_model, predict, score_shard
-from tamis.training.stream import SelectionStream
-from tamis.training.weights import ModelMeta, pack_model, unpack_model
+from tamis.training.models.registry import ImageClassifier, build_model
+from tamis.training.models.weights import ModelMeta, pack_model, unpack_model
+from tamis.training.signals.outputs import load_model, predict, score_shard
+from tamis.training.streaming.stream import SelectionStream
 
 META = ModelMeta("preact8", 10, 1, (0.3,), (0.4,), ("a", "b"))
 

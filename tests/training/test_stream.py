@@ -24,13 +24,14 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged
 from tamis.store.selections import Selection
-from tamis.training import looking, planner
 from tamis.training.errors import DecodeError, DecoderRefused, StateMismatch, WrongKind
-from tamis.training.materialize import materialize
-from tamis.training.order import WINDOW, EpochOrder
-from tamis.training.positions import Position, Share
-from tamis.training.states import canonical
-from tamis.training.stream import SelectionStream
+from tamis.training.export.materialize import materialize
+from tamis.training.reports import priority as looking
+from tamis.training.streaming import advice as planner
+from tamis.training.streaming.resume import Position, Share
+from tamis.training.streaming.shuffle import WINDOW, EpochOrder
+from tamis.training.streaming.states import canonical
+from tamis.training.streaming.stream import SelectionStream
 
 CHOSEN = [5, 59, 0, 17, 18, 19, 33, 41, 2, 58, 24, 25, 44]
 

@@ -6,7 +6,7 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.training.tarring import BLOCK, END, header, padding
+from tamis.training.export.tar import BLOCK, END, header, padding
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=130)
 SIZES = st.integers(0, 8**11 + 5)

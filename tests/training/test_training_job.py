@@ -19,12 +19,12 @@ from strict import STRICT
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetNotFound, SelectionError, SelectionNotFound, ShardChanged
+from tamis.training.config import model_code, plan
 from tamis.training.errors import DeviceError, LabelError, ModelFailed, NonFiniteLoss, UnknownModelError, WrongKind
 from tamis.training.job import TrainConfig, TrainResult, find, train
 from tamis.training.loop import describe, pick_device
-from tamis.training.plans import model_code, plan
-from tamis.training.signals import load_model
-from tamis.training.weights import pack_checkpoint
+from tamis.training.models.weights import pack_checkpoint
+from tamis.training.signals.outputs import load_model
 
 QUICK = TrainConfig(dataset="digits", model="preact8", epochs=2, batch_size=64, channels=1, augment="crop-flip")
 

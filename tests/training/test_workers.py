@@ -22,12 +22,12 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import ShardChanged
-from tamis.training import spawning
-from tamis.training import workers as pool
-from tamis.training.batches import SHARED, Batch, RawBatch
 from tamis.training.errors import StateMismatch, WorkerDied
-from tamis.training.stream import SelectionStream
-from tamis.training.workers import in_workers, worker_context
+from tamis.training.streaming import spawning
+from tamis.training.streaming import workers as pool
+from tamis.training.streaming.batches import SHARED, Batch, RawBatch
+from tamis.training.streaming.stream import SelectionStream
+from tamis.training.streaming.workers import in_workers, worker_context
 
 CHILD = Path(__file__).with_name("streaming_child.py")
 SIZE = 4  # of batches: 60 samples are 15 of them
@@ -419,7 +419,7 @@ def test_workers_need_nothing_of_the_program(
 def test_what_only_the_program_has_is_named(store: Store, sixty: Dataset, tmp_path: Path) -> None:
     """A loader of one's own with a function out of a program that no worker can import."""
     program = """
-from tamis.training.workers import worker_context
+from tamis.training.streaming.workers import worker_context
 def mine(): pass
 worker_context().Process(target=mine).start()
 """

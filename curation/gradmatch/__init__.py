@@ -1,0 +1,1 @@
+"""Grad-Match: samples and weights whose gradients add up to the gradient of all."""

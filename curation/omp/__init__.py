@@ -1,0 +1,1 @@
+"""Orthogonal matching pursuit with non-negative weights: one problem, many problems, a batch on a GPU."""

@@ -1,0 +1,1 @@
+"""The command line: parsing and printing, a file a group of commands."""

@@ -1,0 +1,159 @@
+"""`tamis`: nouns, then verbs. A command parses, calls one library function, and prints.
+
+Everything heavy is imported inside the commands, so that `tamis --help` and `tamis sql` start at once.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+import sys
+from typing import Any
+
+import click
+
+from tamis.flows.cli.common import App, common
+from tamis.flows.cli.dataset import dataset
+from tamis.flows.cli.gradmatch import select
+from tamis.flows.cli.looking import selection
+from tamis.flows.cli.output import emit, facts, say
+from tamis.flows.cli.report import report
+from tamis.flows.cli.run import run
+from tamis.flows.cli.score import score
+from tamis.flows.cli.serve import serve
+from tamis.flows.cli.sql import sql
+from tamis.flows.cli.store import gc, verify
+from tamis.flows.cli.train import train
+from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
+from tamis.flows.interrupts import CODE, end_now, ending_in_time
+from tamis.flows.settings import prepare
+
+
+class _Tamis(click.Group):
+    """Leaves it to `main` to tell of a Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:  # click would begin a line for it
+            raise click.Abort from interrupt
+
+
+@click.group(cls=_Tamis, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--store", envvar="TAMIS_STORE", metavar="FOLDER|URL", help="The store. Also TAMIS_STORE.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log, and where errors come from.")
+@click.version_option(package_name="tamis")
+@click.pass_context
+def cli(context: click.Context, store: str | None, as_json: bool) -> None:
+    """Choose the training data worth training on: once, kept, queried with SQL, and streamed.
+
+    \b
+    tamis --store work init
+    tamis --store work dataset add cifar10 train-*.tar
+    tamis --store work score uncertainty --dataset cifar10 --proxy preact20 --epochs 2
+    tamis --store work select uncertainty --dataset cifar10 --measure entropy --budget 40%
+    tamis --store work train --dataset cifar10 --selection cifar10-entropy --model preact56
+    """
+    context.obj = App(store, as_json)
+
+
+@cli.command()
+@common
+def init(app: App) -> None:
+    """Make an empty store.
+
+    \b
+    Examples:
+      tamis init --store work
+      TAMIS_STORE=work tamis init
+    """
+    from tamis.store import Store
+
+    made = Store.create(app.where)
+    emit({"store": made.root.url}, app.as_json, lambda: say(f"An empty store at {made.root.url}"))
+
+
+@cli.command()
+@common
+def doctor(app: App) -> None:
+    """Say what tamis finds here: versions, devices, the store, Prefect. Changes nothing.
+
+    \b
+    Examples:
+      tamis doctor
+      tamis doctor --store work --json
+    """
+    from tamis.flows.doctor import examine
+
+    found = examine(app.where_or_none)
+    emit(found, app.as_json, lambda: _found(found))
+    if found["problems"]:
+        raise SystemExit(1)
+
+
+def _found(found: dict[str, Any]) -> None:
+    facts({name: value for name, value in found.items() if name != "problems"})
+    for problem in found["problems"]:
+        say(f"Problem: {problem}")
+    if not found["problems"]:
+        say("No problems.")
+
+
+@cli.command()
+@click.option("--folder", default="tamis-demo", show_default=True, help="A folder of the demo's own.")
+@click.option("--epochs", default=None, type=click.IntRange(1), help="Epochs of each training.")
+@common
+def demo(app: App, folder: str, epochs: int | None) -> None:
+    """The whole job on real digits: index, score by proxy, select, keep, query, train. No download.
+
+    \b
+    Examples:
+      tamis demo
+      tamis demo --folder somewhere --json
+    """
+    from tamis.flows.demo import run_demo
+
+    run_demo(folder, epochs=epochs, as_json=app.as_json)
+
+
+for _command in (dataset, score, select, selection, train, run, report, sql, serve, verify, gc):
+    cli.add_command(_command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Every error is one clear message, and every Ctrl-C is heard at once.
+
+    Args:
+        arguments: what follows `tamis`; default: those of the process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    prepare(verbose="--verbose" in given or "serve" in given)
+    reporter = Reporter("--json" in given, wants_trace(given))
+    with ending_in_time(reporter.interrupted):
+        code = _run(given, reporter)
+        if code == CODE and arguments is None:
+            end_now()
+    sys.exit(code)
+
+
+def _run(given: list[str], reporter: Reporter) -> int:
+    """The exit code of a command, its errors reported."""
+    try:
+        cli.main(args=given, prog_name="tamis", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        if not reporter.as_json and error.ctx is not None:
+            click.echo(error.ctx.get_usage(), err=True)
+        reporter.failed(error)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        reporter.interrupted()
+        return CODE
+    except BrokenPipeError:
+        quiet_pipe()
+    except BaseException as error:  # noqa: BLE001 - the last resort: told, in one line; a Rust panic is no Exception
+        reporter.failed(error)
+        return 1
+    return 0

@@ -1,0 +1,124 @@
+"""`tamis select gradmatch`: choose by matching gradients, in a training that goes with it or by trained models."""
+
+from typing import Any
+
+import click
+
+from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
+from tamis.flows.cli.output import emit, facts, table
+from tamis.flows.cli.select import select
+from tamis.store.selections import Selection
+
+__all__ = ["select"]  # the group, with what is added to it here
+
+
+@select.command()
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--budget", default="10%", show_default=True, help="How much, anew each time: 10%, 0.1, or a number.")
+@click.option("--model", help="Train this model, choosing as it goes: preact20, resnet18, module:function, ...")
+@click.option("--run", "runs", multiple=True, metavar="KEY", help="Choose by the model of a finished training instead.")
+@click.option("--every", default=20, show_default=True, type=click.IntRange(1), help="Epochs between choices (R).")
+@click.option(
+    "--kind", default="class-gradient", show_default=True, type=click.Choice(["class-gradient", "class", "batch"])
+)
+@click.option("--lam", default=0.5, show_default=True, type=click.FloatRange(0), help="Ridge on the weights.")
+@click.option("--warm", type=click.FloatRange(0, 1, min_open=True), help="kappa: epochs on everything come first.")
+@click.option("--target", help="Match the gradient of this data set, not the training gradient.")
+@click.option("--head", help="Module whose gradients count; default: the linear last layer, in closed form.")
+@click.option("--name", help="The selection's name; default: from data set and method.")
+@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Of the training.")
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--lr", default=0.1, show_default=True, type=float)
+@click.option("--optimizer", default="sgd", show_default=True, type=click.Choice(["sgd", "adam", "rmsprop"]))
+@click.option("--augment", default="crop-flip", show_default=True, type=click.Choice(["none", "crop-flip"]))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--evaluate-on", help="Data set to measure accuracy on.")
+@click.option("--evaluate-every", type=click.IntRange(1), help="Epochs between measurements, for tamis report.")
+@resource_options
+@common
+def gradmatch(
+    app: App,
+    dataset: str,
+    model: str | None,
+    runs: tuple[str, ...],
+    device: str,
+    workers: int,
+    score_batch: int,
+    force: bool,
+    batch_size: int,
+    seed: int,
+    **given: Any,
+) -> None:
+    """Few samples whose weighted gradients add up to those of all (Grad-Match), chosen anew every few epochs.
+
+    With --model it trains that model on its own choices and keeps them as a selection with its rounds. Every later
+    `tamis train --selection NAME` replays them, under another learning rate, optimizer or architecture, without a
+    gradient computed (Cached-Grad-Match). With --run nothing is trained: each named run's model makes one round.
+
+    \b
+    Examples:
+      tamis select gradmatch --dataset cifar10 --budget 10% --model preact20 --epochs 30 --every 5 --name cifar10-gm
+      tamis select gradmatch --dataset cifar10 --budget 10% --model preact20 --warm 0.5 --evaluate-on cifar10-test
+      tamis select gradmatch --dataset cifar10 --budget 5000 --run 1f0c9a --kind batch
+      tamis train --dataset cifar10 --selection cifar10-gm --model preact56 --optimizer adam --lr 0.001
+    """
+    if (model is None) == (not runs):
+        raise click.UsageError(
+            "Say whose gradients: either --model MODEL (trained now, choosing as it goes), or --run KEY (trained "
+            "already)."
+        )
+    from tamis.training.config import Reselect
+
+    own = ("name", "budget", "every", "kind", "lam", "warm", "target", "head")
+    how = Reselect(**{name: value for name in own if (value := given.pop(name)) is not None})
+    limits = resources(device, workers, score_batch)
+    store = app.open()
+    if model is not None:
+        from tamis.training.job import TrainConfig, find
+
+        fields = {k: v for k, v in given.items() if v is not None}
+        config = TrainConfig(dataset=dataset, model=model, reselect=how, batch_size=batch_size, seed=seed, **fields)
+        there = None if force else find(store, config)
+        answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}
+        if not answer:
+            from tamis.training.models.registry import check_model  # loads torch
+
+            check_model(model)
+            answer = run_flow("train", limits, store.root.url, config, force=force)
+        run = store.runs.get(answer["run"])
+        assert run.selection is not None
+        made = store.selections.get(run.selection)
+        shown = {"run": run.key, "metrics": {k: v for k, v in run.metrics.items() if k != "history"}}
+        new, confirmed = not answer["cached"], answer["confirmed"]
+    else:
+        from tamis.training.selecting.by_runs import MatchConfig
+
+        keys = tuple(store.runs.get(key).key for key in runs)
+        asked = MatchConfig(dataset=dataset, runs=keys, reselect=how, batch_size=batch_size, seed=seed)
+        answer = run_flow("match", limits, store.root.url, asked, force=force)
+        made, shown = store.selections.get(answer["selection"]), {"runs": list(keys)}
+        new, confirmed = answer["created"], answer["confirmed"]
+    _show(app, made, shown, said(new, confirmed))
+
+
+def _show(app: App, made: Selection, shown: dict[str, Any], answer: str) -> None:
+    notes = made.stats.get("rounds", [{}] * len(made.rounds))
+    rounds = [
+        {
+            "round": each.round,
+            "from epoch": each.first_epoch,
+            "samples": each.size,
+            "objective": each.objective,
+            "relative error": note.get("error"),
+            "filled": note.get("filled"),
+            "seconds": note.get("seconds"),
+        }
+        for each, note in zip(made.rounds, notes, strict=True)
+    ]
+    whole = {"selection": made.ref, "key": made.key, "dataset": made.dataset, **shown, "seconds": made.seconds}
+
+    def people() -> None:
+        facts(whole | {"answer": answer})
+        table(rounds, title="Rounds")
+
+    emit(whole | {"rounds": rounds, "answer": answer}, app.as_json, people)

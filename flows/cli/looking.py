@@ -1,0 +1,151 @@
+"""`tamis selection stats`, `images` and `overlap`: how often what was chosen, and how alike choices are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tamis.flows.cli.common import App, common
+from tamis.flows.cli.output import emit, say, table
+from tamis.flows.cli.reading import selection
+
+if TYPE_CHECKING:
+    from tamis.store import Store
+    from tamis.store.selections import Selection
+    from tamis.training.reports.contact_sheet import Sheet
+    from tamis.training.reports.priority import Overlap
+
+__all__ = ["selection"]  # the group, with what is added to it here
+
+
+@selection.command()
+@click.argument("refs", nargs=-1, required=True, metavar="REF...")
+@click.option("--weighted", is_flag=True, help="Count sums of weights, not how often.")
+@click.option("--bins", default=20, show_default=True, type=click.IntRange(1, 1000), help="Rows beside that of 0.")
+@click.option("--out", metavar="FILE", help="Draw it as .png or .svg.")
+@common
+def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str | None) -> None:
+    """Count how often samples were chosen over all rounds: the priority histogram.
+
+    Each round counts once; rounds of everything (a warm start's) are left out.
+
+    \b
+    Examples:
+      tamis selection stats cifar10-gradmatch
+      tamis selection stats cifar10-gradmatch cifar10-random --out histogram.png
+      tamis selection stats cifar10-gradmatch --weighted --json
+    """
+    from tamis.training.reports.plots import draw_histogram
+    from tamis.training.reports.priority import histogram, priority
+
+    store, answer, drawn = app.open(), dict[str, Any](), dict[str, Any]()
+    for ref in refs:
+        found = store.selections.get(ref)
+        counted = priority(found, _samples(store)(found))
+        drawn[found.ref] = histogram(counted.weight if weighted else counted.times, most=bins)
+        answer[found.ref] = {
+            "rounds": counted.rounds,
+            "left_out": counted.left_out,
+            "samples": len(counted.times),
+            "never": int((counted.times == 0).sum()),
+            "most": int(counted.times.max()),
+            "histogram": [asdict(one) for one in drawn[found.ref]],
+        }
+    if out is not None:
+        draw_histogram(drawn, out, weighted=weighted)
+
+    def people() -> None:
+        for ref, one in answer.items():
+            many = "1 round" if one["rounds"] == 1 else f"{one['rounds']} rounds"
+            say(f"{ref}: {many}, {one['samples']} samples, {one['never']} never chosen")
+            rows = [
+                {"sum of weights" if weighted else "times chosen": each.text, "samples": each.samples}
+                | {"share": f"{each.samples / one['samples']:.2%}"}
+                for each in drawn[ref]
+            ]
+            table(rows)
+        if out is not None:
+            say(f"Drawn in {out}")
+
+    emit({"selections": answer, "weighted": weighted, "drawn": out}, app.as_json, people)
+
+
+@selection.command()
+@click.argument("ref")
+@click.option("--most", default=64, show_default=True, type=click.IntRange(0), help="Images chosen most often.")
+@click.option("--least", default=64, show_default=True, type=click.IntRange(0), help="Images chosen least often.")
+@click.option("--out", metavar="FILE", required=True, help="The picture, .png.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws among those chosen least.")
+@click.option("--tile", default=72, show_default=True, type=click.IntRange(8, 1024), help="Pixels an image.")
+@click.option("--columns", default=16, show_default=True, type=click.IntRange(1, 100), help="Images a row.")
+@common
+def images(app: App, ref: str, most: int, least: int, out: str, seed: int, tile: int, columns: int) -> None:
+    """Show the images chosen most and least often on one contact sheet, with number, times chosen and label.
+
+    Most: by times chosen, sum of weights, best rank. Least: by times chosen and sum of weights; of the many that are
+    never chosen, those that the seed draws. Nothing but the images shown is read.
+
+    \b
+    Examples:
+      tamis selection images cifar10-gradmatch --most 64 --least 64 --out sheet.png
+      tamis selection images cifar10-entropy --most 100 --least 0 --columns 10 --out hardest.png --json
+    """
+    from tamis.training.reports.contact_sheet import contact_sheet
+
+    store = app.open()
+    found = store.selections.get(ref)
+    sheet = contact_sheet(store, found, most_often=most, least_often=least, seed=seed, tile=tile, columns=columns)
+    sheet.save(out)
+    answer = {"selection": found.ref, "rounds": sheet.rounds, "never": sheet.never}
+    answer |= {"most": [vars(one) for one in sheet.most], "least": [vars(one) for one in sheet.least], "drawn": out}
+    emit(answer, app.as_json, lambda: _sheet(sheet, out))
+
+
+def _sheet(sheet: "Sheet", out: str) -> None:
+    for name, shown in (("most", sheet.most), ("least", sheet.least)):
+        if shown:
+            times = " to ".join(map(str, sorted({shown[0].times, shown[-1].times})))
+            say(f"{len(shown)} chosen {name} often: in {times} of {sheet.rounds} rounds")
+    say(f"{sheet.never} samples were never chosen\nDrawn in {out}")
+
+
+@selection.command()
+@click.argument("refs", nargs=-1, required=True, metavar="REF...")
+@click.option("--epoch", type=click.IntRange(0), help="Compare the rounds in force then; default: all rounds together.")
+@common
+def overlap(app: App, refs: tuple[str, ...], epoch: int | None) -> None:
+    """Say how much selections of one data set have in common, each with each; of a single one, its rounds.
+
+    Jaccard: samples in both over samples in either. Weight correlation: Pearson's, over samples in both, of the weights
+    in an epoch or of their sums over all rounds; nothing where weights are all alike.
+
+    \b
+    Examples:
+      tamis selection overlap cifar10-gradmatch cifar10-entropy cifar10-random
+      tamis selection overlap cifar10-gradmatch cifar10-gradmatch@1 --epoch 40
+      tamis selection overlap cifar10-gradmatch --json
+    """
+    from tamis.training.reports.priority import overlap as compare
+
+    store = app.open()
+    found = compare([store.selections.get(ref) for ref in refs], _samples(store), epoch=epoch)
+    emit(asdict(found) | {"epoch": epoch}, app.as_json, lambda: _overlap(found))
+
+
+def _overlap(found: "Overlap") -> None:
+    def matrix(title: str, rows: Sequence[Sequence[float | None]]) -> None:
+        pairs = zip(found.names, found.sizes, rows, strict=True)
+        shown = [
+            {"": f"{i} {name}", "samples": size} | {str(j): value for j, value in enumerate(row)}
+            for i, (name, size, row) in enumerate(pairs)
+        ]
+        table(shown, title=title)
+
+    matrix("Jaccard", found.jaccard)
+    matrix("Weight correlation", found.weight_correlation)
+
+
+def _samples(store: "Store") -> "Callable[[Selection], int]":
+    """How many samples the data set version of a selection has."""
+    return lambda chosen: store.datasets.get(chosen.dataset).samples

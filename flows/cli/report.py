@@ -1,0 +1,84 @@
+"""`tamis report`: what selecting has cost, and what it has saved."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tamis.flows.cli.common import App, common
+from tamis.flows.cli.output import emit, note, say, table
+
+if TYPE_CHECKING:
+    from tamis.training.reports.speedup import Report, Speedup
+
+
+@click.group()
+def report() -> None:
+    """Reports over many runs."""
+
+
+@report.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--full", metavar="RUN", help="Compare with this training on everything; default: found by its recipe.")
+@click.option(
+    "--accuracy", type=click.FloatRange(0, 1, min_open=True), help="Compare times to this; default: each run's best."
+)
+@click.option("--dataset", help="Only trainings on it, as name or name@version.")
+@click.option("--out", metavar="FILE", help="Draw accuracy against seconds as .png or .svg.")
+@common
+def speedup(
+    app: App, runs: tuple[str, ...], full: str | None, accuracy: float | None, dataset: str | None, out: str | None
+) -> None:
+    """Say how much faster than full training each training reached its best accuracy, selecting included.
+
+    Speedup is the seconds in which full training (same model, data and recipe, but for the selection) reached that
+    accuracy, over those of the run. What a run chose as it went is in its seconds; of a replay the selection's cost is
+    shown beside it, and after how many replays it has paid for itself. RUNs are keys, or their beginnings; default: all
+    that were measured on the way (evaluate_every).
+
+    \b
+    Examples:
+      tamis report speedup
+      tamis report speedup --dataset cifar10 --out speedup.svg
+      tamis report speedup 1f0c9a 77ab02 --full 5e77c1 --accuracy 0.9 --json
+    """
+    from tamis.training.reports.plots import draw_speedups
+    from tamis.training.reports.speedup import speedups
+
+    found = speedups(app.open(), runs, full=full, accuracy=accuracy, dataset=dataset)
+    drawn = None if out is None else str(draw_speedups(found.rows, out))
+    if found.unmeasured:
+        left = f"{len(found.unmeasured)} trainings were" if len(found.unmeasured) > 1 else "1 training was"
+        note(f"{left} not measured on the way (evaluate_every) and left out.")
+    emit(asdict(found) | {"drawn": drawn}, app.as_json, lambda: _show(found, drawn))
+
+
+def _show(found: "Report", drawn: str | None) -> None:
+    table([_row(one) for one in found.rows], title="Fixed-accuracy speedup over full training")
+    for one in found.rows:
+        if one.note is not None:
+            say(f"{one.run[:12]}: {one.note}.")
+    if drawn is not None:
+        say(f"Drawn in {drawn}")
+
+
+def _row(one: "Speedup") -> dict[str, Any]:
+    methods = {"full": "full", "replay": f"{one.method}, replayed", "reselect": one.method}
+    pays = one.pays_after if one.saved is None or one.pays_after is not None else "never"
+    return {
+        "run": one.run[:12],
+        "method": methods[one.way],
+        "selection": one.selection,
+        "dataset": one.dataset,
+        "model": one.model,
+        "lr": one.lr,
+        "optimizer": one.optimizer,
+        "best": one.best,
+        "to": one.accuracy,
+        "seconds": one.seconds,
+        "full's": one.full_seconds,
+        "selecting": one.selecting,
+        "stream": one.stream,
+        "speedup": one.speedup,
+        "pays after": f"{pays} replay{'s' * (pays != 1)}" if isinstance(pays, int) else pays,
+    }

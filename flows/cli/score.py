@@ -1,0 +1,134 @@
+"""`tamis score`: give every sample a number."""
+
+from typing import Any
+
+import click
+
+from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
+from tamis.flows.cli.output import emit, note, table
+
+
+@click.group()
+def score() -> None:
+    """Score every sample of a data set (a flow; results are rows in the store)."""
+
+
+@score.command()
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--proxy", help="Model to train as proxy first: preact20, resnet18, module:function, ...")
+@click.option("--run", "runs", multiple=True, metavar="KEY", help="A finished training run to score with instead.")
+@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1), help="Epochs of the proxy.")
+@click.option(
+    "--ensemble", default=1, show_default=True, type=click.IntRange(1), help="Proxies, with seeds SEED, SEED+1, ..."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the (first) proxy.")
+@click.option(
+    "--batch-size", default=128, show_default=True, type=click.IntRange(1), help="Batch of the proxy's training."
+)
+@click.option("--lr", default=0.1, show_default=True, type=float, help="Learning rate of the proxy.")
+@click.option("--augment", default="crop-flip", show_default=True, type=click.Choice(["none", "crop-flip"]))
+@resource_options
+@common
+def uncertainty(
+    app: App,
+    dataset: str,
+    proxy: str | None,
+    runs: tuple[str, ...],
+    epochs: int,
+    ensemble: int,
+    seed: int,
+    batch_size: int,
+    lr: float,
+    augment: str,
+    device: str,
+    workers: int,
+    score_batch: int,
+    force: bool,
+) -> None:
+    """Confidence, margin and entropy of every sample under a small proxy model (Selection via Proxy).
+
+    One pass keeps all three measures, the loss, and whether the prediction was right. Trained proxies and scored shards
+    are found again: an appended shard costs only itself.
+
+    \b
+    Examples:
+      tamis score uncertainty --dataset cifar10 --proxy preact20 --epochs 2
+      tamis score uncertainty --dataset cifar10 --proxy preact20 --epochs 2 --ensemble 3
+      tamis score uncertainty --dataset cifar10@2 --run 1f0c9a
+    """
+    if (proxy is None) == (not runs):
+        raise click.UsageError("Say what scores: either --proxy MODEL (trained first), or --run KEY (trained already).")
+    from tamis.flows.configs import ScoreConfig
+    from tamis.flows.work import cached_scores
+    from tamis.training.job import TrainConfig
+
+    store = app.open()
+    fields: dict[str, Any] = {
+        "dataset": dataset,
+        "model": proxy,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "augment": augment,
+    }
+    proxies = tuple(TrainConfig(**fields, seed=seed + i) for i in range(ensemble)) if proxy else ()
+    config = ScoreConfig(dataset=dataset, proxies=proxies, runs=tuple(store.runs.get(key).key for key in runs))
+    results = None if force else cached_scores(store, config)
+    if results is None:
+        from tamis.training.models.registry import check_model  # loads torch
+
+        for asked in config.proxies[:1]:
+            check_model(asked.model)
+        results = run_flow("score", resources(device, workers, score_batch), store.root.url, config, force=force)
+    rows = [r.model_dump() for r in results]
+    shown = [_row(r.model_dump()) for r in results]
+    emit(rows, app.as_json, lambda: table(shown))
+    for row in rows:
+        if row["metrics"].get("nonfinite"):
+            note(
+                f"Run {row['run'][:12]}: the scores of {row['metrics']['nonfinite']} samples are not finite (first: "
+                f"{row['metrics']['nonfinite_samples']}); selections leave them out."
+            )
+
+
+@score.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--measure", default="entropy", show_default=True, type=click.Choice(["entropy", "margin", "confidence", "loss"])
+)
+@common
+def compare(app: App, runs: tuple[str, ...], measure: str) -> None:
+    """Correlation of the rankings that scoring runs give (Selection via Proxy, figure 3).
+
+    1 means that two models rank the samples alike: then a small one may choose for a large one.
+
+    \b
+    Examples:
+      tamis score compare 1f0c9a 77ab02
+      tamis score compare 1f0c9a 77ab02 5e81d0 --measure margin --json
+    """
+    from tamis.training.selecting.by_scores import compare_scores
+
+    store = app.open()
+    found = [store.runs.get(key) for key in runs]
+    matrix = compare_scores(store, [run.key for run in found], measure).tolist()
+    names = [f"{run.model} {run.key[:8]}" for run in found]
+    rows = [{"run": name, **dict(zip(names, line, strict=True))} for name, line in zip(names, matrix, strict=True)]
+    answer = {"measure": measure, "runs": [run.key for run in found], "correlation": matrix}
+    emit(answer, app.as_json, lambda: table(rows))
+
+
+def _row(result: dict[str, object]) -> dict[str, object]:
+    metrics, seconds = result["metrics"], result["seconds"]
+    assert isinstance(metrics, dict)
+    assert isinstance(seconds, dict)
+    confirmed = result["confirmed"]
+    return {
+        "run": str(result["run"])[:12],
+        "dataset": result["dataset"],
+        "model": result["model"],
+        "accuracy": metrics.get("accuracy"),
+        "seconds": seconds.get("total"),
+        "shards scored": f"{result['parts_computed']} of {result['parts']}",
+        "answer": said(not result["cached"], confirmed if isinstance(confirmed, bool) else None),
+    }

@@ -1,0 +1,41 @@
+"""`tamis serve`: put a flow on a schedule of a Prefect server."""
+
+from pathlib import Path
+
+import click
+
+from tamis.flows.cli.common import App, common
+
+
+@click.command()
+@click.argument("flow", type=click.Choice(["index", "score", "select", "train"]))
+@click.option("--cron", required=True, help="When: minute hour day month weekday, such as '0 3 * * *'.")
+@click.option(
+    "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="The flow's config, as JSON."
+)
+@click.option("--name", help="The deployment's name; default: tamis-FLOW.")
+@click.option("--timezone", default="UTC", show_default=True, help="Time zone of the schedule.")
+@common
+def serve(app: App, flow: str, cron: str, config: str, name: str | None, timezone: str) -> None:
+    """Run FLOW on a cron schedule, from now until this command is stopped.
+
+    Needs a Prefect server (`prefect server start`) and PREFECT_API_URL. The schedule stays with the server when this
+    command stops; start it again to go on.
+
+    \b
+    Examples:
+      echo '{"dataset": "cifar10", "runs": ["1f0c9a..."]}' > nightly.json
+      tamis serve score --cron '0 3 * * *' --config nightly.json
+      tamis serve select --cron '0 5 * * 1' --config weekly.json --timezone Europe/Paris
+    """
+    from tamis.flows.settings import has_server
+
+    if not has_server():
+        raise click.UsageError(
+            "Schedules live on a Prefect server, and none is configured. Start one with `prefect server start`, then "
+            "set PREFECT_API_URL=http://127.0.0.1:4200/api."
+        )
+    from tamis.flows.schedule import serve_flow
+
+    store = app.open()
+    serve_flow(flow, name or f"tamis-{flow}", cron, timezone, store.root.url, Path(config).read_text())

@@ -1,0 +1,1 @@
+"""WebDataset shards: reading, indexing and packing tar files."""

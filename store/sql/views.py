@@ -1,0 +1,121 @@
+"""What SQL sees of a store: a view a table, over the files that belong to something published, all of one state.
+
+Heads decide. The files of a payload are those of attempts that the head names, whatever state of the payload's own log
+is asked for; only losses, which are replaced epoch by epoch, are looked at as they were. A merged file holds rows of
+many attempts: where the head is looked at as it was before the merging, the view takes the rows of its attempts only.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tamis.store.processes import is_gone
+from tamis.store.tables.arrow import pc
+from tamis.store.tables.claims import FINISHED
+from tamis.store.tables.snapshot import At, Snapshot
+from tamis.store.tables.specs import LOG, TABLES
+from tamis.store.tables.tables import Tables
+
+# The order in which tables are opened: what a row refers to is published before it, so it is opened after it.
+_ORDER = ("selections", "runs", "datasets", *(name for name, spec in TABLES.items() if spec.head), "dataset_changes")
+_HIDDEN = {"attempt", "files", "process"}
+
+# What a view shows, where that is not simply the table's columns without what is hidden.
+_VIEWS = {
+    # Runs are events; the newest is the state, and `finished` is final.
+    "runs": f"""select run, kind, dataset, model, config::json as config, selection,
+                       case when status = 'running' and process in (select unnest(getvariable('gone')))
+                            then 'interrupted' else status end as status,
+                       metrics::json as metrics, seconds::json as seconds, blob, error, code, updated, {LOG}
+                from {{source}}
+                qualify row_number() over (
+                    partition by run order by status = 'finished' desc, {LOG} desc nulls last, updated desc) = 1""",
+    "losses": """select run, epoch, sample, loss, loss_epoch, epoch - loss_epoch as staleness, probability, selected
+                 from {source}""",
+    "selections": """select * exclude (params, stats, attempt, files), params::json as params, stats::json as stats
+                     from {source}""",
+}
+
+
+@dataclass(frozen=True)
+class Visible:
+    """The files of one view.
+
+    Attributes:
+        state: the table that they are of.
+        files: as `Snapshot.files`.
+        attempts: the only attempts whose rows count, where files hold rows of others too; None where all count.
+    """
+
+    state: Snapshot
+    files: pa.Table
+    attempts: list[str] | None = None
+
+    @property
+    def uneven(self) -> bool:
+        """Whether files of earlier versions, which lack columns, may be among them."""
+        digests = pc.match_substring_regex(self.files["path"], r"-[0-9a-f]{32}\.parquet$")
+        return TABLES[self.state.table].is_head and not pc.all(digests, min_count=0).as_py()
+
+
+def visible(tables: Tables, names: Collection[str], at: At = None) -> dict[str, Visible]:
+    """Of each table, the files that belong to something published, all of one state of the store.
+
+    Args:
+        tables: the store's.
+        names: of views.
+        at: a time, or `{table: version}`; None for now.
+    """
+    heads = {TABLES[name].head for name in names}
+    # A head that is read first names nothing whose payload is not there yet when that is listed afterwards.
+    opened = {name: tables.state(name, _when(name, at)) for name in _ORDER if name in heads or name in names}
+    return {name: _visible(tables, opened, name) for name in names}
+
+
+def gone(tables: Tables, at: At = None) -> list[str]:
+    """Processes that some run is running in by its last word, and that are over; none in the past."""
+    if at is not None:
+        return []
+    rows = tables.read("runs", None, ["status", "process"])
+    running = rows.filter(pc.equal(rows["status"], "running"))["process"].unique().to_pylist()
+    return [process for process in running if is_gone(process)]
+
+
+def view(name: str, source: str) -> str:
+    """The query that a view stands for, over a source of the table's own rows."""
+    columns = ", ".join(f'"{column}"' for column in TABLES[name].schema.names if column not in _HIDDEN)
+    return _VIEWS.get(name, f"select {columns} from {{source}}").format(source=source)
+
+
+def _when(name: str, at: At) -> At:
+    """Payloads are taken as they are now, unless their own version is asked for."""
+    looks_back = isinstance(at, Mapping) or TABLES[name].head is None or name == "losses"
+    return at if looks_back else None
+
+
+def _visible(tables: Tables, opened: Mapping[str, Snapshot], name: str) -> Visible:
+    state, head = opened[name], TABLES[name].head
+    if head is None:
+        return Visible(state, state.files)
+    if head == "runs":
+        return Visible(state, _of_runs(tables, state, opened[head]))
+    attempts = tables.attempts(opened[head])
+    files = state.files
+    named = pc.is_in(files["attempt"], value_set=pa.array(attempts, pa.string()))
+    merged = pc.is_valid(files["upto"])
+    later = pc.any(pc.greater(files["upto"], opened[head].version), min_count=0).as_py()
+    return Visible(state, files.filter(pc.or_(named, merged)), sorted(attempts) if later else None)
+
+
+def _of_runs(tables: Tables, state: Snapshot, runs: Snapshot) -> pa.Table:
+    """Losses of all runs; of finished ones the scores, those of the attempt that the run names."""
+    if state.table == "losses":
+        known = tables.rows(runs, ["run"])["run"].combine_chunks().unique()
+        return state.files.filter(pc.is_in(state.files["run"], value_set=known)) if len(state.files) else state.files
+    rows = tables.rows(runs, ["run", "status", "attempt"]).to_pylist()
+    named = {row["run"]: row["attempt"] for row in rows if row["status"] == FINISHED}
+    # Runs of earlier versions name no attempt: all that is there is theirs.
+    files = state.files.select(["run", "attempt"]).to_pylist() if len(state.files) else []
+    seen = [f["run"] in named and named[f["run"]] in (None, f["attempt"]) for f in files]
+    return state.files.filter(pa.array(seen, pa.bool_()))

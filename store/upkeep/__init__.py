@@ -1,0 +1,1 @@
+"""What looks after a store: verification, collection, and runs whose process is gone."""

@@ -1,0 +1,141 @@
+"""Removing what nobody can ask for any more: old log, files that only old states of a table name, and what killed or
+beaten writers left behind.
+
+Kept: every published dataset, run and selection whole; of the history (`--at`) the last `keep` before the newest commit
+of each table; and every file younger than a day, which a writer may be about to name. Nothing is removed that a name,
+a run or a replay needs, so it is safe beside writers and may be killed: what is left is found the next time.
+
+Ages are told by the clock of the medium (a file is written and looked at), and history by that of the log, not by this
+machine's, which may be wrong.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tamis.store.roots.roots import UNFINISHED
+from tamis.store.tables.log import Log
+from tamis.store.tables.merging import removal
+from tamis.store.tables.specs import TABLES
+
+if TYPE_CHECKING:
+    from tamis.store.store import Store
+
+KEEP = dt.timedelta(days=30)
+_GRACE = 24 * 3600.0  # seconds for which a file may have a writer that has not named it yet
+_LOGGED = re.compile(r"(\d{20})\.(json|checkpoint.*\.parquet)")
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file that can go.
+
+    Attributes:
+        name: in the store.
+        bytes: its size.
+        why: "unfinished", "never published", "merged or replaced", "old log", or "old index".
+    """
+
+    name: str
+    bytes: int
+    why: str
+
+
+def collect(store: "Store", *, keep: dt.timedelta = KEEP, dry_run: bool = False) -> list[Garbage]:
+    """Remove what is not needed.
+
+    Args:
+        store: an open store.
+        keep: how much history stays, before the newest commit of each table.
+        dry_run: only say what would be removed.
+
+    Returns:
+        What was removed, or would be.
+    """
+    now = store.root.clock(probe=not dry_run)
+    found: list[Garbage] = []
+    for table in TABLES:
+        found += _of_table(store, table, keep, now, dry_run)
+        found += _old_indexes(store, table, now)
+    found += [
+        Garbage(name, size, "unfinished")
+        for name, size, changed in store.root.unfinished()
+        if now - changed > _GRACE and name.endswith(UNFINISHED)
+    ]
+    if not dry_run:
+        for one in found:
+            store.root.delete(one.name)
+    return found
+
+
+def _of_table(store: "Store", table: str, keep: dt.timedelta, now: float, dry_run: bool) -> Iterator[Garbage]:
+    log = Log(store.root, table)
+    newest = log.latest()
+    if newest < 0:
+        return
+    folder = f"tables/{table}/"
+    files = {name.removeprefix(folder): (size, changed) for name, size, changed in store.root.aged(f"tables/{table}")}
+    old = {name for name, (_, changed) in files.items() if now - changed > _GRACE}
+    lost = {path for path in _never_published(store, table) if path in old}
+    if lost and not dry_run:
+        parts = store.tables.state(table).layout.parts
+        gone = [removal(p, dict(x.split("=", 1) for x in p.split("/")[: len(parts)]), int(now * 1000)) for p in lost]
+        log.append([{"remove": one} for one in gone])
+    yield from (Garbage(folder + path, files[path][0], "never published") for path in sorted(lost))
+    begin = _begin(store, log, table, newest, keep, list(files))
+    needed = _needed(store, log, table, begin)
+    for path in sorted(old - lost):
+        if path.startswith("_delta_log/"):
+            found = _LOGGED.fullmatch(path.removeprefix("_delta_log/"))
+            if found and int(found[1]) < begin:
+                yield Garbage(folder + path, files[path][0], "old log")
+        elif path.endswith(".parquet") and path not in needed:
+            yield Garbage(folder + path, files[path][0], "merged or replaced")
+
+
+def _begin(store: "Store", log: Log, table: str, newest: int, keep: dt.timedelta, files: list[str]) -> int:
+    """The commit with which the history that is kept begins: one that has a checkpoint."""
+    moment = log.clock(newest) - int(keep.total_seconds() * 1000)
+    oldest, first = log.at(moment), log.first()
+    marked = store.tables.marked(table)
+    if oldest is None or marked is None:
+        return first
+    found = [_LOGGED.fullmatch(f.removeprefix("_delta_log/")) for f in files if "checkpoint" in f]
+    at = [int(m[1]) for m in found if m and int(m[1]) <= min(oldest, marked)]
+    return max(at, default=first)
+
+
+def _needed(store: "Store", log: Log, table: str, begin: int) -> set[str]:
+    """Every file that some state from `begin` on has."""
+    needed = set(store.tables.state(table, {table: begin}).files["path"].to_pylist())
+    for commit in log.after(begin):
+        needed |= {str(add["path"]) for add in commit.adds}
+    return needed
+
+
+def _old_indexes(store: "Store", table: str, now: float) -> Iterator[Garbage]:
+    """Files of indexes that were made again."""
+    used = store.tables.index_of(table) if TABLES[table].is_head else None
+    for name, size, changed in store.root.aged(f"index/{table}") if used is not None else ():
+        if name.count("/") > 2 and not name.startswith(f"{used}/") and now - changed > _GRACE:
+            yield Garbage(name, size, "old index")
+
+
+def _never_published(store: "Store", table: str) -> set[str]:
+    """Files of attempts that no head names."""
+    head = TABLES[table].head
+    if head is None or table == "losses":
+        return set()
+    files = store.tables.state(table)  # before the head: what is appended later may be published by then
+    named = store.tables.attempts(store.tables.state(head))
+    paths: set[str] = set()
+    for file in files.files.to_pylist():
+        if file["attempt"] is None or file["attempt"] in named:
+            continue
+        said = store.tables.found("runs", f"scores/{file['run']}", 1) if table == "scores" else None
+        old_run = table == "scores" and "attempt" in files.layout.parts  # of an earlier version: runs name no attempts
+        if not old_run and (said is None or said.note["attempt"] != file["attempt"]):
+            paths.add(file["path"])
+    return paths

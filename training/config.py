@@ -1,0 +1,217 @@
+"""What to train, and the key of the answer.
+
+What: `TrainConfig` says it in full, `plan` resolves its names to contents and computes the key.
+The key covers the configuration with all its defaults, the contents that its names stand for, and the source file of a
+user's own model; never device or paths. What that file imports in turn is not covered.
+Cost: reads the heads of the named data sets and of the selection; torch is not loaded.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tamis.curation.budget import resolve_budget
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.errors import SelectionError
+from tamis.store.keys import check_name, key_of, split_ref
+from tamis.store.selections import Selection
+from tamis.training import border
+from tamis.training.decoding.pixels import decoder_key
+from tamis.training.models.own import source
+
+GRADMATCH, GRADMATCH_VERSION = "gradmatch", 1  # raise it when the same question comes to have another answer
+VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Epochs = Annotated[int, Field(ge=1, le=border.EPOCHS)]
+
+
+class Reselect(BaseModel):
+    """Choosing again as the training goes: Grad-Match.
+
+    Attributes:
+        name: of the selection that the training leaves; None: the data set's name and the kind.
+        budget: "10%", 0.1 or a number of samples, chosen anew each time.
+        every: epochs from one choice to the next (R).
+        kind: "class-gradient" (one problem a class, that class's slice of the last layer), "class" (the whole last
+            layer) or "batch" (PB: whole mini-batches).
+        lam: ridge on the weights.
+        target: None matches the training gradient; a data set, its gradient.
+        warm: None chooses from the first epoch on; kappa trains on everything for ceil(kappa epochs budget) epochs
+            first.
+        head: None takes the linear last layer in closed form; a module's name, its gradients by autograd.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    budget: str | int | float = "10%"
+    every: _Epochs = 20
+    kind: Literal["class-gradient", "class", "batch"] = "class-gradient"
+    lam: _Number = Field(default=0.5, ge=0)
+    target: str | None = None
+    warm: _Number | None = Field(default=None, gt=0, le=1)
+    head: str | None = None
+
+
+class TrainConfig(BaseModel):
+    """What to train, on what, and how.
+
+    Attributes:
+        dataset: "name" or "name@version".
+        selection: train on this selection ("name", "name@version" or key) of it; None: on all of it.
+        reselect: choose what to train on as the training goes, and leave the choices as a selection.
+        model: a name for `tamis.training.models.registry.build_model`.
+        epochs: passes over the samples.
+        batch_size: samples a step.
+        optimizer: "sgd", "adam" or "rmsprop".
+        lr, weight_decay: of the optimizer.
+        momentum, nesterov: of stochastic gradient descent.
+        schedule: "cosine" goes from lr to 0 over the epochs; "step" multiplies by gamma every step_size epochs.
+        step_size, gamma: see schedule.
+        seed: of weights, order, augmentation and dropout.
+        augment: "crop-flip" shifts images by up to 4 pixels and mirrors them at random.
+        precision: of matrix products on a GPU; a CPU always computes in fp32.
+        channels: 3 reads images as RGB, 1 as grey.
+        image_size: scale and cut images to this many pixels; None takes them as they are.
+        evaluate_on: a data set to measure the final accuracy on.
+        evaluate_every: epochs between measurements on the way, which `tamis report` draws; None: at the end only.
+        record_losses: keep every sample's training loss of every epoch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    dataset: str
+    selection: str | None = None
+    reselect: Reselect | None = None
+    model: str = "preact20"
+    epochs: _Epochs = 30
+    batch_size: int = Field(default=128, ge=1, le=border.BATCH)
+    optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
+    lr: _Number = Field(default=0.1, gt=0)
+    momentum: _Number = Field(default=0.9, ge=0, lt=1)
+    weight_decay: _Number = Field(default=5e-4, ge=0)
+    nesterov: bool = True
+    schedule: Literal["cosine", "step"] = "cosine"
+    step_size: _Epochs = 30
+    gamma: _Number = Field(default=0.1, gt=0, le=1)
+    seed: int = Field(default=0, ge=0, le=border.LARGEST)
+    augment: Literal["none", "crop-flip"] = "none"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels: Literal[1, 3] = 3
+    image_size: int | None = Field(default=None, ge=1, le=border.IMAGE)
+    evaluate_on: str | None = None
+    evaluate_every: _Epochs | None = None
+    record_losses: bool = False
+
+    @model_validator(mode="after")
+    def _agreeing(self) -> "TrainConfig":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0: give one, or set nesterov to false")
+        if self.selection is not None and self.reselect is not None:
+            raise ValueError("a training either replays a selection or reselects: give one of the two")
+        if self.evaluate_every is not None and self.evaluate_on is None:
+            raise ValueError("evaluate_every needs a data set to measure on: give evaluate_on")
+        return self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration with its names resolved."""
+
+    config: TrainConfig
+    dataset: Dataset
+    selection: Selection | None
+    evaluate_on: Dataset | None
+    key: str
+    draft: "Drafted | None" = None
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """What a training that reselects leaves: everything that names the selection, but for its rounds.
+
+    Attributes:
+        name: of the selection.
+        key: of the selection.
+        k: samples of a choice.
+        full: epochs on everything at the beginning.
+        target: the data set whose gradient is matched; None for the training gradient.
+        asked: what `Selections.key` and `publish` take.
+    """
+
+    name: str
+    key: str
+    k: int
+    full: int
+    target: Dataset | None
+    asked: dict[str, Any]
+
+
+def plan(store: Store, config: TrainConfig) -> Plan:
+    """Resolve names to contents, and compute the key.
+
+    Raises:
+        DatasetNotFound, SelectionNotFound: naming what there is.
+        SelectionError: the selection is of another data set.
+    """
+    border.check_kind("store", store, Store)
+    border.check_kind("config", config, TrainConfig)
+    selection = None if config.selection is None else store.selections.get(config.selection)
+    dataset = store.datasets.get(config.dataset if selection is None else selection.dataset)
+    if split_ref(config.dataset)[0] != dataset.name:
+        raise SelectionError(
+            f"Selection {config.selection} is of {dataset.ref}, not of {config.dataset}: train on the data set that it "
+            "was made from, or select from the other one."
+        )
+    judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
+    matched = None if config.reselect is None else config.reselect.target
+    target = None if matched is None else store.datasets.get(matched)
+    payload: dict[str, Any] = config.model_dump(mode="json")
+    payload |= {
+        "version": VERSION,
+        "dataset": dataset.key,
+        "selection": None if selection is None else selection.key,
+        "evaluate_on": None if judged is None else judged.key,
+        "code": model_code(config.model),
+        **decoder_key(*((one.image, config.image_size) for one in (dataset, target) if one is not None)),
+    }
+    if judged is not None:
+        payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
+    drafted = None if config.reselect is None else _drafted(store, config, config.reselect, dataset, target, payload)
+    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted)
+
+
+def _drafted(
+    store: Store,
+    config: TrainConfig,
+    reselect: Reselect,
+    dataset: Dataset,
+    target: Dataset | None,
+    payload: dict[str, Any],
+) -> Drafted:
+    """What measures, names and looks does not decide what is chosen, and has no part in the selection's key."""
+    k = resolve_budget(reselect.budget, dataset.samples)
+    full = 0 if reselect.warm is None else math.ceil(reselect.warm * config.epochs * k / dataset.samples)
+    apart = {"dataset", "selection", "reselect", "evaluate_on", "evaluate_every", "record_losses", "evaluate_decoder"}
+    training = {name: value for name, value in payload.items() if name not in apart}
+    params = reselect.model_dump(mode="json", exclude={"name", "budget", "target"})
+    params |= {"k": k, "target": None if target is None else target.key, "training": training}
+    asked: dict[str, Any] = {
+        "method": GRADMATCH, "version": GRADMATCH_VERSION, "params": params, "seed": config.seed, "dataset": dataset,
+        "inputs": [],
+    }  # fmt: skip
+    name = check_name(reselect.name or f"{dataset.name}-{GRADMATCH}", "selection")
+    return Drafted(name, store.selections.key(**asked), k, full, target, asked)
+
+
+def model_code(name: str) -> str | None:
+    """sha256 of the source file of a user's own model ("module:function"); None for models that come with tamis.
+
+    The file is found without running it. A module that cannot be found is refused later, by `build_model`.
+    """
+    found = source(name) if ":" in name else None
+    return None if found is None else hashlib.sha256(found.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Selections as shards of their own, for readers that know nothing of tamis."""

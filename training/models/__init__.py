@@ -1,0 +1,1 @@
+"""Models: by name or a user's own, their weights as files."""

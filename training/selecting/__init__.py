@@ -1,0 +1,1 @@
+"""Selections from signals: ask, find, compute, publish."""

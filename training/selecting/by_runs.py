@@ -1,0 +1,115 @@
+"""Grad-Match from models that are there: a selection without training anything.
+
+What: `select_by_runs` makes one round a finished training run, from the model that it left: checkpoints of a proxy, a
+smaller model, or the last target. The key says what would be computed; what is there already is the answer.
+When: where a model of the data is at hand. A training that chooses as it goes (`tamis.training.strategies.reselect`)
+sees its own weights, and costs itself.
+Cost: for each run one forward pass over the data set, and the pursuits.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tamis.curation.budget import resolve_budget
+from tamis.store import Store
+from tamis.store.advice import command
+from tamis.store.errors import RunNotFound
+from tamis.store.keys import check_name
+from tamis.store.runs import FINISHED
+from tamis.store.selections import Published, RoundData
+from tamis.training import border
+from tamis.training.config import GRADMATCH, GRADMATCH_VERSION, Reselect
+from tamis.training.decoding.pixels import decoder_key
+
+
+class MatchConfig(BaseModel):
+    """What to select by which models.
+
+    Attributes:
+        dataset: "name" or "name@version".
+        runs: finished training runs, one a round, in the order of the rounds.
+        reselect: how to choose; `every` is how many epochs a round is in force, `warm` has no meaning here.
+        batch_size: samples a mini-batch, for the kind "batch".
+        seed: of the partition into mini-batches.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    runs: tuple[str, ...] = Field(min_length=1)
+    reselect: Reselect = Reselect()
+    batch_size: int = Field(default=128, ge=1)
+    seed: int = Field(default=0, ge=0, le=border.LARGEST)
+
+
+def select_by_runs(
+    store: Store,
+    config: MatchConfig,
+    *,
+    device: str = "auto",
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Published:
+    """Choose by the models of finished runs, and publish.
+
+    Args:
+        store: the store.
+        config: what to select.
+        device: "auto", "cpu", "cuda", ...
+        force: choose again where the selection is there already, and say whether it comes out the same.
+        progress: called with (samples looked at, samples to look at in all rounds).
+
+    Raises:
+        RunNotFound: a run is not there, is not finished, or left no model.
+        BudgetError, HeadError, LabelError: naming what is wrong.
+    """
+    how, dataset = config.reselect, store.datasets.get(config.dataset)
+    k = resolve_budget(how.budget, dataset.samples)
+    target = None if how.target is None else store.datasets.get(how.target)
+    runs = [store.runs.get(key) for key in config.runs]
+    for run in runs:
+        if run.status != FINISHED or run.blob is None:
+            raise RunNotFound(
+                f"Run {run.key[:12]} is a {run.kind} that is {run.status} and left no model: name a finished training "
+                f"({command(store.root, 'run', 'ls', '--kind', 'train')} lists them)."
+            )
+    params = how.model_dump(mode="json", exclude={"name", "budget", "target", "warm"})
+    params |= {"k": k, "target": None if target is None else target.key, "batch_size": config.batch_size}
+    looked_at = [one.image for one in (dataset, target) if one is not None]
+    params |= decoder_key(*((image, run.config.get("image_size")) for run in runs for image in looked_at))
+    name = check_name(how.name or f"{dataset.name}-{GRADMATCH}", "selection")
+    asked: dict[str, Any] = {
+        "method": GRADMATCH, "version": GRADMATCH_VERSION, "params": params, "seed": config.seed, "dataset": dataset,
+        "inputs": [run.key for run in runs],
+    }  # fmt: skip
+    there = store.selections.find(store.selections.key(**asked), name)
+    if there is not None and not force:
+        return Published(there, created=False)
+    from tamis.training.signals.outputs import load_model
+    from tamis.training.strategies.reselect import Asked, choose
+    from tamis.training.streaming.batches import Images  # torch is loaded here and no earlier
+
+    started, made = perf_counter(), list[tuple[RoundData, dict[str, object]]]()
+    seen, total = 0, len(runs) * (dataset.samples + (0 if target is None else target.samples))
+
+    def looked(samples: int) -> None:
+        nonlocal seen
+        seen += samples
+        if progress is not None:
+            progress(seen, total)
+
+    for number, run in enumerate(runs):
+        assert run.blob is not None
+        model, meta = load_model(store, run.blob)
+        images = Images(meta.in_channels, meta.image_size)
+        what = Asked(k, how.kind, how.lam, how.head, target, config.batch_size, images, config.seed)
+        found = choose(store, dataset, model, what, first_epoch=number * how.every, device=device, progress=looked)
+        made.append(found)
+    seconds = perf_counter() - started
+    spent = {"select": seconds, "proxy": sum(run.seconds.get("total", 0.0) for run in runs)}
+    stats = {"rounds": [notes for _, notes in made], "seconds": spent}
+    rounds = [data for data, _ in made]
+    return store.selections.publish(name=name, **asked, rounds=rounds, seconds=sum(spent.values()), stats=stats)

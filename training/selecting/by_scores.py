@@ -1,0 +1,201 @@
+"""Making a selection from what the store has: scores in, a published selection out.
+
+The key says what would be computed (dataset, method, its parameters, the runs whose scores it reads, seed). When that
+selection is there already nothing is read but its head.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tamis.curation.budget import resolve_budget
+from tamis.curation.contract import Choice, Inputs
+from tamis.curation.errors import CurationError
+from tamis.curation.methods import METHODS, Method, get_method, parameters
+from tamis.curation.ranking import rank_correlation
+from tamis.store import Store
+from tamis.store.advice import command
+from tamis.store.datasets import Dataset
+from tamis.store.errors import RunNotFound
+from tamis.store.keys import check_name
+from tamis.store.runs import FINISHED, Run
+from tamis.store.selections import Published, RoundData
+from tamis.training import border
+
+Measure = Literal["entropy", "margin", "confidence"]
+
+
+class SelectConfig(BaseModel):
+    """What to select.
+
+    Attributes:
+        dataset: "name" or "name@version".
+        method: a name in `tamis.curation.methods.METHODS`.
+        budget: "40%", 0.4 or 20000.
+        measure: which score ranks, for methods that need scores.
+        scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
+        params: the method's own parameters; what is absent has the method's default.
+        seed: of the method's generator.
+        rounds: how many times to choose, for methods that can choose anew.
+        every: epochs that each round is in force.
+        name: the selection's name; None: dataset-measure, or dataset-method.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    method: str = "uncertainty"
+    budget: str | int | float
+    measure: Measure = "entropy"
+    scores: tuple[str, ...] = ()
+    params: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0, le=border.LARGEST)
+    rounds: int = Field(default=1, ge=1, le=2000)  # the first epoch of the last fits 31 bits
+    every: int = Field(default=20, ge=1, le=border.EPOCHS)
+    name: str | None = None
+
+
+def select(store: Store, config: SelectConfig, *, force: bool = False) -> Published:
+    """Choose samples and publish them.
+
+    Args:
+        store: the store.
+        config: what to select.
+        force: choose again where the selection is there already, and say whether it comes out the same.
+
+    Raises:
+        UnknownMethodError, BudgetError, CurationError: the method's own refusals.
+        RunNotFound: there are no scores of this dataset version.
+    """
+    started = perf_counter()
+    dataset = store.datasets.get(config.dataset)
+    method = get_method(config.method)
+    k = resolve_budget(config.budget, dataset.samples)
+    own = _own_parameters(method, config.params)
+    runs = _runs(store, dataset, config) if "scores" in method.needs else []
+    params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
+    if config.rounds > 1:
+        params |= {"rounds": config.rounds, "every": config.every}
+    name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
+    asked: dict[str, Any] = {"method": method.name, "version": method.version, "params": params, "seed": config.seed}
+    asked |= {"dataset": dataset, "inputs": [r.key for r in runs]}
+    there = store.selections.find(store.selections.key(**asked), name)
+    if there is not None and not force:
+        return Published(there, created=False)
+    choices = _choose(method, config.rounds, _inputs(store, dataset, config, runs, own), k, own, config.seed)
+    costs = _costs(store, runs) | {"select": perf_counter() - started}
+    stats = {"excluded": choices[0].excluded, "seconds": costs}
+    rounds = [RoundData(c.samples, c.weights, first_epoch=i * config.every) for i, c in enumerate(choices)]
+    return store.selections.publish(name=name, **asked, rounds=rounds, seconds=sum(costs.values()), stats=stats)
+
+
+def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:
+    generator = _generator(seed, method)
+    if rounds == 1:
+        return [method.function(inputs, k=k, **own, generator=generator)]
+    if method.rounds is None:
+        able = ", ".join(name for name, other in METHODS.items() if other.rounds is not None)
+        raise CurationError(f"Method {method.name} chooses once: {able} can choose {rounds} rounds.")
+    return list(islice(method.rounds(inputs, k=k, **own, generator=generator), rounds))
+
+
+def newest_scores(store: Store, dataset: Dataset) -> Run:
+    """The scoring run of this dataset version that finished last.
+
+    Raises:
+        RunNotFound: nothing scored this version yet.
+    """
+    found = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
+    if not found:
+        scoring = command(store.root, "score", "uncertainty", "--dataset", dataset.ref, "--proxy", "preact20")
+        raise RunNotFound(f"Nothing has scored {dataset.ref} yet. Score it first, by a proxy model: {scoring}")
+    return found[-1]
+
+
+def compare_scores(store: Store, runs: Sequence[str], measure: str) -> NDArray[np.float64]:
+    """How alike scoring runs rank the samples that all of them gave a finite score.
+
+    Args:
+        store: the store.
+        runs: keys of finished scoring runs of one dataset version, M of them.
+        measure: "entropy", "margin", "confidence" or "loss".
+
+    Returns:
+        [M, M] Pearson correlation of the ranks.
+
+    Raises:
+        CurationError: fewer than two runs, or of different datasets.
+
+    Source: Selection via Proxy, figure 3.
+    """
+    found = [store.runs.get(key) for key in runs]
+    datasets = sorted({run.dataset for run in found})
+    if len(found) < 2 or len(datasets) > 1:
+        raise CurationError(
+            f"{len(found)} runs of {', '.join(datasets)} cannot be compared: name two or more scorings of one dataset "
+            "version."
+        )
+    count = store.datasets.get(datasets[0]).samples
+    scores_MN = np.stack([store.runs.scores(run.key, measure, count) for run in found])
+    return rank_correlation(scores_MN[:, np.isfinite(scores_MN).all(axis=0)])
+
+
+def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
+    if not config.scores:
+        return [newest_scores(store, dataset)]
+    runs = sorted((store.runs.get(key) for key in config.scores), key=lambda r: r.key)
+    if len({r.key for r in runs}) < len(runs):
+        raise CurationError("A scoring run is named twice: an ensemble counts each run once.")
+    for run in runs:
+        if run.kind != "score" or run.dataset != dataset.ref:
+            raise RunNotFound(
+                f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not a scoring of {dataset.ref}. "
+                f"{command(store.root, 'run', 'ls', '--kind', 'score')} lists the runs with scores."
+            )
+    return runs
+
+
+def _own_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = parameters(method)
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise CurationError(
+            f"Method {method.name} has no parameter {', '.join(unknown)}; it has: {', '.join(defaults) or 'none'}."
+        )
+    return {**defaults, **given}
+
+
+def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
+    return f"{dataset.name}-{config.measure if scored else config.method}"
+
+
+def _inputs(store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], own: Mapping[str, Any]) -> Inputs:
+    """Only what is asked for is read."""
+    n = dataset.samples
+    scores = [store.runs.scores(r.key, config.measure, n) for r in runs]
+    correct = [store.runs.scores(r.key, "correct", n) == 1 for r in runs] if own.get("correct_only") else []
+    return Inputs(
+        n=n,
+        labels_N=dataset.labels() if dataset.label is not None else None,
+        scores_MN=np.stack(scores) if scores else None,
+        correct_MN=np.stack(correct) if correct else None,
+    )
+
+
+def _generator(seed: int, method: Method) -> np.random.Generator:
+    """Every purpose draws from a stream of its own."""
+    return np.random.default_rng(np.random.SeedSequence([seed, *method.name.encode()]))
+
+
+def _costs(store: Store, runs: list[Run]) -> dict[str, float]:
+    """What the scores cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
+    trainings = {r.config["model_run"] for r in runs if r.config.get("model_run")}
+    return {
+        "score": sum(r.seconds.get("total", 0.0) for r in runs),
+        "proxy": sum(store.runs.get(t).seconds.get("total", 0.0) for t in trainings),
+    }

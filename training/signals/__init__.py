@@ -1,0 +1,1 @@
+"""What a model says of each sample: scores, losses, gradients."""

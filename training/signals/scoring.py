@@ -1,0 +1,229 @@
+"""Scoring a data set with a model, part by part: a part is one shard under one model.
+
+Parts are keyed by the shard's content, the model's digest, the scorer and where pixels changed with it the decoder's
+version, and kept as files of their own. So a killed
+pass goes on where it was, an appended shard costs only itself, and the same shard in two datasets is scored once. When
+all parts are there they become a run, whose scores show in SQL at once and whole.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset, Shard
+from tamis.store.keys import key_of
+from tamis.store.runs import Run
+from tamis.training.border import check_kind
+from tamis.training.decoding.pixels import decoder_key, image_size_of, is_jpeg
+from tamis.training.models.own import failing
+
+SCORER = {"name": "uncertainty", "version": 1}
+MEASURES = ("confidence", "margin", "entropy")
+
+Columns = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The answer to a scoring.
+
+    Attributes:
+        run: the finished run that has the scores.
+        cached: nothing was computed.
+        parts: shards that were computed, and shards in all.
+        confirmed: with `force`, whether every recomputed number is the stored one (to 1e-5); else None.
+    """
+
+    run: Run
+    cached: bool
+    parts: tuple[int, int]
+    confirmed: bool | None = None
+
+
+def score_key(dataset: Dataset, model: str, decoder: Mapping[str, int]) -> str:
+    """The key of a scoring run.
+
+    Args:
+        dataset: the version that is scored.
+        model: digest of the model's blob.
+        decoder: from `decoder_of`.
+    """
+    return key_of("score", {"dataset": dataset.key, "model": model, "scorer": SCORER, **decoder})
+
+
+def part_key(dataset: Dataset, shard: Shard, model: str, decoder: Mapping[str, int]) -> str:
+    """The key of one shard's scores."""
+    payload = {"shard": shard.content, "image": dataset.image, "label": dataset.label, "model": model, "scorer": SCORER}
+    return key_of("score-part", payload | dict(decoder))
+
+
+def decoder_of(store: Store, dataset: Dataset, model: str) -> dict[str, int]:
+    """What enters the keys of scores for their pixels' sake (`tamis.training.decoding.pixels`).
+
+    A model is read only where it matters to what size it scales images: for JPEG.
+    """
+    return decoder_key((dataset.image, image_size_of(store.blobs.get(model)))) if is_jpeg(dataset.image) else {}
+
+
+def missing_parts(store: Store, dataset: Dataset, model: str) -> list[int]:
+    """The shards, by number, that have no scores under this model yet."""
+    decoder = decoder_of(store, dataset, model)
+    keys = [part_key(dataset, shard, model, decoder) for shard in dataset.shards]
+    return [i for i, key in enumerate(keys) if not store.root.exists(_name(key))]
+
+
+def score_parts(
+    store: Store,
+    dataset: Dataset,
+    shards: Sequence[int],
+    model: str,
+    *,
+    device: str = "auto",
+    batch_size: int = 256,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> float:
+    """Score some shards and keep their parts.
+
+    Args:
+        store: the store.
+        dataset: the version that is scored.
+        shards: numbers of shards.
+        model: digest of the model's blob.
+        device: "auto", "cpu", "cuda", ...
+        batch_size: samples a forward pass.
+        force: compute what is there already, and leave it as it is.
+        progress: called with the number of samples just scored.
+
+    Returns:
+        With `force`, the largest difference between a recomputed and a stored number (inf where only one is NaN);
+        else 0.
+    """
+    check_kind("dataset", dataset, Dataset)
+    from tamis.training.signals.outputs import load_model, score_shard
+
+    module, meta = load_model(store, model)
+    decoder, worst = decoder_key((dataset.image, meta.image_size)), 0.0
+    for number in shards:
+        name = _name(part_key(dataset, dataset.shards[number], model, decoder))
+        stored = _read(store, name)
+        if stored is not None and not force:
+            continue
+        started = perf_counter()
+        with failing(meta.model):
+            columns = dict(score_shard(store, dataset, number, module, meta, device=device, batch_size=batch_size))
+        if stored is None:
+            store.root.put(name, _pack({**columns, "seconds": np.asarray(perf_counter() - started)}))
+        else:
+            worst = max(worst, _difference(stored, columns))
+        if progress is not None:
+            progress(dataset.shards[number].count)
+    return worst
+
+
+def find_scores(store: Store, dataset: Dataset, model: str) -> Run | None:
+    """The finished run of this dataset under this model, or None. Runs no model."""
+    return store.runs.find(score_key(dataset, model, decoder_of(store, dataset, model)))
+
+
+def finish_scores(store: Store, dataset: Dataset, model: str, *, name: str | None, model_run: str | None = None) -> Run:
+    """Make the run of parts that are all there.
+
+    Args:
+        store: the store.
+        dataset: the version that was scored.
+        model: digest of the model's blob.
+        name: the model's name, for people.
+        model_run: key of the run that trained the model.
+    """
+    decoder = decoder_of(store, dataset, model)
+    key = score_key(dataset, model, decoder)
+    there = store.runs.find(key)
+    if there is not None:
+        return there
+    config = {"model": model, "model_run": model_run, "scorer": SCORER, **decoder}
+    store.runs.begin(kind="score", key=key, dataset=dataset.ref, model=name, config=config)
+    tally = _Tally()
+    store.runs.put_score_batches(key, _batches(store, dataset, model, decoder, tally))
+    return store.runs.finish(key, metrics=tally.metrics(), seconds={"total": tally.seconds}, model=model)
+
+
+class _Tally:
+    """What is worth knowing about a pass, gathered while its parts go by."""
+
+    def __init__(self) -> None:
+        self.samples = self.correct = self.nonfinite = 0
+        self.first: list[int] = []
+        self.seconds = 0.0
+
+    def add(self, first_sample: int, columns: Columns) -> None:
+        bad = np.flatnonzero(~np.isfinite(columns["entropy"]))
+        self.samples += len(columns["entropy"])
+        self.nonfinite += len(bad)
+        self.first = [*self.first, *(int(b) + first_sample for b in bad)][:10]
+        if "correct" in columns:
+            self.correct += int(np.nansum(columns["correct"]))
+        self.seconds += float(columns["seconds"])
+
+    def metrics(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"samples": self.samples, "accuracy": self.correct / max(self.samples, 1)}
+        if self.nonfinite:
+            found |= {"nonfinite": self.nonfinite, "nonfinite_samples": self.first}
+        return found
+
+
+def _batches(
+    store: Store, dataset: Dataset, model: str, decoder: Mapping[str, int], tally: _Tally
+) -> Iterator[tuple[Columns, npt.NDArray[np.int64]]]:
+    for number, shard in enumerate(dataset.shards):
+        name = _name(part_key(dataset, shard, model, decoder))
+        columns = _read(store, name)
+        if columns is None:  # removed or damaged since: one shard's work
+            store.root.delete(name)
+            score_parts(store, dataset, [number], model)
+            columns = _read(store, name)
+            assert columns is not None
+        tally.add(shard.first_sample, columns)
+        samples = np.arange(shard.first_sample, shard.first_sample + shard.count)
+        yield {k: v for k, v in columns.items() if v.ndim}, samples
+
+
+def _name(key: str) -> str:
+    return f"parts/{key[:2]}/{key}.npz"
+
+
+def _pack(columns: Columns) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **columns)
+    return file.getvalue()
+
+
+def _read(store: Store, name: str) -> dict[str, npt.NDArray[Any]] | None:
+    """A part, or None where there is none or its bytes are damaged: parts can always be computed again."""
+    data = store.root.get(name)
+    if data is None:
+        return None
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return {k: file[k] for k in file.files}
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _difference(stored: Columns, computed: Columns) -> float:
+    worst = 0.0
+    for name, values in computed.items():
+        a, b = stored[name].astype(np.float64), values.astype(np.float64)
+        if (np.isfinite(a) != np.isfinite(b)).any():
+            return float("inf")
+        both = np.isfinite(a)
+        worst = max(worst, float(np.abs(a[both] - b[both]).max(initial=0.0)))
+    return worst

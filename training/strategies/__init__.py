@@ -1,0 +1,1 @@
+"""What a training run trains on in each epoch."""
