@@ -31,9 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tamis.training.devices import check_device
-from tamis.training.errors import DeviceError, NonFiniteLoss
-from tamis.training.models.registry import derive_seed
+from tamis.training.errors import NonFiniteLoss
+from tamis.training.seeds import derive_seed
 from tamis.training.streaming.batches import Batch
 
 PADDING = 4
@@ -262,27 +261,3 @@ def check_finite(step: Step, at: At, recipe: Recipe) -> None:
             f"{bad} of {len(step.losses_B)} losses are NaN or infinite in epoch {at.epoch}, step {at.step} of the run: "
             f"the training has diverged. Lower the learning rate (it is {recipe.lr}), or train in fp32."
         )
-
-
-def describe(device: torch.device) -> str:
-    """A device's name as a run keeps it: "cpu", or "cuda (NVIDIA H100)"."""
-    if device.type != "cuda":
-        return str(device)
-    return f"{device} ({torch.cuda.get_device_name(device)})"
-
-
-def pick_device(name: str | torch.device) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one. A device is itself.
-
-    Raises:
-        DeviceError: no such device here.
-    """
-    if isinstance(name, torch.device):
-        return name
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(name)
-    count = torch.cuda.device_count() if name.startswith("cuda") else 0
-    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= count:
-        raise DeviceError(f"No device {name} on this machine ({count} GPUs): use auto or cpu.")
-    return torch.device(name)

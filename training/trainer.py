@@ -24,6 +24,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.shards.members import LARGEST_LABEL
 from tamis.training.config import Plan
+from tamis.training.devices import describe, pick_device
 from tamis.training.errors import CheckpointError, LabelError
 from tamis.training.loop import (
     At,
@@ -31,11 +32,9 @@ from tamis.training.loop import (
     Recipe,
     Step,
     check_finite,
-    describe,
     evaluate,
     make_optimizer,
     make_scaler,
-    pick_device,
     train_epoch,
 )
 from tamis.training.models.registry import ImageClassifier, build_model

@@ -74,7 +74,7 @@ def resources(device: str, workers: int, score_batch: int) -> "Resources":
     from tamis.flows.configs import Resources
 
     if device.startswith("cuda"):  # whether it is there is asked before anything is started
-        from tamis.training.loop import pick_device
+        from tamis.training.devices import pick_device
 
         pick_device(device)
     return Resources(device=device, workers=workers, batch_size=score_batch)

@@ -15,7 +15,7 @@ from tamis.training.job import TrainConfig, train
 from tamis.training.models.registry import ImageClassifier, build_model
 from tamis.training.selecting.by_scores import SelectConfig, select
 from tamis.training.signals.outputs import predict
-from tamis.training.strategies.reselect import Asked, choose, in_order
+from tamis.training.selecting.by_gradients import Asked, choose, in_order
 from tamis.training.streaming.batches import Images, load_batches
 from tamis.training.streaming.lookup import Index
 

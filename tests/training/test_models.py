@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from tamis.training.config import model_code
+from tamis.training.devices import pick_device
 from tamis.training.errors import DeviceError, ModelFailed, UnknownModelError
-from tamis.training.loop import pick_device
 from tamis.training.models.registry import (
     ImageClassifier,
     PreActResNet,
     build_model,
     check_model,
-    derive_seed,
     model_names,
 )
+from tamis.training.seeds import derive_seed
 
 
 def parameters(model: nn.Module) -> int:

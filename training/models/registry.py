@@ -16,7 +16,6 @@ do, not padding with zeros (2,560 parameters more).
 """
 
 import difflib
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from torch.nn import functional
 
 from tamis.training.errors import UnknownModelError
 from tamis.training.models.own import failing, load
+from tamis.training.seeds import derive_seed
 
 _PREACT = re.compile(r"preact(\d+)(?:-(basic|bottleneck))?\Z")
 _LAYERS = {"basic": 6, "bottleneck": 9}  # that one block more in each of the three stages adds
@@ -71,12 +71,6 @@ def check_model(name: str) -> None:
 def model_names() -> list[str]:
     """Names that `build_model` takes, beside other depths of preact and a user's own functions."""
     return [*_SHOWN, *_torchvision_names()]
-
-
-def derive_seed(seed: int, *purpose: object) -> int:
-    """63 bits of sha256 over the seed and what the numbers are for. Never `seed + epoch`."""
-    text = "\n".join(map(str, ("tamis seed 1", seed, *purpose)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 class ImageClassifier(nn.Module):

@@ -26,8 +26,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from tamis.curation.gradmatch.gradients import LastLayer, Matrix
+from tamis.training.devices import pick_device
 from tamis.training.errors import HeadError, LabelError
-from tamis.training.loop import pick_device
 from tamis.training.streaming.batches import Batch
 
 _NAMED = 10

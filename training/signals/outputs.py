@@ -19,8 +19,8 @@ from torch.nn import functional
 from tamis.curation.uncertainty import MEASURES
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.training.devices import pick_device
 from tamis.training.errors import CheckpointError
-from tamis.training.loop import pick_device
 from tamis.training.models.registry import ImageClassifier, build_model
 from tamis.training.models.weights import ModelMeta, unpack_model
 from tamis.training.streaming.batches import Batch, Chosen, Images, load_batches
