@@ -12,7 +12,7 @@ from tamis.flows.progress import display
 from tamis.flows.settings import on_server
 from tamis.store import Store
 from tamis.store.advice import command
-from tamis.store.shards.packing import pack_digits
+from tamis.store.datasets.packing import pack_digits
 
 PROXY, TARGET, BUDGET, EPOCHS = "preact8", "preact20", "40%", 12
 

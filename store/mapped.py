@@ -22,10 +22,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.datasets import Dataset
-from tamis.store.drafts import Draft
 from tamis.store.keys import key_of
 from tamis.store.roots.roots import Root, reporting_full
 from tamis.store.selections import Selection
+from tamis.store.selections.drafts import Draft
 
 LAYOUT = 1
 FOLDER = "TAMIS_CACHE"

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +10,10 @@ from hypothesis import settings
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.shards.packing import pack_digits
+from tamis.store.datasets.packing import pack_digits
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads crawl on a busy machine
 
-sys.path.insert(0, str(Path(__file__).parent))  # s3kit, for the tests in folders below
 from s3kit import S3Server, running
 
 # How long a case takes on a busy machine says nothing about it.

@@ -5,8 +5,8 @@ from typing import Any
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.drafts import Draft
 from tamis.store.selections import Selection
+from tamis.store.selections.drafts import Draft
 from tamis.training.errors import WrongKind
 
 LARGEST = 2**63 - 1  # of seeds, epochs and positions: what a column of int64 and a state hold

@@ -93,9 +93,9 @@ def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> N
       tamis dataset pack digits digits
       tamis dataset pack digits-test digits-test
     """
+    from tamis.store.datasets.packing import digit_samples, pack_dataset, picture_samples
     from tamis.store.keys import check_name
     from tamis.store.shards.folders import find_pictures
-    from tamis.store.shards.packing import digit_samples, pack_dataset, picture_samples
 
     store = app.open()
     check_name(name, "dataset")
@@ -150,7 +150,7 @@ def classes(app: App, name: str, file: str | None) -> None:
       tamis dataset classes cifar10
       tamis dataset classes cifar10 classes.txt
     """
-    from tamis.store.classes import read_classes
+    from tamis.store.datasets.classes import read_classes
 
     datasets = app.open().datasets
     found = datasets.rename_classes(name, read_classes(file)) if file else datasets.get(name)
@@ -252,7 +252,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:
-    from tamis.store.classes import read_classes
+    from tamis.store.datasets.classes import read_classes
 
     beside = Path(paths[0]).parent / "classes.txt"
     file = Path(given) if given else beside if beside.is_file() and not append else None

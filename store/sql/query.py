@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from tamis.store.changes import overlaid
+from tamis.store.datasets.changes import overlaid
 from tamis.store.errors import QueryError, TamisError
 from tamis.store.roots.objects import explained, reaching
 from tamis.store.roots.roots import Root

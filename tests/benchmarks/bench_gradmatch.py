@@ -9,13 +9,13 @@ from benchlib import Result, folder
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.shards.packing import pack_digits
+from tamis.store.datasets.packing import pack_digits
 from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig, train
 from tamis.training.models.registry import ImageClassifier, build_model
+from tamis.training.selecting.by_gradients import Asked, choose, in_order
 from tamis.training.selecting.by_scores import SelectConfig, select
 from tamis.training.signals.outputs import predict
-from tamis.training.selecting.by_gradients import Asked, choose, in_order
 from tamis.training.streaming.batches import Images, load_batches
 from tamis.training.streaming.lookup import Index
 

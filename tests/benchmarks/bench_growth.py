@@ -17,8 +17,8 @@ from benchlib import Result, folder
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.store.datasets.packing import pack_digits, pack_samples
 from tamis.store.selections import RoundData
-from tamis.store.shards.packing import pack_digits, pack_samples
 
 
 def run(quick: bool, data: Path | None) -> list[Result]:

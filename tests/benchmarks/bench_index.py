@@ -12,7 +12,7 @@ from benchlib import Result, folder, medians
 
 from tamis.store import Store
 from tamis.store.blobs import digest_of
-from tamis.store.shards.packing import Sample, pack_digits, pack_samples
+from tamis.store.datasets.packing import Sample, pack_digits, pack_samples
 from tamis.store.shards.tars import hop, index_shard
 
 THREADS = min(8, (os.cpu_count() or 1) + 1)  # as datasets.add has it

@@ -12,8 +12,8 @@ import numpy as np
 from benchlib import Result, folder
 
 from tamis.store import Store
+from tamis.store.datasets.packing import pack_digits
 from tamis.store.selections import RoundData
-from tamis.store.shards.packing import pack_digits
 
 IMPORT = "import time; t = time.perf_counter(); import tamis.store; print(time.perf_counter() - t)"
 

@@ -9,8 +9,8 @@ from benchlib import Result, folder
 
 from tamis.flows.settings import prepare
 from tamis.store import Store
+from tamis.store.datasets.packing import pack_digits
 from tamis.store.runs import Run
-from tamis.store.shards.packing import pack_digits
 from tamis.training.streaming.batches import Chosen, load_batches
 from tamis.training.streaming.lookup import Index
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.store.datasets.packing import Sample, pack_digits, pack_samples
 from tamis.store.selections import RoundData, Selection
-from tamis.store.shards.packing import Sample, pack_digits, pack_samples
 from tamis.training.streaming.stream import SelectionStream
 
 TENTH = 10

@@ -14,8 +14,8 @@ import pytest
 from storekit import publish, samples, visible, write_tar
 
 from tamis.store import Store
+from tamis.store.datasets.packing import pack_samples
 from tamis.store.errors import StoreFull
-from tamis.store.shards.packing import pack_samples
 
 RUN = "f00d" + "0" * 28
 COUNT = 20_000

@@ -1,8 +1,10 @@
 """What the store's tests share: tars written byte by byte, publications in one line, and all that is visible."""
 
 import io
+import multiprocessing
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tamis.store.selections import Published, RoundData
 from tamis.store.tables.tables import TABLES
 
 Members = Iterable[tuple[str, bytes]]
+Work = Callable[[Path, int], None]
 
 # Older releases read no statement that writes inside of WITH: that is an error of theirs, and nothing is written.
 WRITES_IN_CTE = pytest.mark.skipif(int(duckdb.__version__.split(".")[0]) < 2, reason="not in DuckDB 1")
@@ -61,3 +64,20 @@ def counts(store: Store) -> dict[str, int]:
     """How many rows each view shows."""
     each = ", ".join(f"(select count(*) from {name}) as {name}" for name in TABLES)
     return store.query(f"select {each}").to_pylist()[0]
+
+
+def child(work: Work, path: Path, number: int, barrier: Barrier) -> None:
+    barrier.wait()
+    work(path, number)
+
+
+def together(work: Work, path: Path, count: int) -> None:
+    """Run work(path, 0), work(path, 1), ... in processes of their own that begin at one moment."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(count)
+    processes = [context.Process(target=child, args=(work, path, i, barrier)) for i in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [p.exitcode for p in processes] == [0] * count

@@ -11,6 +11,7 @@ from storekit import counts, publish, shard
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.store.datasets.packing import pack_samples
 from tamis.store.errors import (
     BlobNotFound,
     DatasetNotFound,
@@ -28,7 +29,6 @@ from tamis.store.errors import (
 )
 from tamis.store.keys import canonical, key_of
 from tamis.store.selections import RoundData
-from tamis.store.shards.packing import pack_samples
 from tamis.store.sql.query import parse_at
 
 NAMES = ["", "Capital", "with space", "-dash", ".dot", "a/b", "../up", "ünï", "a" * 101, "a@1", "a'b", "a\n"]

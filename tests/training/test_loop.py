@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from tamis.training.devices import pick_device
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.loop import (
     At,
@@ -17,7 +18,6 @@ from tamis.training.loop import (
     learning_rate,
     make_optimizer,
     make_scaler,
-    pick_device,
     train_epoch,
     weighted_mean,
 )

@@ -88,8 +88,8 @@ def select_by_runs(
     there = store.selections.find(store.selections.key(**asked), name)
     if there is not None and not force:
         return Published(there, created=False)
-    from tamis.training.signals.outputs import load_model
     from tamis.training.selecting.by_gradients import Asked, choose
+    from tamis.training.signals.outputs import load_model
     from tamis.training.streaming.batches import Images  # torch is loaded here and no earlier
 
     started, made = perf_counter(), list[tuple[RoundData, dict[str, object]]]()

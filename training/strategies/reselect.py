@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from tamis.store import Store
-from tamis.store.drafts import Draft
 from tamis.store.selections import Published, RoundData
+from tamis.store.selections.drafts import Draft
 from tamis.training.config import Drafted, Plan, Reselect
 from tamis.training.models.registry import ImageClassifier
 from tamis.training.selecting.by_gradients import Asked, choose

@@ -30,9 +30,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from tamis.store import Store
 from tamis.store import mapped as flat
 from tamis.store.datasets import Dataset
-from tamis.store.drafts import Draft
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection
+from tamis.store.selections.drafts import Draft
 from tamis.training import border
 from tamis.training.decoding.suffixes import is_executable
 from tamis.training.errors import DecoderRefused

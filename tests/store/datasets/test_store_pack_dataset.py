@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from tamis.store import Store
-from tamis.store.classes import read_classes
 from tamis.store.datasets import Dataset
+from tamis.store.datasets.classes import read_classes
+from tamis.store.datasets.packing import pack_dataset, pack_folder, pack_samples, picture_samples
 from tamis.store.errors import DatasetExists, InvalidName, SelectionError, ShardError
 from tamis.store.shards.folders import find_pictures
 from tamis.store.shards.images import IMAGES
-from tamis.store.shards.packing import pack_dataset, pack_folder, pack_samples, picture_samples
 from tamis.store.shards.writing import NewShard, check_key
 
 CHILD = Path(__file__).with_name("pack_child.py")

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tamis.store import Store
+from tamis.store.datasets.packing import pack_digits, pack_folder, pack_pairs, pack_samples
 from tamis.store.errors import ShardError
-from tamis.store.shards.packing import pack_digits, pack_folder, pack_pairs, pack_samples
 
 
 @pytest.fixture(scope="module")

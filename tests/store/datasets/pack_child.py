@@ -8,9 +8,9 @@ import signal
 import sys
 
 from tamis.store import Store
+from tamis.store.datasets.packing import pack_dataset, picture_samples
 from tamis.store.shards import writing
 from tamis.store.shards.folders import find_pictures
-from tamis.store.shards.packing import pack_dataset, picture_samples
 
 store, name, folder, out, per_shard, *moment = sys.argv[1:]
 links = 0

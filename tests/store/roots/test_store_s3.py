@@ -14,8 +14,7 @@ import numpy as np
 import obstore
 import pytest
 from s3kit import S3Server, running
-from storekit import counts, publish, samples, shard, visible, write_tar
-from test_store_concurrency import together
+from storekit import counts, publish, samples, shard, together, visible, write_tar
 
 from tamis.store import Store
 from tamis.store.errors import (
@@ -36,7 +35,7 @@ from tamis.store.roots.roots import Root, open_objects
 from tamis.store.shards.shards import matching
 
 RUN = "f00d" + "0" * 28
-CHILD = Path(__file__).with_name("store_child.py")
+CHILD = Path(__file__).parents[1] / "store_child.py"
 Put = Callable[[Path, str], str]
 # What a client is told so that a test of a server that is gone takes a moment, not some seconds.
 HASTY = {"max_retries": "2", "backoff_config.max_backoff": "100ms"}

@@ -22,7 +22,7 @@ from tamis.store.selections import RoundData
 from tamis.store.upkeep.collect import collect
 from tamis.store.upkeep.verify import verify
 
-ARTEFACT = Path(__file__).parent.parent / "formats" / "store-format-1.zip"
+ARTEFACT = Path(__file__).parents[2] / "formats" / "store-format-1.zip"
 RUN = "f00d" + "0" * 28
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tamis.training.streaming.batches import Batch
 from tamis.training.streaming.stream import SelectionStream
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "ddp.py"
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "ddp.py"
 epoch_of = SelectionStream.epoch
 
 

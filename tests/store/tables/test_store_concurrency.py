@@ -1,13 +1,10 @@
 """Many processes at once: nothing lost, nothing doubled, one copy of what was said by several."""
 
-import multiprocessing
-from collections.abc import Callable
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
 import pytest
-from storekit import counts, publish, shard
+from storekit import counts, publish, shard, together
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
@@ -15,24 +12,6 @@ from tamis.store.tables.tables import TABLES
 
 RUN = "f00d" + "0" * 28
 NAMES = [f"alias{i}" for i in range(5)]
-Work = Callable[[Path, int], None]
-
-
-def child(work: Work, path: Path, number: int, barrier: Barrier) -> None:
-    barrier.wait()
-    work(path, number)
-
-
-def together(work: Work, path: Path, count: int) -> None:
-    """Run work(path, 0), work(path, 1), ... in processes of their own that begin at one moment."""
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(count)
-    processes = [context.Process(target=child, args=(work, path, i, barrier)) for i in range(count)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [p.exitcode for p in processes] == [0] * count
 
 
 def publish_ten(path: Path, number: int) -> None:

@@ -27,16 +27,16 @@ from PIL import Image
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.store.datasets.packing import pack_samples
 from tamis.store.errors import SelectionError, ShardChanged, ShardError, StoreExists
 from tamis.store.selections import RoundData, Selection
-from tamis.store.shards.packing import pack_samples
 from tamis.training.errors import DecoderRefused, DestinationTaken
 from tamis.training.export.manifest import Curated
 from tamis.training.export.materialize import materialize
 from tamis.training.streaming.stream import SelectionStream
 
 CHILD = Path(__file__).with_name("curating_child.py")
-EXAMPLE = Path(__file__).parents[2] / "docs/examples/webdataset_curated.py"
+EXAMPLE = Path(__file__).parents[3] / "docs/examples/webdataset_curated.py"
 # Stock webdataset leaves the files that it has read to the collector.
 STOCK = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from tamis.curation.omp import processes as pursuers
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.drafts import Draft
 from tamis.store.errors import SelectionError
 from tamis.store.selections import RoundData
+from tamis.store.selections.drafts import Draft
 from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig, train
+from tamis.training.selecting import by_gradients
 from tamis.training.selecting.by_runs import MatchConfig, select_by_runs
-from tamis.training.strategies import reselect as reselecting
 
 RECIPE: dict[str, Any] = {
     "dataset": "digits", "model": "preact8", "epochs": 4, "batch_size": 64, "lr": 0.05, "channels": 1,
@@ -99,7 +99,7 @@ def test_a_warm_start_begins_with_everything(store: Store, dataset: Dataset) -> 
 def test_processes_that_pursue_choose_the_same(store: Store, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large data sets are pursued in processes; here all are large."""
     solved, ask = list[Any](), pursuers._ask
-    monkeypatch.setattr(reselecting, "_LARGE", 0)
+    monkeypatch.setattr(by_gradients, "_LARGE", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(pursuers, "_ask", lambda *args: solved.append(ask(*args)) or solved[-1])
     again = Reselect(**RESELECT.model_dump() | {"name": "processes"})
@@ -134,7 +134,7 @@ def test_looking_on_the_way_changes_nothing(store: Store, digits: dict[str, list
 KILLED = """
 import os, signal, sys
 from tamis.store import Store
-from tamis.store.drafts import Draft
+from tamis.store.selections.drafts import Draft
 from tamis.training.job import TrainConfig, train
 import torch
 torch.set_num_threads(1)

@@ -1,0 +1,102 @@
+"""One version of a dataset, and where its samples lie."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.store.errors import DatasetNotFound
+from tamis.store.shards.indexing import Progress, in_threads
+from tamis.store.shards.shards import Shard
+from tamis.store.shards.tars import members_named
+from tamis.store.tables.tables import Tables
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where one member of every sample lies."""
+
+    shard: npt.NDArray[np.int32]  # [N] index into Dataset.shards
+    offset: Ints  # [N] first byte of the content
+    size: Ints  # [N] bytes of the content
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One version of a dataset. Everything here is as it was published; reading it needs no lock."""
+
+    name: str
+    version: int
+    key: str
+    samples: int
+    shards: tuple[Shard, ...]
+    image: str
+    label: str | None
+    classes: tuple[str, ...]
+    _tables: Tables = field(repr=False, compare=False)
+    attempts: tuple[str, ...] = field(repr=False, compare=False)  # whose payload it consists of
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def bytes(self) -> int:
+        return sum(s.bytes for s in self.shards)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The storage options with which shards on an object store are opened."""
+        return self._tables.options
+
+    def labels(self) -> Ints:
+        """[N] class numbers; -1 for all where the dataset has no labels."""
+        return np.asarray(self._rows(["label"])["label"].fill_null(-1), np.int64)
+
+    def keys(self, samples: npt.ArrayLike | None = None) -> list[str]:
+        """The WebDataset keys of the given samples, or of all."""
+        keys = self._rows(["key"])["key"]
+        return (keys if samples is None else keys.take(pa.array(np.asarray(samples, np.int64)))).to_pylist()
+
+    def locations(self, member: str | None = None) -> Locations:
+        """Where the named member (default: the image) of every sample lies.
+
+        Raises:
+            ShardError: some samples have no such member, or more than one.
+        """
+        rows = self._rows(["key", "shard", "members"])
+        members = rows["members"].combine_chunks()
+        names, offset, size = members.flatten().flatten()
+        starts = np.asarray(members.offsets, np.int64)
+        at = members_named(self.ref, rows["key"].combine_chunks(), starts - starts[0], names, member or self.image)
+        return Locations(
+            np.asarray(rows["shard"], np.int32),
+            np.asarray(offset, np.int64)[at],
+            np.asarray(size, np.int64)[at],
+        )
+
+    def extents(self) -> Locations:
+        """Where every whole sample lies, headers and padding included."""
+        rows = self._rows(["shard", "offset", "size"])
+        shard, offset, size = (np.asarray(rows[c]) for c in ("shard", "offset", "size"))
+        return Locations(shard.astype(np.int32), offset.astype(np.int64), size.astype(np.int64))
+
+    def members(self) -> pa.Table:
+        """Every member of every sample: `sample`, `key`, `shard`, `members` (list of name, offset, size), by sample."""
+        return self._rows(["key", "shard", "members"])
+
+    def verify(self, progress: Progress | None = None) -> list[str]:
+        """Hash every shard again; one sentence for each that is missing or changed, none when all is well."""
+        return [p for p in in_threads(Shard.problem, self.shards, progress) if p is not None]
+
+    def _rows(self, columns: list[str]) -> pa.Table:
+        rows = self._tables.read("samples", None, ["sample", *columns], dataset=self.name, attempt=self.attempts)
+        order = np.asarray(rows["sample"])
+        if (np.diff(order) != 1).any():
+            rows = rows.take(pa.array(np.argsort(order)))
+        if len(rows) < self.samples:
+            raise DatasetNotFound(f"{self.ref}: {self.samples} samples were published, {len(rows)} can be read.")
+        return rows

@@ -1,0 +1,258 @@
+"""The selections of a store: publishing and finding them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tamis.store.datasets import Dataset
+from tamis.store.errors import SelectionError, SelectionNotFound
+from tamis.store.keys import KEY, NAME, canonical, check_name, key_of, split_ref
+from tamis.store.roots.roots import Root
+from tamis.store.roots.waiting import one_patience
+from tamis.store.selections.rounds import Floats, Ints, RoundData, check_rounds, digest_of, round_rows, sample_rows
+from tamis.store.selections.selection import Difference, Payload, RoundHead, Selection, check_comparable, compare
+from tamis.store.tables.arrow import pc
+from tamis.store.tables.tables import Tables, new_attempt, now, until_claimed
+
+_ROUND = ("round", "first_epoch", "size", "objective")
+# The columns of a head that are the first fields of a Selection.
+_FIELDS = ("selection", "name", "version", "dataset", "method", "method_version", "seed", "size", "seconds", "params",
+           "stats")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """The answer to a publication.
+
+    Attributes:
+        selection: what is in the store.
+        created: whether this call made it, or a name for it.
+        confirmed: whether a recomputed answer agrees with the stored one; None where nothing was stored before.
+    """
+
+    selection: Selection
+    created: bool
+    confirmed: bool | None = None
+
+
+class Selections:
+    """The selections of one store."""
+
+    def __init__(self, root: Root, tables: Tables) -> None:
+        self._root, self._tables = root, tables
+
+    @staticmethod
+    def key(
+        *,
+        dataset: Dataset,
+        method: str,
+        version: int,
+        params: Mapping[str, Any],
+        inputs: Sequence[str],
+        seed: int,
+    ) -> str:
+        """The key of a selection: what it is computed from, and how."""
+        if not -(2**63) <= seed < 2**63:
+            raise SelectionError(f"The seed is {seed}: expected -2^63 to 2^63 - 1, which is what the store keeps.")
+        payload = {
+            "dataset": dataset.key, "method": method, "version": version, "params": dict(params),
+            "inputs": list(inputs), "seed": seed,
+        }  # fmt: skip
+        return key_of("selection", payload)
+
+    @one_patience
+    def publish(
+        self,
+        *,
+        name: str,
+        dataset: Dataset,
+        method: str,
+        version: int,
+        params: Mapping[str, Any],
+        inputs: Sequence[str],
+        seed: int,
+        rounds: Sequence[RoundData],
+        seconds: float,
+        stats: Mapping[str, Any] | None = None,
+    ) -> Published:
+        """Keep a selection. The payload goes first, the row that makes it visible last.
+
+        Args:
+            name: its name; the next version of the name is taken unless the name has this key already.
+            dataset: the version it was chosen from.
+            method: the method's name.
+            version: the method's version.
+            params: the method's parameters with their defaults, plain JSON.
+            inputs: keys of what it was computed from (runs), in order.
+            seed: of the method's generator.
+            rounds: what was chosen, by first epoch.
+            seconds: what choosing took, scoring included, s.
+            stats: anything worth knowing later, plain JSON.
+
+        Raises:
+            SelectionError: samples repeated or unknown, weights not finite, no rounds, rounds out of order.
+        """
+        check_name(name, "selection")
+        checked = check_rounds(rounds, dataset.samples)
+        key = self.key(dataset=dataset, method=method, version=version, params=params, inputs=inputs, seed=seed)
+        head = {
+            "selection": key, "name": name, "dataset": dataset.ref, "method": method, "method_version": version,
+            "params": canonical(dict(params)), "inputs": list(inputs), "seed": seed, "rounds": len(rounds),
+            "size": len(checked[0][0]), "stats": canonical(dict(stats or {})), "seconds": seconds,
+        }  # fmt: skip
+
+        def publish() -> Published | None:
+            there = self.find(key)
+            if there is None:
+                return self._publish(head, checked, rounds)
+            same = _same(there, checked, rounds)
+            named = self.find(key, name)
+            if named is not None:
+                return Published(named, created=False, confirmed=same)
+            return self._alias(there, name, same)
+
+        return until_claimed(publish, f"Publishing selection {name}")
+
+    @one_patience
+    def find(self, key: str, name: str | None = None) -> Selection | None:
+        """The selection of this key (under this name), or None."""
+        first = self._found(f"key/{key}", 1)
+        if first is None or name in (None, first.name):
+            return first
+        return self._found(f"named/{name}/{key}", 1)
+
+    @one_patience
+    def get(self, ref: str) -> Selection:
+        """A selection by "name" (newest version), "name@version", or key.
+
+        Raises:
+            SelectionNotFound: lists what there is.
+        """
+        if KEY.fullmatch(ref) and (found := self.find(ref)) is not None:
+            return found
+        name, version = split_ref(ref)
+        newest = self._tables.claimed("selections", f"name/{name}") if NAME.fullmatch(name) else 0
+        if not newest:
+            names = ", ".join(sorted({s.name for s in self.all()})) or "none"
+            raise SelectionNotFound(f"No selection {ref!r} in {self._root.url}; there are: {names}.")
+        found = self._found(f"name/{name}", newest if version is None else version)
+        if found is None:
+            raise SelectionNotFound(f"Selection {name!r} has versions 1 to {newest}, not {version}.")
+        return found
+
+    @one_patience
+    def all(self) -> list[Selection]:
+        """Every name@version, by name and version."""
+        rows = self._tables.read("selections").sort_by([("name", "ascending"), ("version", "ascending")])
+        old = rows.filter(pc.is_null(rows["round_heads"]))["attempt"].unique().to_pylist()
+        rounds = self._rounds_of(set(old)) if old else {}
+        heads = _heads_of(rows["round_heads"].combine_chunks())
+        columns = (rows[name].to_pylist() for name in (*_FIELDS, "inputs", "attempt", "files", "digest"))
+        return [
+            _of(f, i, rounds.get(attempt) or head, self._tables, Payload(attempt, tuple(files or ()), digest))
+            for head, *f, i, attempt, files, digest in zip(heads, *columns, strict=True)
+        ]
+
+    def diff(self, first: Selection, second: Selection, epoch: int = 0) -> Difference:
+        """What two selections of one dataset have in common in an epoch.
+
+        Raises:
+            SelectionError: they choose from different datasets, whose sample numbers mean different samples.
+        """
+        check_comparable(first, second)
+        return compare(*first.round_at(epoch), *second.round_at(epoch))
+
+    def _publish(
+        self, head: dict[str, Any], checked: "list[tuple[Ints, Floats]]", rounds: Sequence[RoundData]
+    ) -> Published | None:
+        attempt, key = new_attempt(), head["selection"]
+        tables = [sample_rows(key, attempt, i, *arrays) for i, arrays in enumerate(checked)]
+        files = self._tables.append("selection_samples", pa.concat_tables(tables))
+        more = self._tables.append("selection_rounds", round_rows(key, attempt, checked, rounds))
+        row = head | {
+            "attempt": attempt, "files": list(files),
+            "digest": digest_of((r.first_epoch, *arrays) for r, arrays in zip(rounds, checked, strict=True)),
+            "round_heads": [
+                {"round": i, "first_epoch": r.first_epoch, "size": len(samples), "objective": r.objective}
+                for i, (r, (samples, _)) in enumerate(zip(rounds, checked, strict=True))
+            ],
+        }  # fmt: skip
+        made = until_claimed(lambda: self._show(row), f"Publishing selection {head['name']}")
+        if not made:
+            self._tables.drop_attempt("selection_samples", files)
+            self._tables.drop_attempt("selection_rounds", more)
+        return made or None
+
+    def _show(self, head: dict[str, Any]) -> Published | bool | None:
+        """Make a payload visible under the next version of its name. False where the key was published meanwhile."""
+        key, name = head["selection"], head["name"]
+        if self._tables.found("selections", f"key/{key}", 1) is not None:
+            return False
+        version = self._tables.claimed("selections", f"name/{name}") + 1
+        row = head | {"version": version, "created": now()}
+        if self._tables.publish("selections", [row], {f"name/{name}": version, f"key/{key}": 1}):
+            return Published(_selection(row, None, self._tables), created=True)
+        return None
+
+    def _alias(self, there: Selection, name: str, same: bool) -> Published | None:
+        """A second name for what is there."""
+        version = self._tables.claimed("selections", f"name/{name}") + 1
+        first = self._tables.found("selections", f"key/{there.key}", 1)
+        assert first is not None
+        row = first.rows[0] | {"name": name, "version": version, "created": now()}
+        if self._tables.publish("selections", [row], {f"name/{name}": version, f"named/{name}/{there.key}": 1}):
+            return Published(_selection(row, there.heads, self._tables), created=True, confirmed=same)
+        return None
+
+    def _found(self, what: str, version: int) -> Selection | None:
+        said = self._tables.found("selections", what, version)
+        if said is None:
+            return None
+        row = said.rows[0]
+        rounds = None if row.get("round_heads") is not None else self._rounds_of({row["attempt"]})[row["attempt"]]
+        return _selection(row, rounds, self._tables)
+
+    def _rounds_of(self, attempts: set[str]) -> dict[str, tuple[RoundHead, ...]]:
+        """The rounds of selections of earlier versions, whose heads do not have them."""
+        rounds: dict[str, list[RoundHead]] = {}
+        for r in self._tables.read("selection_rounds", attempt=attempts).sort_by("round").to_pylist():
+            rounds.setdefault(r["attempt"], []).append(_round(r))
+        return {attempt: tuple(found) for attempt, found in rounds.items()}
+
+
+def _round(row: Mapping[str, Any]) -> RoundHead:
+    return row["round"], row["first_epoch"], row["size"], row["objective"]
+
+
+def _heads_of(column: pa.ListArray) -> list[tuple[RoundHead, ...]]:
+    """The rounds of many heads, () where a head has none."""
+    flat = column.flatten()
+    rounds = list(zip(*(flat.field(name).to_pylist() for name in _ROUND), strict=True))
+    ends = np.cumsum(np.asarray(pc.list_value_length(column).fill_null(0))).tolist()
+    return [tuple(rounds[a:b]) for a, b in pairwise([0, *ends])]
+
+
+def _selection(row: Mapping[str, Any], rounds: tuple[RoundHead, ...] | None, tables: Tables) -> Selection:
+    """A head as a selection; its rounds are in it, but for those of earlier versions."""
+    heads = tuple(map(_round, row["round_heads"])) if rounds is None else rounds
+    payload = Payload(row["attempt"], tuple(row.get("files") or ()), row.get("digest"))
+    return _of([row[name] for name in _FIELDS], row["inputs"], heads, tables, payload)
+
+
+def _of(
+    fields: Sequence[Any], inputs: Sequence[str], heads: tuple[RoundHead, ...], tables: Tables, payload: Payload
+) -> Selection:
+    everything: tuple[Any, ...] = (*fields, tuple(inputs), heads, tables, payload)
+    return Selection(*everything)
+
+
+def _same(there: Selection, checked: list[tuple[Ints, Floats]], rounds: Sequence[RoundData]) -> bool:
+    """Whether a recomputed answer is the stored one, sample for sample and weight for weight."""
+    if [r.first_epoch for r in there.rounds] != [r.first_epoch for r in rounds]:
+        return False
+    pairs = zip(there.read_rounds(), checked, strict=True)
+    return all(np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in pairs)
