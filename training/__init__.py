@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from tamis.training.streaming.stream import SelectionStream as SelectionStream
 
 _WHERE = {
-    "SelectionStream": "stream",
+    "SelectionStream": "streaming.stream",
     "TrainConfig": "job",
     "TrainResult": "job",
-    "build_model": "models",
+    "build_model": "models.registry",
     "evaluate": "loop",
-    "last_layer": "gradients",
-    "load_model": "signals",
-    "per_sample_gradients": "gradients",
-    "predict": "signals",
-    "score_shard": "signals",
+    "last_layer": "signals.gradients",
+    "load_model": "signals.outputs",
+    "per_sample_gradients": "signals.gradients",
+    "predict": "signals.outputs",
+    "score_shard": "signals.outputs",
     "train": "job",
 }
 

@@ -31,6 +31,9 @@ def test_only_sql_needs_duckdb(tmp_path: Path, digits: dict[str, list[Path]]) ->
     assert loaded(f"{program.replace('create', 'open')}store.query('from selections')") == ["duckdb"]
 
 
-@pytest.mark.parametrize("module", ["datasets", "packing", "selections", "runs", "sql", "blobs", "errors", "keys"])
+@pytest.mark.parametrize(
+    "module",
+    ["datasets.packing", "selections", "runs", "sql.query", "blobs", "errors", "shards.shards", "tables.heads", "keys"],
+)
 def test_every_module_can_come_first(module: str) -> None:
     assert not set(loaded(f"import tamis.store.{module}")) & set(HEAVY)
