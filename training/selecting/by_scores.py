@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis.curation.budget import resolve_budget
-from tamis.curation.contract import Choice, Inputs
+from tamis.curation.contract import Choice, Inputs, Method, Need
 from tamis.curation.errors import CurationError
-from tamis.curation.methods import METHODS, Method, get_method, parameters
+from tamis.curation.methods import METHODS, get_method
+from tamis.curation.parameters import recorded
 from tamis.curation.ranking import rank_correlation
 from tamis.store import Store
 from tamis.store.advice import command
@@ -29,6 +30,7 @@ from tamis.training import border
 from tamis.training.selecting.answers import Computed, answer
 
 Measure = Literal["entropy", "margin", "confidence"]
+_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct"})  # the signals that the store has
 
 
 class SelectConfig(BaseModel):
@@ -75,8 +77,9 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
     """
     dataset = store.datasets.get(config.dataset)
     method = get_method(config.method)
+    _check_needs(method)
     k = resolve_budget(config.budget, dataset.samples)
-    own = _own_parameters(method, config.params)
+    own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
     params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
     if config.rounds > 1:
@@ -98,7 +101,7 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
 def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:
     generator = _generator(seed, method)
     if rounds == 1:
-        return [method.function(inputs, k=k, **own, generator=generator)]
+        return [method.select(inputs, k=k, **own, generator=generator)]
     if method.rounds is None:
         able = ", ".join(name for name, other in METHODS.items() if other.rounds is not None)
         raise CurationError(f"Method {method.name} chooses once: {able} can choose {rounds} rounds.")
@@ -161,14 +164,13 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     return runs
 
 
-def _own_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = parameters(method)
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
+def _check_needs(method: Method) -> None:
+    beyond = sorted(method.needs - _STORED)
+    if beyond:
         raise CurationError(
-            f"Method {method.name} has no parameter {', '.join(unknown)}; it has: {', '.join(defaults) or 'none'}."
+            f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
+            "as it chooses (`MatchConfig`, `TrainConfig.reselect`; tamis select gradmatch)"
         )
-    return {**defaults, **given}
 
 
 def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
