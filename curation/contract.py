@@ -176,4 +176,7 @@ def _present(array: _Array | None, what: str, reason: str) -> _Array:
 
 
 def _missing(what: str, reason: str) -> CurationError:
-    return CurationError(f"{reason} needs the {what} of the candidates, and there are none: pass them in Inputs")
+    return CurationError(
+        f"{reason} needs the {what} of the candidates, and there are none: pass them in Inputs, or name them in the "
+        "method's `needs`"
+    )

@@ -119,11 +119,18 @@ def parameters(method: Method) -> dict[str, Parameter]:
     """A method's own parameters by name, in the order of its signature.
 
     Raises:
-        CurationError: one that is not keyword-only, has no default, or has a type that is none of those above.
+        CurationError: no `k` or no `generator`, or a parameter of its own that is not keyword-only, has no default, or
+            has a type that is none of those above.
     """
     function, found = method.select, dict[str, Parameter]()
     hints, described = _hints(function), _described(function)
-    for name, given in list(inspect.signature(function).parameters.items())[1:]:
+    signature = inspect.signature(function).parameters
+    for name in _EVERY_METHOD:
+        if name not in signature:
+            raise CurationError(
+                f"method {method.name} takes no {name}; expected select(inputs, *, k, <its own parameters>, generator)"
+            )
+    for name, given in list(signature.items())[1:]:
         if name in _EVERY_METHOD or RESOURCE in get_args(hints.get(name)):
             continue
         if given.kind is not given.KEYWORD_ONLY or given.default is given.empty:

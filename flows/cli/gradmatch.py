@@ -84,7 +84,8 @@ def gradmatch(
 
     how = Reselect(**{name: given.pop(name) for name in Reselect.model_fields if given.get(name) is not None})
     limits = resources(device, workers, score_batch)
-    store, shown = app.open(), dict[str, Any]()
+    store = app.open()
+    shown: dict[str, Any] = {}
     if model is not None:
         from tamis.training.job import TrainConfig, find
 

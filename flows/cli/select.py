@@ -23,12 +23,19 @@ _READABLE = frozenset({"labels", "scores", "correct"})  # the signals that a gen
 
 
 class _Methods(click.Group):
-    """Says which methods there are when asked for another."""
+    """Finds a method of one's own, and says which methods there are when asked for another."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if ":" not in cmd_name:
+            return super().get_command(ctx, cmd_name)
+        from tamis.training.selecting.own import find_method
+
+        return _command(find_method(cmd_name)[0])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
+        if args and not args[0].startswith("-") and args[0] not in self.commands and ":" not in args[0]:
             unknown = str(UnknownMethodError(args[0], sorted(self.commands)))
             ctx.fail(f"{unknown[0].upper()}{unknown[1:]}.")
         return super().resolve_command(ctx, args)
@@ -36,7 +43,15 @@ class _Methods(click.Group):
 
 @click.group(cls=_Methods)
 def select() -> None:
-    """Make a selection: METHOD chooses a budget of samples, and the choice is kept."""
+    """Make a selection: METHOD chooses a budget of samples, and the choice is kept.
+
+    METHOD may be your own: module:function, in the current folder or installed. Its parameters become options.
+
+    \b
+    Examples:
+      tamis select random --dataset cifar10 --budget 10%
+      tamis select mymethods:farthest --dataset cifar10 --budget 10% --help
+    """
 
 
 _SCORE_OPTIONS = (

@@ -4,6 +4,7 @@ The key says what would be computed (dataset, method, its parameters, the runs w
 selection is there already nothing is read but its head.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from time import perf_counter
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tamis.curation.budget import resolve_budget
 from tamis.curation.contract import Choice, Inputs, Method, Need
 from tamis.curation.errors import CurationError
-from tamis.curation.methods import METHODS, get_method
+from tamis.curation.methods import METHODS
 from tamis.curation.parameters import recorded
 from tamis.curation.ranking import rank_correlation
 from tamis.store import Store
@@ -28,6 +29,7 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
 from tamis.training.selecting.answers import Computed, answer
+from tamis.training.selecting.own import find_method
 
 Measure = Literal["entropy", "margin", "confidence"]
 _STORED: frozenset[Need] = frozenset({"labels", "scores", "correct"})  # the signals that the store has
@@ -38,7 +40,7 @@ class SelectConfig(BaseModel):
 
     Attributes:
         dataset: "name" or "name@version".
-        method: a name in `tamis.curation.methods.METHODS`.
+        method: a name in `tamis.curation.methods.METHODS`, or a method of one's own as "module:function".
         budget: "40%", 0.4 or 20000.
         measure: which score ranks, for methods that need scores.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
@@ -73,15 +75,18 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
 
     Raises:
         UnknownMethodError, BudgetError, CurationError: the method's own refusals.
+        UnknownOwnMethod, MethodFailed, ContractError: what is wrong with a method of one's own.
         RunNotFound: there are no scores of this dataset version.
     """
     dataset = store.datasets.get(config.dataset)
-    method = get_method(config.method)
+    method, code = find_method(config.method)
     _check_needs(method)
     k = resolve_budget(config.budget, dataset.samples)
     own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
     params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
+    if code is not None:
+        params["code"] = code
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
     request = Request(dataset, method.name, method.version, params, [r.key for r in runs], config.seed)
@@ -174,7 +179,8 @@ def _check_needs(method: Method) -> None:
 
 
 def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
-    return f"{dataset.name}-{config.measure if scored else config.method}"
+    last = re.sub(r"[^a-z0-9._-]+", "-", config.method.rpartition(":")[2].lower())
+    return f"{dataset.name}-{config.measure if scored and ':' not in config.method else last}"
 
 
 def _inputs(store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], own: Mapping[str, Any]) -> Inputs:

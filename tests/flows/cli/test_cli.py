@@ -205,6 +205,24 @@ def test_advice_where_uncertain_samples_train_worse(tamis: Any, indexed: Store) 
     assert tamis("select", "random", "--dataset", "digits", "--budget", 10, "--json").json["advice"] is None
 
 
+def test_a_method_of_ones_own(tamis: Any, indexed: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parameters are options, with their types and ranges."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_of_cli.py").write_text(
+        "from typing import Literal\nimport numpy as np\nfrom tamis.curation import Choice\n"
+        "def some(inputs, *, k, side: Literal['first', 'last'] = 'first', generator):\n"
+        "    at = np.arange(inputs.n)[:: 1 if side == 'first' else -1][:k]\n"
+        "    return Choice(at, np.ones(k, np.float32))\n"
+    )
+    asked = ("select", "own_of_cli:some", "--dataset", "digits", "--budget", 3)
+    assert "[first|last]" in tamis("select", "own_of_cli:some", "--help").out
+    said = tamis(*asked, "--side", "last", "--beside-random", "--json")
+    assert said.code == 0, said.err
+    assert indexed.selections.get("digits-some").round_at(0)[0].tolist() == [1497, 1496, 1495]
+    assert said.json["beside"] == "digits-some-random@1"
+    assert "own_of_cli:none" in tamis("select", "own_of_cli:none", "--dataset", "digits", "--budget", 3).err
+
+
 def test_errors_are_json_when_asked(tamis: Any, indexed: Store) -> None:
     said = tamis("dataset", "show", "nope", "--json")
     assert said.code == 1
