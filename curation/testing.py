@@ -175,6 +175,7 @@ def order(method: Method) -> None:
         if choice.scores is not None:
             ranked = list(zip((-choice.scores).tolist(), choice.samples.tolist(), strict=True))
             _promise(ranked == sorted(ranked), case.name, "the order of score and sample", "another")
+        if "scores" in method.needs:
             equal = replace(made_up(), scores_MN=np.zeros((1, N)))
             ties = case.run(equal, N).samples.tolist()
             _promise(ties == list(range(N)), case.name, "equal scores in the order of the samples", f"{ties}")
