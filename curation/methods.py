@@ -8,6 +8,7 @@ function's "Args".
 from tamis.curation.contract import Caution, Method
 from tamis.curation.errors import UnknownMethodError
 from tamis.curation.gradmatch.method import select_gradmatch
+from tamis.curation.kcenter import select_k_center
 from tamis.curation.randomized import (
     select_random,
     select_random_batch_rounds,
@@ -50,6 +51,13 @@ METHODS: dict[str, Method] = {
         select=select_gradmatch,
         needs=frozenset({"gradients", "labels"}),
         tasks=frozenset({"classification"}),
+    ),
+    "k-center": Method(
+        name="k-center",
+        version=1,
+        summary="samples that every other sample is near to, in the features of a model (k-Center-Greedy)",
+        select=select_k_center,
+        needs=frozenset({"features"}),
     ),
 }
 
