@@ -6,6 +6,7 @@ selection is there already nothing is read but its head.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
 from tamis.training.selecting.answers import Computed, answer
+from tamis.training.selecting.features import Features
 from tamis.training.selecting.own import find_method
 
 Measure = Literal["entropy", "margin", "confidence"]
@@ -65,12 +67,13 @@ class SelectConfig(BaseModel):
     name: str | None = None
 
 
-def select(store: Store, config: SelectConfig, *, force: bool = False) -> Published:
+def select(store: Store, config: SelectConfig, *, features: Features | None = None, force: bool = False) -> Published:
     """Choose samples and publish them.
 
     Args:
         store: the store.
         config: what to select.
+        features: of the dataset's samples, for a method that needs them.
         force: choose again where the selection is there already, and say whether it comes out the same.
 
     Raises:
@@ -80,7 +83,8 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
     """
     dataset = store.datasets.get(config.dataset)
     method, code = find_method(config.method)
-    _check_needs(method)
+    used = features if "features" in method.needs else None
+    _check_needs(method, used)
     k = resolve_budget(config.budget, dataset.samples)
     own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
@@ -89,16 +93,17 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
         params["code"] = code
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
-    request = Request(dataset, method.name, method.version, params, [r.key for r in runs], config.seed)
+    inputs = [*(r.key for r in runs), *((used.key,) if used else ())]
+    request = Request(dataset, method.name, method.version, params, inputs, config.seed)
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
 
     def compute() -> Computed:
         started = perf_counter()
-        inputs = _inputs(store, dataset, config, runs, own)
-        choices = _choose(method, config.rounds, inputs, k, own, config.seed)
-        costs = _costs(store, runs) | {"select": perf_counter() - started}
-        rounds = [RoundData(c.samples, c.weights, first_epoch=i * config.every) for i, c in enumerate(choices)]
-        return Computed(rounds, costs, {"excluded": choices[0].excluded})
+        given = replace(_inputs(store, dataset, config, runs, own), features_NE=used.read() if used else None)
+        choices = _choose(method, config.rounds, given, k, own, config.seed)
+        costs = _costs(store, runs, used) | {"select": perf_counter() - started}
+        rounds = [RoundData(c.samples, c.weights, i * config.every, c.objective) for i, c in enumerate(choices)]
+        return Computed(rounds, costs, {**choices[0].notes, "excluded": choices[0].excluded})
 
     return answer(store, request, name, compute, force=force)
 
@@ -169,8 +174,10 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     return runs
 
 
-def _check_needs(method: Method) -> None:
-    beyond = sorted(method.needs - _STORED)
+def _check_needs(method: Method, features: Features | None) -> None:
+    beyond = sorted(method.needs - _STORED - ({"features"} if features else set()))
+    if beyond == ["features"]:
+        raise CurationError(f"method {method.name} needs the features of a model: pass them to `select`")
     if beyond:
         raise CurationError(
             f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
@@ -201,10 +208,11 @@ def _generator(seed: int, method: Method) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *method.name.encode()]))
 
 
-def _costs(store: Store, runs: list[Run]) -> dict[str, float]:
-    """What the scores cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
+def _costs(store: Store, runs: list[Run], features: Features | None) -> dict[str, float]:
+    """What the signals cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
     trainings = {r.config["model_run"] for r in runs if r.config.get("model_run")}
     return {
         "score": sum(r.seconds.get("total", 0.0) for r in runs),
         "proxy": sum(store.runs.get(t).seconds.get("total", 0.0) for t in trainings),
+        **({"features": features.seconds} if features else {}),
     }

@@ -11,7 +11,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from tamis.curation.contract import Choice, Inputs, Method
 from tamis.curation.errors import CurationError
@@ -54,7 +54,12 @@ def _method(name: str, found: object) -> Method:
             "tamis.curation.Method."
         )
     lines = (found.__doc__ or "").strip().splitlines()
-    return Method(name, 1, lines[0].rstrip(".") if lines else f"a method of your own, {name}", found)
+    return Method(
+        name,
+        1,
+        lines[0].rstrip(".") if lines else f"a method of your own, {name}",
+        cast("Callable[..., Choice]", found),
+    )
 
 
 def _checked(method: Method) -> Method:

@@ -6,6 +6,7 @@ The keys were written down from the version before it.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numbered import Write
 
@@ -15,6 +16,7 @@ from tamis.store.selections import Request, RoundData
 from tamis.training.config import GRADMATCH, Reselect, TrainConfig, plan
 from tamis.training.selecting.by_runs import MatchConfig, select_by_runs
 from tamis.training.selecting.by_scores import SelectConfig, select
+from tamis.training.selecting.features import Features
 
 TRAIN, SCORE = "7ea1" + "0" * 28, "5c0e" + "0" * 28
 BATCHES: dict[str, Any] = {"kind": "batch", "lam": 1, "every": 3, "head": "net", "target": "ppm"}
@@ -123,3 +125,22 @@ def test_models_of_another_task_are_refused(store: Store, four: Dataset) -> None
     store.runs.finish(other, model=store.blobs.put(b"a line"))
     with pytest.raises(ValueError, match="gradmatch is made for classification, and the model is one of regression"):
         select_by_runs(store, MatchConfig(dataset="ppm", runs=(other,)))
+
+
+def test_features_are_read_where_a_method_needs_them(store: Store, four: Dataset) -> None:
+    """On a line at 0, 1, 2, 9: the mean is 3, nearest to it 2, and 9 lies farthest from that."""
+    read = list[int]()
+
+    def line() -> np.ndarray:
+        read.append(1)
+        return np.array([[0.0], [1], [2], [9]])
+
+    asked = SelectConfig(dataset="ppm", budget=2, method="k-center")
+    made = select(store, asked, features=Features("fea7" + "0" * 28, line, seconds=2.5)).selection
+    assert made.round_at(0)[0].tolist() == [2, 3]
+    assert (made.inputs, made.rounds[0].objective, made.stats["seconds"]["features"]) == (("fea7" + "0" * 28,), 2, 2.5)
+    assert not select(store, asked, features=Features("fea7" + "0" * 28, line)).created
+    assert select(store, asked, features=Features("fea8" + "0" * 28, line)).created
+    assert len(read) == 2
+    with pytest.raises(ValueError, match="k-center needs the features of a model"):
+        select(store, asked)
