@@ -36,6 +36,7 @@ Legend: N samples, k chosen samples.
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ from numpy.typing import NDArray
 from tamis.curation.budget import check_count
 from tamis.curation.contract import Choice, Inputs
 from tamis.curation.errors import CurationError
+from tamis.curation.parameters import Between
 from tamis.curation.ranking import top_k, top_k_per_class
 
 
@@ -185,7 +187,9 @@ def select_random(inputs: Inputs, *, k: int, per_class: bool = False, generator:
     return Choice(samples, np.ones(samples.size, np.float32))
 
 
-def select_random_batches(inputs: Inputs, *, k: int, batch_size: int = 128, generator: np.random.Generator) -> Choice:
+def select_random_batches(
+    inputs: Inputs, *, k: int, batch_size: Annotated[int, Between(least=1)] = 128, generator: np.random.Generator
+) -> Choice:
     """Choose `k` samples as whole batches of a random partition.
 
     Args:

@@ -161,6 +161,19 @@ class Matrix:
 Gradients: TypeAlias = LastLayer | Matrix
 
 
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Whose gradient is to be matched in place of the training gradient.
+
+    Attributes:
+        gradients: of M validation samples, by the same model and of the same kind as the candidates'.
+        labels_M: their classes, integers [M]; not needed for the kind "batch".
+    """
+
+    gradients: Gradients | Rows
+    labels_M: Ints | None = None
+
+
 def _pieces(samples: Ints) -> Iterator[tuple[Ints, slice]]:
     for a in range(0, len(samples), _PIECE):
         yield samples[a : a + _PIECE], slice(a, a + _PIECE)
