@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tamis.flows.cli.common import App, common, run_light
+from tamis.flows.cli.common import App, common, run_flow, runner_option
 from tamis.flows.cli.output import emit, facts, say, size, table
 from tamis.flows.counting import by_class
 
@@ -30,6 +30,7 @@ def dataset() -> None:
 @click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name a line.")
 @click.option("--append", is_flag=True, help="Make the next version of a dataset that exists.")
 @click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard, to notice changes.")
+@runner_option
 @common
 def add(
     app: App,
@@ -56,7 +57,6 @@ def add(
       tamis dataset add cifar10 's3://bucket/cifar10/train-*.tar'
     """
     from tamis.flows.configs import IndexConfig
-    from tamis.flows.work import index_shards
 
     paths = _expand(shards)
     names = _classes(classes, paths, append)
@@ -70,7 +70,7 @@ def add(
         append=append,
     )
     store = app.open()
-    made = run_light("index", lambda: index_shards(store, config), store.root.url, config)
+    made = run_flow("index", None, store.root.url, config)
     _show(app, store.datasets.get(made.dataset), made.skipped, moved=made.moved, renamed=made.renamed)
 
 

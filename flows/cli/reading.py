@@ -146,7 +146,7 @@ def materialize(
 
 def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -> None:
     """Where a curated set is, and how stock webdataset reads it."""
-    said = "was there already" if made.cached else "new" + (f"; {made.kept} shards were there" if made.kept else "")
+    said = "cached" if made.cached else "new" + (f"; {made.kept} shards were there" if made.kept else "")
     pairs = {
         "selection": made.selection,
         "round": f"{made.round}, in force from epoch {made.first_epoch} ({rounds} in all)",

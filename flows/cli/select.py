@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tamis.curation.methods import METHODS, Method, parameters
-from tamis.flows.cli.common import App, common, run_light, said
+from tamis.flows.cli.common import App, common, run_flow, runner_option, said
 from tamis.flows.cli.output import emit, facts
 
 
@@ -52,6 +52,7 @@ def _command(method: Method) -> click.Command:
     @click.option("--name", help="The selection's name; default: from data set and measure or method.")
     @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
     @click.option("--force", is_flag=True, help="Choose again, and say whether the stored answer is confirmed.")
+    @runner_option
     @common
     def run(app: App, **given: Any) -> None:
         _select(app, method, given)
@@ -85,7 +86,6 @@ def _described(method: Method, name: str) -> str:
 
 def _select(app: App, method: Method, given: dict[str, Any]) -> None:
     from tamis.training.selecting.by_scores import SelectConfig
-    from tamis.training.selecting.by_scores import select as choose
 
     force = given.pop("force")
     own = {name: given.pop(name) for name in parameters(method)}
@@ -95,11 +95,7 @@ def _select(app: App, method: Method, given: dict[str, Any]) -> None:
     if given.get("scores"):
         config = config.model_copy(update={"scores": tuple(store.runs.get(key).key for key in given["scores"])})
 
-    def direct() -> dict[str, Any]:
-        published = choose(store, config, force=force)
-        return {"selection": published.selection.ref, "created": published.created, "confirmed": published.confirmed}
-
-    answer = run_light("select", direct, store.root.url, config, force=force)
+    answer = run_flow("select", None, store.root.url, config, force=force)
     chosen = store.selections.get(answer["selection"])
     shown = answer | {
         "key": chosen.key,
