@@ -1,14 +1,12 @@
 """`tamis dataset`: index shards, pack images, look."""
 
-import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tamis.flows.cli.common import App, common, run_flow, runner_option
 from tamis.flows.cli.output import emit, facts, say, size, table
-from tamis.flows.counting import by_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +55,9 @@ def add(
       tamis dataset add cifar10 's3://bucket/cifar10/train-*.tar'
     """
     from tamis.flows.configs import IndexConfig
+    from tamis.store.shards.shards import expand
 
-    paths = _expand(shards)
+    paths = expand(shards)
     names = _classes(classes, paths, append)
     config = IndexConfig(
         name=name,
@@ -71,7 +70,7 @@ def add(
     )
     store = app.open()
     made = run_flow("index", None, store.root.url, config)
-    _show(app, store.datasets.get(made.dataset), made.skipped, moved=made.moved, renamed=made.renamed)
+    show_dataset(app, store.datasets.get(made.dataset), made.skipped, moved=made.moved, renamed=made.renamed)
 
 
 @dataset.command()
@@ -103,13 +102,13 @@ def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> N
     if source in ("digits", "digits-test") and not Path(source).is_dir():
         test = source == "digits-test"
         made = pack_dataset(store.datasets, name, lambda: digit_samples(test), target, per_shard=min(per_shard, 300))
-        _show(app, made)
+        show_dataset(app, made)
         return
     found = find_pictures(source)
     made = pack_dataset(
         store.datasets, name, lambda: picture_samples(found), target, per_shard=per_shard, classes=found.classes
     )
-    _show(app, made, found.skipped)
+    show_dataset(app, made, found.skipped)
 
 
 @dataset.command()
@@ -128,9 +127,10 @@ def relocate(app: App, name: str, shards: tuple[str, ...]) -> None:
       tamis dataset relocate cifar10 's3://bucket/cifar10/train-*.tar'
     """
     from tamis.flows.progress import display, steps
+    from tamis.store.shards.shards import expand
 
     with display():
-        found, moved = app.open().datasets.relocate(name, _expand(shards), steps("relocate"))
+        found, moved = app.open().datasets.relocate(name, expand(shards), steps("relocate"))
     answer = {"dataset": found.ref, "key": found.key, "moved": moved, "first_shard": found.shards[0].uri}
     emit(answer, app.as_json, lambda: facts(answer))
 
@@ -168,7 +168,9 @@ def ls(app: App) -> None:
       tamis dataset ls
       tamis dataset ls --json
     """
-    rows = app.open().datasets.all()
+    from tamis.store import summaries
+
+    rows = summaries.datasets(app.open())
     shown = ("dataset", "version", "samples", "shards", "bytes", "image", "label", "created")
     emit(rows, app.as_json, lambda: table([r | {"bytes": size(int(str(r["bytes"])))} for r in rows], shown))
 
@@ -184,7 +186,7 @@ def show(app: App, ref: str) -> None:
       tamis dataset show cifar10
       tamis dataset show cifar10@1 --json
     """
-    _show(app, app.open().datasets.get(ref))
+    show_dataset(app, app.open().datasets.get(ref))
 
 
 @dataset.command()
@@ -212,51 +214,22 @@ def verify(app: App, ref: str) -> None:
         raise SystemExit(1)
 
 
-def _show(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = (), **also: object) -> None:
-    counts, more = by_class(found.labels(), found.classes) if found.label else ({}, 0)
-    answer: dict[str, Any] = {
-        "dataset": found.ref,
-        "key": found.key,
-        "samples": found.samples,
-        "shards": len(found.shards),
-        "bytes": found.bytes,
-        "image": found.image,
-        "label": found.label,
-        "samples_by_class": counts,
-        "first_shard": found.shards[0].uri,
-    }
-    answer |= {name: value for name, value in also.items() if value}
-    if more:
-        answer["classes_not_shown"] = more
+def show_dataset(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = (), **also: object) -> None:
+    from tamis.store import summaries
+
+    answer = summaries.dataset(found) | {name: value for name, value in also.items() if value}
     if skipped:
         answer["skipped"] = [one.as_json() for one in skipped]
     told = {"skipped": "; ".join(map(str, skipped))} if skipped else {}
     emit(answer, app.as_json, lambda: facts(answer | {"bytes": size(found.bytes)} | told))
 
 
-def _expand(patterns: tuple[str, ...]) -> list[str]:
-    paths: list[str] = []
-    for pattern in patterns:
-        found = _matching(pattern) if any(c in pattern for c in "*?[") else [pattern]
-        if not found:
-            raise click.UsageError(f"{pattern!r} matches no file.")
-        paths += found
-    return paths
-
-
-def _matching(pattern: str) -> list[str]:
-    from tamis.store.roots.urls import is_remote
-    from tamis.store.shards.shards import matching
-
-    return matching(pattern) if is_remote(pattern) else sorted(glob.glob(pattern))
-
-
 def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:
-    from tamis.store.datasets.classes import read_classes
+    from tamis.store.datasets.classes import classes_beside, read_classes
 
-    beside = Path(paths[0]).parent / "classes.txt"
-    file = Path(given) if given else beside if beside.is_file() and not append else None
-    return read_classes(file) if file else []
+    if given:
+        return read_classes(given)
+    return [] if append else classes_beside(paths[0])
 
 
 def _inside(path: Path | None) -> Path:

@@ -1,14 +1,18 @@
 """`tamis run`: what was executed."""
 
+from typing import Any
+
 import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, run_facts, table
 
+_COLUMNS = ("run", "kind", "dataset", "model", "selection", "status", "accuracy", "total s")
+
 
 @click.group()
 def run() -> None:
-    """Runs: trainings and scoring passes."""
+    """Runs: training, evaluation and scoring."""
 
 
 @run.command()
@@ -22,16 +26,14 @@ def ls(app: App, kind: str | None) -> None:
       tamis run ls
       tamis run ls --kind train --json
     """
-    runs = [r for r in app.open().runs.all() if kind in (None, r.kind)]
-    rows = [vars(r) for r in runs]
-    short = [
-        vars(r)
-        | {"run": r.key[:12], "selection": (r.selection or "")[:12]}
-        | {"accuracy": r.metrics.get("accuracy"), "total s": r.seconds.get("total")}
-        for r in runs
-    ]
-    shown = ("run", "kind", "dataset", "model", "selection", "status", "accuracy", "total s")
-    emit(rows, app.as_json, lambda: table(short, shown))
+    from tamis.store import summaries
+
+    rows = summaries.runs(app.open(), kind)
+    emit(rows, app.as_json, lambda: table(map(_short, rows), _COLUMNS))
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"run": row["key"][:12], "selection": (row["selection"] or "")[:12], "total s": row["total"]}
 
 
 @run.command()

@@ -196,7 +196,7 @@ def _same(datasets: Datasets, newest: Dataset, samples: Iterable[Sample], per_sh
     count, rest = 0, iter(samples)
     for first in rest:
         digest = _digest(itertools.chain([first], itertools.islice(rest, per_shard - 1)))
-        left = [d for d in left if len(d.shards) > count and d.shards[count].digest == digest]
+        left = [d for d in left if len(d.shards) > count and d.shards[count].content == digest]
         if not left:
             return None
         count += 1

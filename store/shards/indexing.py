@@ -114,8 +114,9 @@ def not_in(there: Sequence[Shard], found: Sequence[Found]) -> tuple[list[Found],
             continue
         if one.shard.uri in places:
             raise ShardChanged(
-                f"Shard {one.shard.uri} is in the dataset already and changed since. Numbers that were given stay, so "
-                "it cannot be replaced: restore it, or add the new file as a dataset of another name."
+                f"Shard {one.shard.uri} is in the dataset already, and changed since or is in it in part. Numbers that "
+                "were given stay, so it cannot be replaced: restore it, or add the new file as a dataset of another "
+                "name."
             )
         fresh.append(one)
     return fresh, again
@@ -123,6 +124,8 @@ def not_in(there: Sequence[Shard], found: Sequence[Found]) -> tuple[list[Found],
 
 def alike(a: Shard, b: Shard) -> bool:
     """Whether two shards have the same content, as far as is known."""
+    if a.is_part or b.is_part:
+        return a.content == b.content
     if a.digest and b.digest:
         return a.digest == b.digest
     return a.index_digest == b.index_digest and a.bytes == b.bytes

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tamis.flows.counting import SHOWN, by_class
+from tamis.store.summaries import SHOWN, by_class
 
 
 def png() -> bytes:
