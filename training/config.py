@@ -18,7 +18,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError
 from tamis.store.keys import check_name, key_of, split_ref
-from tamis.store.selections import Selection
+from tamis.store.selections import Request, Selection
 from tamis.training import border
 from tamis.training.decoding.pixels import decoder_key
 from tamis.training.models.own import source
@@ -136,19 +136,22 @@ class Drafted:
 
     Attributes:
         name: of the selection.
-        key: of the selection.
         k: samples of a choice.
         full: epochs on everything at the beginning.
-        target: the data set whose gradient is matched; None for the training gradient.
-        asked: what `Selections.key` and `publish` take.
+        target: the dataset whose gradient is matched; None for the training gradient.
+        request: what the selection answers.
     """
 
     name: str
-    key: str
     k: int
     full: int
     target: Dataset | None
-    asked: dict[str, Any]
+    request: Request
+
+    @property
+    def key(self) -> str:
+        """Of the selection."""
+        return self.request.key
 
 
 def plan(store: Store, config: TrainConfig) -> Plan:
@@ -181,12 +184,11 @@ def plan(store: Store, config: TrainConfig) -> Plan:
     }
     if judged is not None:
         payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
-    drafted = None if config.reselect is None else _drafted(store, config, config.reselect, dataset, target, payload)
+    drafted = None if config.reselect is None else _drafted(config, config.reselect, dataset, target, payload)
     return Plan(config, dataset, selection, judged, key_of("train", payload), drafted)
 
 
 def _drafted(
-    store: Store,
     config: TrainConfig,
     reselect: Reselect,
     dataset: Dataset,
@@ -200,12 +202,9 @@ def _drafted(
     training = {name: value for name, value in payload.items() if name not in apart}
     params = reselect.model_dump(mode="json", exclude={"name", "budget", "target"})
     params |= {"k": k, "target": None if target is None else target.key, "training": training}
-    asked: dict[str, Any] = {
-        "method": GRADMATCH, "version": GRADMATCH_VERSION, "params": params, "seed": config.seed, "dataset": dataset,
-        "inputs": [],
-    }  # fmt: skip
+    request = Request(dataset, GRADMATCH, GRADMATCH_VERSION, params, seed=config.seed)
     name = check_name(reselect.name or f"{dataset.name}-{GRADMATCH}", "selection")
-    return Drafted(name, store.selections.key(**asked), k, full, target, asked)
+    return Drafted(name, k, full, target, request)
 
 
 def model_code(name: str) -> str | None:

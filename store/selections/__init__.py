@@ -5,12 +5,14 @@ Publishing what is there answers with what is there; publishing something else u
 """
 
 from tamis.store.selections.catalog import Published, Selections
+from tamis.store.selections.request import Request
 from tamis.store.selections.rounds import Round, RoundData, digest_of
 from tamis.store.selections.selection import Difference, Selection, check_comparable, compare
 
 __all__ = [
     "Difference",
     "Published",
+    "Request",
     "Round",
     "RoundData",
     "Selection",

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tamis.store.datasets import Dataset
-from tamis.store.errors import SelectionError, SelectionNotFound
-from tamis.store.keys import KEY, NAME, canonical, check_name, key_of, split_ref
+from tamis.store.errors import SelectionNotFound
+from tamis.store.keys import KEY, NAME, canonical, check_name, split_ref
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
+from tamis.store.selections.request import Request
 from tamis.store.selections.rounds import Floats, Ints, RoundData, check_rounds, digest_of, round_rows, sample_rows
 from tamis.store.selections.selection import Difference, Payload, RoundHead, Selection, check_comparable, compare
 from tamis.store.tables.arrow import pc
@@ -45,50 +45,21 @@ class Selections:
     def __init__(self, root: Root, tables: Tables) -> None:
         self._root, self._tables = root, tables
 
-    @staticmethod
-    def key(
-        *,
-        dataset: Dataset,
-        method: str,
-        version: int,
-        params: Mapping[str, Any],
-        inputs: Sequence[str],
-        seed: int,
-    ) -> str:
-        """The key of a selection: what it is computed from, and how."""
-        if not -(2**63) <= seed < 2**63:
-            raise SelectionError(f"The seed is {seed}: expected -2^63 to 2^63 - 1, which is what the store keeps.")
-        payload = {
-            "dataset": dataset.key, "method": method, "version": version, "params": dict(params),
-            "inputs": list(inputs), "seed": seed,
-        }  # fmt: skip
-        return key_of("selection", payload)
-
     @one_patience
     def publish(
         self,
-        *,
+        request: Request,
         name: str,
-        dataset: Dataset,
-        method: str,
-        version: int,
-        params: Mapping[str, Any],
-        inputs: Sequence[str],
-        seed: int,
         rounds: Sequence[RoundData],
+        *,
         seconds: float,
         stats: Mapping[str, Any] | None = None,
     ) -> Published:
         """Keep a selection. The payload goes first, the row that makes it visible last.
 
         Args:
+            request: what was asked.
             name: its name; the next version of the name is taken unless the name has this key already.
-            dataset: the version it was chosen from.
-            method: the method's name.
-            version: the method's version.
-            params: the method's parameters with their defaults, plain JSON.
-            inputs: keys of what it was computed from (runs), in order.
-            seed: of the method's generator.
             rounds: what was chosen, by first epoch.
             seconds: what choosing took, scoring included, s.
             stats: anything worth knowing later, plain JSON.
@@ -97,11 +68,12 @@ class Selections:
             SelectionError: samples repeated or unknown, weights not finite, no rounds, rounds out of order.
         """
         check_name(name, "selection")
-        checked = check_rounds(rounds, dataset.samples)
-        key = self.key(dataset=dataset, method=method, version=version, params=params, inputs=inputs, seed=seed)
+        checked = check_rounds(rounds, request.dataset.samples)
+        key = request.key
         head = {
-            "selection": key, "name": name, "dataset": dataset.ref, "method": method, "method_version": version,
-            "params": canonical(dict(params)), "inputs": list(inputs), "seed": seed, "rounds": len(rounds),
+            "selection": key, "name": name, "dataset": request.dataset.ref, "method": request.method,
+            "method_version": request.version, "params": canonical(dict(request.params)),
+            "inputs": list(request.inputs), "seed": request.seed, "rounds": len(rounds),
             "size": len(checked[0][0]), "stats": canonical(dict(stats or {})), "seconds": seconds,
         }  # fmt: skip
 
@@ -118,8 +90,9 @@ class Selections:
         return until_claimed(publish, f"Publishing selection {name}")
 
     @one_patience
-    def find(self, key: str, name: str | None = None) -> Selection | None:
-        """The selection of this key (under this name), or None."""
+    def find(self, asked: Request | str, name: str | None = None) -> Selection | None:
+        """The selection of this request or key (under this name), or None."""
+        key = asked if isinstance(asked, str) else asked.key
         first = self._found(f"key/{key}", 1)
         if first is None or name in (None, first.name):
             return first

@@ -18,7 +18,7 @@ from benchlib import Result, folder
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.datasets.packing import pack_digits, pack_samples
-from tamis.store.selections import RoundData
+from tamis.store.selections import Request, RoundData
 
 
 def run(quick: bool, data: Path | None) -> list[Result]:
@@ -35,10 +35,7 @@ def run(quick: bool, data: Path | None) -> list[Result]:
 
 def publish(store: Store, dataset: Dataset, name: str, seed: int) -> None:
     chosen = np.random.default_rng(seed).choice(dataset.samples, 20, replace=False)
-    store.selections.publish(
-        name=name, dataset=dataset, method="random", version=1, params={}, inputs=[], seed=seed,
-        rounds=[RoundData(chosen)], seconds=0.0,
-    )  # fmt: skip
+    store.selections.publish(Request(dataset, "random", 1, seed=seed), name, [RoundData(chosen)], seconds=0.0)
 
 
 def _publications(path: Path, steps: tuple[int, ...]) -> list[Result]:

@@ -13,7 +13,7 @@ from benchlib import Result, folder
 
 from tamis.store import Store
 from tamis.store.datasets.packing import pack_digits
-from tamis.store.selections import RoundData
+from tamis.store.selections import Request, RoundData
 
 IMPORT = "import time; t = time.perf_counter(); import tamis.store; print(time.perf_counter() - t)"
 
@@ -42,10 +42,7 @@ def publish(path: Path, first: int, count: int, barrier: Barrier) -> None:
     barrier.wait()
     for seed in range(first, first + count):
         chosen = np.random.default_rng(seed).permutation(dataset.samples)[:500]
-        store.selections.publish(
-            name="race", dataset=dataset, method="random", version=1, params={}, inputs=[], seed=seed,
-            rounds=[RoundData(chosen)], seconds=0.0,
-        )  # fmt: skip
+        store.selections.publish(Request(dataset, "random", 1, seed=seed), "race", [RoundData(chosen)], seconds=0.0)
 
 
 def _race(path: Path, writers: int, each: int) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from benchlib import Result, below, folder
 
 from tamis.store import Store
-from tamis.store.selections import RoundData
+from tamis.store.selections import Request, RoundData
 from tamis.training.streaming.stream import SelectionStream
 
 BATCHES = 100
@@ -61,9 +61,8 @@ def _publish(path: Path, size: int) -> None:
     dataset = store.datasets.add(f"made{size}", shards, label=None, digests=False)
     chosen = np.random.default_rng(0).permutation(size)[: size // 2]
     selection = store.selections.publish(
-        name=f"made{size}", dataset=dataset, method="random", version=1, params={}, inputs=[], seed=0,
-        rounds=[RoundData(chosen)], seconds=0.0,
-    ).selection  # fmt: skip
+        Request(dataset, "random", 1), f"made{size}", [RoundData(chosen)], seconds=0.0
+    ).selection
     SelectionStream(store, selection)  # makes the flat copies, which is not what is measured
 
 

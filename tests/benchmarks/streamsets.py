@@ -18,7 +18,7 @@ from PIL import Image
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.datasets.packing import Sample, pack_digits, pack_samples
-from tamis.store.selections import RoundData, Selection
+from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.streaming.stream import SelectionStream
 
 TENTH = 10
@@ -88,9 +88,8 @@ def publish_part(store: Store, dataset: Dataset) -> Selection:
     """A tenth of a data set, drawn at random and published."""
     chosen = np.random.default_rng(0).permutation(dataset.samples)[: max(1, dataset.samples // TENTH)]
     return store.selections.publish(
-        name=f"{dataset.name}-tenth", dataset=dataset, method="random", version=1, params={}, inputs=[], seed=0,
-        rounds=[RoundData(chosen)], seconds=0.0,
-    ).selection  # fmt: skip
+        Request(dataset, "random", 1), f"{dataset.name}-tenth", [RoundData(chosen)], seconds=0.0
+    ).selection
 
 
 def _enlarged(source: Data, count: int) -> Iterator[Sample]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tamis.store import Store
-from tamis.store.selections import RoundData
+from tamis.store.selections import Request, RoundData
 from tamis.store.store import FORMAT
 
 HERE = Path(__file__).parent
@@ -49,10 +49,8 @@ def write(path: Path) -> Store:
 
 
 def _publish(store: Store, dataset, name: str, seed: int, inputs: list[str], rounds: list[RoundData]) -> None:
-    store.selections.publish(
-        name=name, dataset=dataset, method="by-hand", version=1, params={"why": "to keep"}, inputs=inputs, seed=seed,
-        rounds=rounds, seconds=0.5, stats={"k": 2},
-    )  # fmt: skip
+    request = Request(dataset, "by-hand", 1, {"why": "to keep"}, inputs, seed)
+    store.selections.publish(request, name, rounds, seconds=0.5, stats={"k": 2})
 
 
 def _shard(path: Path, keys: list[str], labels: list[int]) -> Path:

@@ -13,7 +13,7 @@ import pytest
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.selections import Published, RoundData
+from tamis.store.selections import Published, Request, RoundData
 from tamis.store.tables.tables import TABLES
 
 Members = Iterable[tuple[str, bytes]]
@@ -47,10 +47,8 @@ def publish(
     store: Store, dataset: Dataset, name: str = "some", *, seed: int = 0, chosen: Sequence[int] = (2, 0, 1), **more: Any
 ) -> Published:
     """Publish a selection whose key depends on the dataset and the seed."""
-    return store.selections.publish(
-        name=name, dataset=dataset, method="random", version=1, params={"k": 3}, inputs=[], seed=seed,
-        rounds=more.pop("rounds", [RoundData(chosen)]), seconds=0.5, **more,
-    )  # fmt: skip
+    request = Request(dataset, "random", 1, {"k": 3}, seed=seed)
+    return store.selections.publish(request, name, more.pop("rounds", [RoundData(chosen)]), seconds=0.5, **more)
 
 
 def visible(store: Store) -> list[tuple[str, str]]:

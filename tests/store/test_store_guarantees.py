@@ -2,7 +2,9 @@
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from storekit import counts, publish, shard, visible, write_tar
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import BlobCorrupt
-from tamis.store.selections import RoundData, Selections
+from tamis.store.selections import Request, RoundData
 
 
 def test_publishing_twice_answers_with_what_is_there(store: Store, dataset: Dataset) -> None:
@@ -60,13 +62,12 @@ def test_other_content_under_a_name_makes_the_next_version(store: Store, dataset
 
 
 def test_a_key_is_what_was_asked(store: Store, dataset: Dataset) -> None:
-    asked = {"dataset": dataset, "method": "m", "version": 1, "params": {"a": 1, "b": 0.5}, "inputs": ["x"], "seed": 0}
-    key = Selections.key(**asked)
-    assert key == Selections.key(**{**asked, "params": {"b": 0.5, "a": 1}})
-    others: list[dict[str, object]] = [
+    asked = Request(dataset, "m", 1, {"a": 1, "b": 0.5}, ["x"])
+    assert asked.key == replace(asked, params={"b": 0.5, "a": 1}).key
+    others: list[dict[str, Any]] = [
         {"method": "n"}, {"version": 2}, {"params": {"a": 2, "b": 0.5}}, {"inputs": ["y"]}, {"inputs": []}, {"seed": 1},
     ]  # fmt: skip
-    assert len({key, *(Selections.key(**{**asked, **other}) for other in others)}) == 7
+    assert len({asked.key, *(replace(asked, **other).key for other in others)}) == 7
 
 
 def test_weights_ranks_and_rounds_come_back_as_they_were(store: Store, dataset: Dataset) -> None:

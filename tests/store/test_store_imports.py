@@ -21,11 +21,10 @@ def test_import_is_light() -> None:
 
 def test_only_sql_needs_duckdb(tmp_path: Path, digits: dict[str, list[Path]]) -> None:
     program = (
-        "from tamis.store import Store; from tamis.store.selections import RoundData\n"
+        "from tamis.store import Store; from tamis.store.selections import Request, RoundData\n"
         f"store = Store.create({str(tmp_path / 'store')!r})\n"
         f"ds = store.datasets.add('d', [{str(digits['test'][0])!r}])\n"
-        "store.selections.publish(name='s', dataset=ds, method='m', version=1, params={}, inputs=[], seed=0,"
-        " rounds=[RoundData([1])], seconds=0.0)\n"
+        "store.selections.publish(Request(ds, 'm', 1), 's', [RoundData([1])], seconds=0.0)\n"
     )
     assert loaded(program) == []
     assert loaded(f"{program.replace('create', 'open')}store.query('from selections')") == ["duckdb"]

@@ -12,7 +12,7 @@ from numbered import Select, Write, numbered
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.selections import RoundData, Selection
+from tamis.store.selections import Request, RoundData, Selection
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,13 +59,7 @@ def select(store: Store) -> Select:
             chosen = np.asarray(samples)
             given = chosen + 1.0 if weights is None else np.asarray(weights)
             data.append(RoundData(samples=chosen, weights=given, first_epoch=first_epoch))
-        what = {
-            "name": "chosen",
-            "dataset": dataset,
-            "method": "by-hand",
-            "version": 1,
-            "params": {"rounds": repr(rounds)},
-        }
-        return store.selections.publish(**what, inputs=[], seed=0, rounds=data, seconds=0.0).selection
+        request = Request(dataset, "by-hand", 1, {"rounds": repr(rounds)})
+        return store.selections.publish(request, "chosen", data, seconds=0.0).selection
 
     return publish

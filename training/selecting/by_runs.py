@@ -7,7 +7,7 @@ sees its own weights, and costs itself.
 Cost: for each run one forward pass over the data set, and the pursuits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -16,13 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from tamis.curation.budget import resolve_budget
 from tamis.store import Store
 from tamis.store.advice import command
+from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound
 from tamis.store.keys import check_name
-from tamis.store.runs import FINISHED
-from tamis.store.selections import Published, RoundData
+from tamis.store.runs import FINISHED, Run
+from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
 from tamis.training.config import GRADMATCH, GRADMATCH_VERSION, Reselect
 from tamis.training.decoding.pixels import decoder_key
+from tamis.training.selecting.answers import Computed, answer
 
 
 class MatchConfig(BaseModel):
@@ -69,31 +71,51 @@ def select_by_runs(
     how, dataset = config.reselect, store.datasets.get(config.dataset)
     k = resolve_budget(how.budget, dataset.samples)
     target = None if how.target is None else store.datasets.get(how.target)
-    runs = [store.runs.get(key) for key in config.runs]
-    for run in runs:
-        if run.status != FINISHED or run.blob is None:
-            raise RunNotFound(
-                f"Run {run.key[:12]} is a {run.kind} that is {run.status} and left no model: name a finished training "
-                f"({command(store.root, 'run', 'ls', '--kind', 'train')} lists them)."
-            )
+    runs = [_finished(store, key) for key in config.runs]
     params = how.model_dump(mode="json", exclude={"name", "budget", "target", "warm"})
     params |= {"k": k, "target": None if target is None else target.key, "batch_size": config.batch_size}
     looked_at = [one.image for one in (dataset, target) if one is not None]
     params |= decoder_key(*((image, run.config.get("image_size")) for run in runs for image in looked_at))
+    request = Request(dataset, GRADMATCH, GRADMATCH_VERSION, params, [run.key for run in runs], config.seed)
     name = check_name(how.name or f"{dataset.name}-{GRADMATCH}", "selection")
-    asked: dict[str, Any] = {
-        "method": GRADMATCH, "version": GRADMATCH_VERSION, "params": params, "seed": config.seed, "dataset": dataset,
-        "inputs": [run.key for run in runs],
-    }  # fmt: skip
-    there = store.selections.find(store.selections.key(**asked), name)
-    if there is not None and not force:
-        return Published(there, created=False)
+
+    def compute() -> Computed:
+        started = perf_counter()
+        made = list(_rounds(store, config, dataset, target, runs, k, device, progress))
+        proxy = sum(run.seconds.get("total", 0.0) for run in runs)
+        seconds = {"select": perf_counter() - started, "proxy": proxy}
+        return Computed([data for data, _ in made], seconds, {"rounds": [notes for _, notes in made]})
+
+    return answer(store, request, name, compute, force=force)
+
+
+def _finished(store: Store, key: str) -> Run:
+    run = store.runs.get(key)
+    if run.status != FINISHED or run.blob is None:
+        raise RunNotFound(
+            f"Run {run.key[:12]} is a {run.kind} that is {run.status} and left no model: name a finished training run "
+            f"({command(store.root, 'run', 'ls', '--kind', 'train')} lists them)."
+        )
+    return run
+
+
+def _rounds(
+    store: Store,
+    config: MatchConfig,
+    dataset: Dataset,
+    target: Dataset | None,
+    runs: list[Run],
+    k: int,
+    device: str,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[tuple[RoundData, dict[str, Any]]]:
+    """One round a run, and what is worth knowing about it."""
     from tamis.training.selecting.by_gradients import Asked, choose
     from tamis.training.signals.outputs import load_model
     from tamis.training.streaming.batches import Images  # torch is loaded here and no earlier
 
-    started, made = perf_counter(), list[tuple[RoundData, dict[str, object]]]()
-    seen, total = 0, len(runs) * (dataset.samples + (0 if target is None else target.samples))
+    how, seen = config.reselect, 0
+    total = len(runs) * (dataset.samples + (0 if target is None else target.samples))
 
     def looked(samples: int) -> None:
         nonlocal seen
@@ -106,10 +128,4 @@ def select_by_runs(
         model, meta = load_model(store, run.blob)
         images = Images(meta.in_channels, meta.image_size)
         what = Asked(k, how.kind, how.lam, how.head, target, config.batch_size, images, config.seed)
-        found = choose(store, dataset, model, what, first_epoch=number * how.every, device=device, progress=looked)
-        made.append(found)
-    seconds = perf_counter() - started
-    spent = {"select": seconds, "proxy": sum(run.seconds.get("total", 0.0) for run in runs)}
-    stats = {"rounds": [notes for _, notes in made], "seconds": spent}
-    rounds = [data for data, _ in made]
-    return store.selections.publish(name=name, **asked, rounds=rounds, seconds=sum(spent.values()), stats=stats)
+        yield choose(store, dataset, model, what, first_epoch=number * how.every, device=device, progress=looked)

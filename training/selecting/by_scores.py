@@ -24,8 +24,9 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound
 from tamis.store.keys import check_name
 from tamis.store.runs import FINISHED, Run
-from tamis.store.selections import Published, RoundData
+from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
+from tamis.training.selecting.answers import Computed, answer
 
 Measure = Literal["entropy", "margin", "confidence"]
 
@@ -72,7 +73,6 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
         UnknownMethodError, BudgetError, CurationError: the method's own refusals.
         RunNotFound: there are no scores of this dataset version.
     """
-    started = perf_counter()
     dataset = store.datasets.get(config.dataset)
     method = get_method(config.method)
     k = resolve_budget(config.budget, dataset.samples)
@@ -81,17 +81,18 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
     params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
+    request = Request(dataset, method.name, method.version, params, [r.key for r in runs], config.seed)
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
-    asked: dict[str, Any] = {"method": method.name, "version": method.version, "params": params, "seed": config.seed}
-    asked |= {"dataset": dataset, "inputs": [r.key for r in runs]}
-    there = store.selections.find(store.selections.key(**asked), name)
-    if there is not None and not force:
-        return Published(there, created=False)
-    choices = _choose(method, config.rounds, _inputs(store, dataset, config, runs, own), k, own, config.seed)
-    costs = _costs(store, runs) | {"select": perf_counter() - started}
-    stats = {"excluded": choices[0].excluded, "seconds": costs}
-    rounds = [RoundData(c.samples, c.weights, first_epoch=i * config.every) for i, c in enumerate(choices)]
-    return store.selections.publish(name=name, **asked, rounds=rounds, seconds=sum(costs.values()), stats=stats)
+
+    def compute() -> Computed:
+        started = perf_counter()
+        inputs = _inputs(store, dataset, config, runs, own)
+        choices = _choose(method, config.rounds, inputs, k, own, config.seed)
+        costs = _costs(store, runs) | {"select": perf_counter() - started}
+        rounds = [RoundData(c.samples, c.weights, first_epoch=i * config.every) for i, c in enumerate(choices)]
+        return Computed(rounds, costs, {"excluded": choices[0].excluded})
+
+    return answer(store, request, name, compute, force=force)
 
 
 def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:

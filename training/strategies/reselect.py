@@ -11,7 +11,6 @@ Automatically Selecting the Best Training Data", 2022 (keeping the rounds and re
 """
 
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from tamis.store.selections import Published, RoundData
 from tamis.store.selections.drafts import Draft
 from tamis.training.config import Drafted, Plan, Reselect
 from tamis.training.models.registry import ImageClassifier
+from tamis.training.selecting.answers import Computed, publish
 from tamis.training.selecting.by_gradients import Asked, choose
 from tamis.training.streaming.batches import Images
 
@@ -81,17 +81,10 @@ class Reselector:
             mean, std: of the pixels, as the training used them: a replay that is to give the same losses needs them.
         """
         made = self.draft.made
-        spent = sum(one.notes["seconds"] for one in made)
-        stats: dict[str, Any] = {
-            "mean": list(mean),
-            "std": list(std),
-            "rounds": [one.notes for one in made],
-            "seconds": {"select": spent},
-        }
-        rounds = [one.data for one in made]
-        return self._store.selections.publish(
-            name=self._drafted.name, **self._drafted.asked, rounds=rounds, seconds=spent, stats=stats
-        )
+        stats = {"mean": list(mean), "std": list(std), "rounds": [one.notes for one in made]}
+        seconds = {"select": sum(one.notes["seconds"] for one in made)}
+        computed = Computed([one.data for one in made], seconds, stats)
+        return publish(self._store, self._drafted.request, self._drafted.name, computed)
 
     def _begins(self, epoch: int) -> bool:
         """Whether a round begins: with everything at first, where the training starts warm, and then every so often."""

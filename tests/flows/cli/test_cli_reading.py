@@ -10,7 +10,7 @@ import pytest
 import webdataset as wds
 
 from tamis.store import Store
-from tamis.store.selections import RoundData
+from tamis.store.selections import Request, RoundData
 
 
 @pytest.fixture
@@ -67,10 +67,7 @@ def test_relative_folder(tamis: Any, chosen: Store, tmp_path: Path, monkeypatch:
 def test_rounds_by_epoch(tamis: Any, chosen: Store) -> None:
     dataset = chosen.datasets.get("digits")
     rounds = [RoundData(np.arange(30), first_epoch=0), RoundData(np.arange(20), first_epoch=4)]
-    chosen.selections.publish(
-        name="changing", dataset=dataset, method="m", version=1, params={}, inputs=[], seed=0, rounds=rounds,
-        seconds=0.0,
-    )  # fmt: skip
+    chosen.selections.publish(Request(dataset, "m", 1), "changing", rounds, seconds=0.0)
     assert tamis("selection", "materialize", "changing", "--json").json["samples"] == 30
     late = tamis("selection", "materialize", "changing", "--epoch", 7)
     assert "1, in force from epoch 4 (2 in all)" in late.out

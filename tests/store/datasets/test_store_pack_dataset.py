@@ -16,6 +16,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.datasets.classes import read_classes
 from tamis.store.datasets.packing import pack_dataset, pack_folder, pack_samples, picture_samples
 from tamis.store.errors import DatasetExists, InvalidName, SelectionError, ShardError
+from tamis.store.selections import Request
 from tamis.store.shards.folders import find_pictures
 from tamis.store.shards.images import IMAGES
 from tamis.store.shards.writing import NewShard, check_key
@@ -306,7 +307,7 @@ def test_class_names_that_are_none(tmp_path: Path, make: Callable[[Path], object
 def test_a_seed_that_no_column_holds(store: Store, folder: Path, seed: int) -> None:
     made = pack(store, folder)
     with pytest.raises(SelectionError, match=r"The seed is -?\d+: expected -2\^63 to 2\^63 - 1"):
-        store.selections.key(dataset=made, method="random", version=1, params={}, inputs=[], seed=seed)
+        Request(made, "random", 1, seed=seed)
 
 
 @pytest.mark.parametrize("ref", ["d@" + "9" * 5000, "d@0", "d@-1", "d@1e3", "d@\u0661"])

@@ -29,7 +29,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.datasets.packing import pack_samples
 from tamis.store.errors import SelectionError, ShardChanged, ShardError, StoreExists
-from tamis.store.selections import RoundData, Selection
+from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.errors import DecoderRefused, DestinationTaken
 from tamis.training.export.manifest import Curated
 from tamis.training.export.materialize import materialize
@@ -45,10 +45,8 @@ def pick(store: Store, dataset: Dataset, count: int = 600) -> Selection:
     """Some samples of a data set with weights that are no round numbers."""
     samples = np.random.default_rng(5).permutation(dataset.samples)[:count]
     weights = np.random.default_rng(6).random(count)
-    what = {"name": "some", "dataset": dataset, "method": "by-hand", "version": 1, "params": {"count": count}}
-    return store.selections.publish(
-        **what, inputs=[], seed=0, rounds=[RoundData(samples, weights)], seconds=0.0
-    ).selection
+    request = Request(dataset, "by-hand", 1, {"count": count})
+    return store.selections.publish(request, "some", [RoundData(samples, weights)], seconds=0.0).selection
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from s3kit import S3Server
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.roots.roots import Root
-from tamis.store.selections import RoundData, Selection
+from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.errors import DestinationTaken
 from tamis.training.export.materialize import materialize
 
@@ -23,8 +23,8 @@ CHILD = Path(__file__).with_name("curating_child.py")
 @pytest.fixture
 def some(store: Store, dataset: Dataset) -> Selection:
     samples = np.random.default_rng(5).permutation(dataset.samples)[:600]
-    what = {"name": "some", "dataset": dataset, "method": "by-hand", "version": 1, "params": {}}
-    return store.selections.publish(**what, inputs=[], seed=0, rounds=[RoundData(samples)], seconds=0.0).selection
+    request = Request(dataset, "by-hand", 1)
+    return store.selections.publish(request, "some", [RoundData(samples)], seconds=0.0).selection
 
 
 def content(url: str) -> dict[str, bytes | None]:
@@ -58,9 +58,8 @@ def test_sources_on_an_object_store(
     remote = Store.create(f"{bucket}/store")
     dataset = remote.datasets.add("digits", [s3.upload(path, f"{bucket}/{path.name}") for path in digits["train"]])
     samples, weights = some.round_at(0)
-    what = {"name": "there", "dataset": dataset, "method": "by-hand", "version": 1, "params": {}}
-    rounds = [RoundData(samples, weights)]
-    there = remote.selections.publish(**what, inputs=[], seed=0, rounds=rounds, seconds=0.0).selection
+    request, rounds = Request(dataset, "by-hand", 1), [RoundData(samples, weights)]
+    there = remote.selections.publish(request, "there", rounds, seconds=0.0).selection
     made = materialize(remote, there, shard_size=SIZE)
     assert made.url == f"{bucket}/store/curated/{made.key}"
     assert made.shards == materialize(store, some, str(tmp_path / "local"), shard_size=SIZE).shards

@@ -16,7 +16,7 @@ from s3kit import S3Server
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged
-from tamis.store.selections import RoundData, Selection
+from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.errors import DecodeError, ReportError
 from tamis.training.reports.contact_sheet import contact_sheet
 from tamis.training.reports.plots import draw_histogram
@@ -31,8 +31,8 @@ def publish(store: Store) -> Publish:
 
     def publish_rounds(name: str, dataset: Dataset, *rounds: tuple[list[int], list[float] | None]) -> Selection:
         data = [RoundData(samples, weights, first_epoch=i) for i, (samples, weights) in enumerate(rounds)]
-        by_hand: dict[str, Any] = {"method": "by-hand", "version": 1, "params": {"name": name}, "inputs": [], "seed": 0}
-        return store.selections.publish(name=name, dataset=dataset, **by_hand, rounds=data, seconds=0.0).selection
+        request = Request(dataset, "by-hand", 1, {"name": name})
+        return store.selections.publish(request, name, data, seconds=0.0).selection
 
     return publish_rounds
 

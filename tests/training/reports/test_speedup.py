@@ -14,7 +14,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetNotFound, RunNotFound
 from tamis.store.runs import FINISHED, Run
-from tamis.store.selections import RoundData, Selection
+from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.config import Reselect
 from tamis.training.errors import ReportError
 from tamis.training.job import TrainConfig, train
@@ -61,11 +61,8 @@ def test_the_first_time_an_accuracy_is_reached(accuracy: float, expected: tuple[
 @pytest.fixture
 def chosen(store: Store, sixty: Dataset, select: Select) -> Selection:
     """A selection that cost 24 seconds."""
-    by_hand: dict[str, Any] = {"method": "gradmatch", "version": 1, "params": {}, "inputs": [], "seed": 0}
     one = select(sixty, (0, [1, 2, 3])).round_at(0)
-    return store.selections.publish(
-        name="gm", dataset=sixty, **by_hand, rounds=[RoundData(*one)], seconds=24.0
-    ).selection
+    return store.selections.publish(Request(sixty, "gradmatch", 1), "gm", [RoundData(*one)], seconds=24.0).selection
 
 
 def test_a_replay_leaves_the_selection_out_and_shows_it_apart(chosen: Selection) -> None:
