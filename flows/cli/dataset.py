@@ -1,6 +1,5 @@
 """`tamis dataset`: index shards, pack images, look."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def dataset() -> None:
-    """Datasets: add, pack, list, show, verify."""
+    """Datasets: add, pack, split, list, show, verify."""
 
 
 @dataset.command()
@@ -73,42 +72,39 @@ def add(
     show_dataset(app, store.datasets.get(made.dataset), made.skipped, moved=made.moved, renamed=made.renamed)
 
 
-@dataset.command()
-@click.argument("name")
-@click.argument("source")
-@click.option("--out", type=click.Path(file_okay=False), help="Where the shards go; default: shards/NAME in the store.")
-@click.option("--per-shard", default=5000, show_default=True, type=click.IntRange(1), help="Samples a shard.")
-@common
-def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> None:
-    """Pack images into shards and index them.
+def _shares(_context: click.Context, _option: click.Parameter, text: str) -> dict[str, float]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        shares = {name.strip(): float(share) for name, _, share in pairs}
+    except ValueError:
+        shares = {}
+    if len(shares) < len(pairs) or "" in shares:
+        raise click.BadParameter(f"{text!r}: expected names and shares, such as train=.8,validation=.2.")
+    return shares
 
-    SOURCE is a folder with one sub-folder of images for each class, or digits (scikit-learn's, with test digits as
-    digits-test). Files are packed byte for byte; hidden files and what is no image are skipped and named. An existing
-    dataset, or shard, is never written over: the same images give what exists, others are refused.
+
+@dataset.command()
+@click.argument("ref", metavar="NAME")
+@click.option("--into", required=True, callback=_shares, help="Parts and their shares, such as train=.8,validation=.2.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Deals out the samples.")
+@click.option("--stratify", is_flag=True, help="Give every part its share of each class.")
+@common
+def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool) -> None:
+    """Split a dataset into parts that are datasets of their own: NAME-PART. No shard is copied or rewritten.
+
+    Shares are exact to within a sample, with --stratify to within one of each class. What they leave of 1 is in no
+    part. The same split is found again.
 
     \b
     Examples:
-      tamis dataset pack flowers pictures/
-      tamis dataset pack digits digits
-      tamis dataset pack digits-test digits-test
+      tamis dataset split cifar10 --into train=.8,validation=.2 --seed 1
+      tamis dataset split cifar10@1 --into train=.8,validation=.1,test=.1 --stratify
+      tamis train --dataset cifar10-train --evaluate-on cifar10-validation --model preact20
     """
-    from tamis.store.datasets.packing import digit_samples, pack_dataset, picture_samples
-    from tamis.store.keys import check_name
-    from tamis.store.shards.folders import find_pictures
+    from tamis.store import summaries
 
-    store = app.open()
-    check_name(name, "dataset")
-    target = (Path(out) if out else _inside(store.root.path) / "shards" / name) / name
-    if source in ("digits", "digits-test") and not Path(source).is_dir():
-        test = source == "digits-test"
-        made = pack_dataset(store.datasets, name, lambda: digit_samples(test), target, per_shard=min(per_shard, 300))
-        show_dataset(app, made)
-        return
-    found = find_pictures(source)
-    made = pack_dataset(
-        store.datasets, name, lambda: picture_samples(found), target, per_shard=per_shard, classes=found.classes
-    )
-    show_dataset(app, made, found.skipped)
+    parts = [summaries.dataset(part) for part in app.open().datasets.split(ref, into, seed=seed, stratify=stratify)]
+    emit(parts, app.as_json, lambda: table(parts, ("dataset", "samples", "shards", "key")))
 
 
 @dataset.command()
@@ -230,9 +226,3 @@ def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:
     if given:
         return read_classes(given)
     return [] if append else classes_beside(paths[0])
-
-
-def _inside(path: Path | None) -> Path:
-    if path is None:
-        raise click.UsageError("The store is no folder: say where the shards go (--out).")
-    return path

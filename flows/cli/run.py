@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.output import emit, run_facts, table
+from tamis.flows.cli.output import emit, repeatedly, run_facts, table
 
 _COLUMNS = ("run", "kind", "dataset", "model", "selection", "status", "accuracy", "total s")
 
@@ -16,19 +16,28 @@ def run() -> None:
 
 
 @run.command()
-@click.option("--kind", type=click.Choice(["train", "score"]), help="Only these.")
+@click.option("--kind", help="Only these: train, score, ...")
+@click.option("--watch", is_flag=True, help="Show the list anew until Ctrl-C.")
+@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, for --watch.")
 @common
-def ls(app: App, kind: str | None) -> None:
+def ls(app: App, kind: str | None, watch: bool, every: float) -> None:
     """List runs, the oldest first.
 
     \b
     Examples:
       tamis run ls
+      tamis run ls --watch
       tamis run ls --kind train --json
     """
     from tamis.store import summaries
 
-    rows = summaries.runs(app.open(), kind)
+    store = app.open()
+    if watch:
+        if app.as_json:
+            raise click.UsageError("--watch is for the screen, --json for programs: give one of them.")
+        repeatedly(lambda: table(map(_short, summaries.runs(store, kind)), _COLUMNS), every)
+        return
+    rows = summaries.runs(store, kind)
     emit(rows, app.as_json, lambda: table(map(_short, rows), _COLUMNS))
 
 

@@ -32,8 +32,7 @@ _SCORE_OPTIONS = (
         "--measure",
         default="entropy",
         show_default=True,
-        type=click.Choice(["entropy", "margin", "confidence"]),
-        help="Which score ranks.",
+        help="Which score ranks: entropy, margin, confidence, loss, or an imported metric.",
     ),
 )
 

@@ -1,16 +1,17 @@
 """`tamis selection`: look at what was chosen. How it is read stands in `tamis.flows.cli.reading`."""
 
 import json
+from typing import Any
 
 import click
 
-from tamis.flows.cli.common import App, common
+from tamis.flows.cli.common import App, common, said
 from tamis.flows.cli.output import chosen_form, emit, facts, table, write_answer
 
 
 @click.group()
 def selection() -> None:
-    """Selections: list, show, compare, export, plan reading, write as shards."""
+    """Selections: list, show, compare, import, export, plan reading, write as shards."""
 
 
 @selection.command()
@@ -54,6 +55,33 @@ def show(app: App, ref: str, epoch: int, top: int) -> None:
             table(best, title=f"The {len(best)} ranked first")
 
     emit(answer, app.as_json, people)
+
+
+@selection.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--name", required=True, help="The selection's name.")
+@click.option("--by", type=click.Choice(["key", "sample"]), help="What the lines are; default: told from the dataset.")
+@common
+def import_(app: App, file: str, dataset: str, name: str, by: Any) -> None:
+    """Keep a list of samples that was made elsewhere as a selection.
+
+    FILE has a key or a sample number on each line, the best first; or is CSV or Parquet with a column `key` or `sample`
+    and, where samples are weighted, `weight`. The same list is found again.
+
+    \b
+    Examples:
+      tamis selection import hardest.txt --dataset cifar10 --name hardest
+      tamis selection import weighted.csv --dataset cifar10@1 --name coreset
+      tamis selection import numbers.txt --dataset cifar10 --name numbers --by sample
+    """
+    from tamis.store.importing import import_selection
+
+    made = import_selection(app.open(), file, dataset, name=name, by=by)
+    chosen = made.selection
+    answer = {"selection": chosen.ref, "key": chosen.key, "dataset": chosen.dataset, "size": chosen.size}
+    told = answer | {"answer": said(made.created, None)}
+    emit(answer | {"created": made.created}, app.as_json, lambda: facts(told))
 
 
 @selection.command()

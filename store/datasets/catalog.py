@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tamis.store.advice import did_you_mean
 from tamis.store.datasets.changes import CLASSES, MOVED, Changes, moved
 from tamis.store.datasets.classes import check_classes
 from tamis.store.datasets.dataset import Added, Dataset, Ints
@@ -100,7 +101,8 @@ class Datasets:
         uris = distinct([shard_uri(s) for s in shards])
         base = self._newest(name)
         if base is None and append:
-            raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {self._names()}. Add it first.")
+            there = ", ".join(self._names()) or "none"
+            raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {there}. Add it first.")
         if base is not None:
             image, label = base.image, base.label
         names = tuple(classes) or (() if base is None else base.classes)
@@ -251,7 +253,11 @@ class Datasets:
         name, version = split_ref(ref)
         heads = self._heads(name)
         if not heads:
-            raise DatasetNotFound(f"No dataset {name!r} in {self._root.url}; there are: {self._names()}.")
+            names = self._names()
+            meant = did_you_mean(name, names)
+            raise DatasetNotFound(
+                f"No dataset {name!r} in {self._root.url}; there are: {', '.join(names) or 'none'}.{meant}"
+            )
         if version is not None and version > len(heads):
             raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {len(heads)}, not {version}.")
         return self._load(heads[: version or len(heads)])
@@ -276,8 +282,8 @@ class Datasets:
             return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
         return self._tables.every("datasets", f"name/{name}")
 
-    def _names(self) -> str:
-        return ", ".join(sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))) or "none"
+    def _names(self) -> list[str]:
+        return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))
 
     def _newest(self, name: str) -> Dataset | None:
         heads = self._heads(name)

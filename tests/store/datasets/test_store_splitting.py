@@ -56,9 +56,8 @@ def test_parts_are_datasets_whose_samples_lie_where_they_lay(store: Store, datas
     assert sorted([*train.keys(), *validation.keys()]) == sorted(dataset.keys())
     whole = dict(zip(dataset.keys(), zip(*_places(dataset), strict=True), strict=True))
     for part in (train, validation):
-        assert dict(zip(part.keys(), zip(*_places(part), strict=True), strict=True)) == {
-            k: whole[k] for k in part.keys()
-        }
+        keys = part.keys()
+        assert dict(zip(keys, zip(*_places(part), strict=True), strict=True)) == {key: whole[key] for key in keys}
         assert [s.first_sample for s in part.shards] == np.cumsum([0, *(s.count for s in part.shards)]).tolist()[:-1]
         assert part.verify() == []
     assert {p: p.stat().st_mtime_ns for p in before} == before
