@@ -121,8 +121,8 @@ def not_in(there: Sequence[Shard], found: Sequence[Found]) -> tuple[list[Found],
         if one.shard.uri in places:
             raise ShardChanged(
                 f"Shard {one.shard.uri} is in the dataset already and changed since (or is in it in part). Numbers "
-                "that were given stay, so it cannot be replaced: restore it, or add the new file as a dataset of another "
-                "name."
+                "that were given stay, so it cannot be replaced: restore it, or add the new file as a dataset of "
+                "another name."
             )
         fresh.append(one)
     return fresh, again
