@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.store.advice import did_you_mean
 from tamis.store.errors import RunNotFound, SelectionError
 from tamis.store.keys import NAME, canonical, check_name
 from tamis.store.processes import is_gone, this_process
@@ -141,8 +142,10 @@ class Runs:
         found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
         if len(found) != 1:
             near = ", ".join(r.key[:12] for r in found) if found else "none"
+            meant = "" if found else did_you_mean(key, [r.key[: max(len(key), 4)] for r in self.all()])
             raise RunNotFound(
                 f"{key!r} names {len(found)} runs ({near}); give a run's key, or its first characters (4 or more)."
+                f"{meant}"
             )
         return found[0]
 
@@ -206,6 +209,11 @@ class Runs:
             )
         values[sample] = np.asarray(rows["value"])
         return values
+
+    def hardness(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
+        """[count] as `scores`, turned so that higher means harder, whatever the run declares of its scores."""
+        values = self.scores(run, metric, count)
+        return -values if self.get(run).config.get("hard") == "lower" else values
 
     @one_patience
     def put_losses(

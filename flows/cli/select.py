@@ -11,12 +11,11 @@ from tamis.curation.contract import Method
 from tamis.curation.errors import UnknownMethodError
 from tamis.curation.methods import METHODS
 from tamis.curation.parameters import Between, Parameter, parameters
-from tamis.flows.cli.common import App, common, run_light, said
+from tamis.flows.cli.common import App, common, run_flow, runner_option, said
 from tamis.flows.cli.output import emit, facts, note
 
 if TYPE_CHECKING:
-    from tamis.store.selections import Published, Selection
-    from tamis.training.selecting.by_scores import SelectConfig
+    from tamis.store.selections import Selection
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _READABLE = frozenset({"labels", "scores", "correct"})  # the signals that a generated command reads
@@ -60,8 +59,7 @@ _SCORE_OPTIONS = (
         "--measure",
         default="entropy",
         show_default=True,
-        type=click.Choice(["entropy", "margin", "confidence"]),
-        help="Which score ranks.",
+        help="Which score ranks: entropy, margin, confidence, loss, or an imported metric.",
     ),
 )
 
@@ -124,6 +122,7 @@ def _command(method: Method) -> click.Command:
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
         *((beside_random,) if compared else ()),
         click.option("--force", is_flag=True, help="Choose again, and say whether the stored answer is confirmed."),
+        runner_option,
     ]
 
     @_all(options)
@@ -153,7 +152,7 @@ def _select(app: App, method: Method, given: dict[str, Any]) -> None:
     store = app.open()
     if given.get("scores"):
         config = config.model_copy(update={"scores": tuple(store.runs.get(key).key for key in given["scores"])})
-    answer = _ask(app, config, force)
+    answer = run_flow("select", None, store.root.url, config, force=force)
     chosen = store.selections.get(answer["selection"])
     advice = method.advice(chosen.size, store.datasets.get(chosen.dataset).samples)
     shown = answer | {
@@ -179,20 +178,8 @@ def make_beside(app: App, chosen: "Selection", *, per_class: bool = False, force
     """The random selection of the same size, as name@version; made where it is not there."""
     from tamis.training.selecting.beside import random_beside
 
-    answer: dict[str, Any] = _ask(app, random_beside(chosen, per_class=per_class), force)
+    answer = run_flow("select", None, app.open().root.url, random_beside(chosen, per_class=per_class), force=force)
     return answer["selection"]
-
-
-def _ask(app: App, config: "SelectConfig", force: bool) -> dict[str, Any]:
-    from tamis.training.selecting.by_scores import select as choose
-
-    store = app.open()
-
-    def direct() -> dict[str, Any]:
-        published: Published = choose(store, config, force=force)
-        return {"selection": published.selection.ref, "created": published.created, "confirmed": published.confirmed}
-
-    return run_light("select", direct, store.root.url, config, force=force)
 
 
 for _method in METHODS.values():

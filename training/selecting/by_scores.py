@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ from tamis.training.selecting.answers import Computed, answer
 from tamis.training.selecting.features import Features
 from tamis.training.selecting.own import find_method
 
-Measure = Literal["entropy", "margin", "confidence"]
 _STORED: frozenset[Need] = frozenset({"labels", "scores", "correct"})  # the signals that the store has
+MEASURES = ("entropy", "margin", "confidence", "loss")  # what scoring by a model gives to rank by; imports have others
 
 
 class SelectConfig(BaseModel):
@@ -44,7 +44,7 @@ class SelectConfig(BaseModel):
         dataset: "name" or "name@version".
         method: a name in `tamis.curation.methods.METHODS`, or a method of one's own as "module:function".
         budget: "40%", 0.4 or 20000.
-        measure: which score ranks, for methods that need scores.
+        measure: which score ranks, for methods that need scores: one of MEASURES, or a metric of an import.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
         params: the method's own parameters; what is absent has the method's default.
         seed: of the method's generator.
@@ -58,7 +58,7 @@ class SelectConfig(BaseModel):
     dataset: str
     method: str = "uncertainty"
     budget: str | int | float
-    measure: Measure = "entropy"
+    measure: str = "entropy"
     scores: tuple[str, ...] = ()
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
@@ -118,13 +118,19 @@ def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[st
     return list(islice(method.rounds(inputs, k=k, **own, generator=generator), rounds))
 
 
-def newest_scores(store: Store, dataset: Dataset) -> Run:
-    """The scoring run of this dataset version that finished last.
+def newest_scores(store: Store, dataset: Dataset, measure: str = "entropy") -> Run:
+    """The scoring run of this dataset version that finished last, of those that have a measure.
 
     Raises:
         RunNotFound: nothing scored this version yet.
     """
-    found = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
+    scored = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
+    found = [r for r in scored if measure in r.config.get("metrics", MEASURES)]  # imports list theirs
+    if scored and not found:
+        raise RunNotFound(
+            f"No scoring run of {dataset.ref} has the measure {measure!r}. "
+            f"{command(store.root, 'run', 'ls', '--kind', 'score')} lists the runs with scores."
+        )
     if not found:
         scoring = command(store.root, "score", "uncertainty", "--dataset", dataset.ref, "--proxy", "preact20")
         raise RunNotFound(f"Nothing has scored {dataset.ref} yet. Score it first, by a proxy model: {scoring}")
@@ -161,7 +167,7 @@ def compare_scores(store: Store, runs: Sequence[str], measure: str) -> NDArray[n
 
 def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     if not config.scores:
-        return [newest_scores(store, dataset)]
+        return [newest_scores(store, dataset, config.measure)]
     runs = sorted((store.runs.get(key) for key in config.scores), key=lambda r: r.key)
     if len({r.key for r in runs}) < len(runs):
         raise CurationError("A scoring run is named twice: an ensemble counts each run once.")
@@ -193,7 +199,7 @@ def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
 def _inputs(store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], own: Mapping[str, Any]) -> Inputs:
     """Only what is asked for is read."""
     n = dataset.samples
-    scores = [store.runs.scores(r.key, config.measure, n) for r in runs]
+    scores = [store.runs.hardness(r.key, config.measure, n) for r in runs]
     correct = [store.runs.scores(r.key, "correct", n) == 1 for r in runs] if own.get("correct_only") else []
     return Inputs(
         n=n,

@@ -1,4 +1,4 @@
-"""The command line, from an empty store to a trained target, on real digits and a real Prefect server."""
+"""The command line, from an empty store to a trained target, on real digits."""
 
 import csv
 import io
@@ -179,9 +179,10 @@ def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store)
         (("run", "show", "feed"), "feed", 1),
         (("score", "uncertainty", "--dataset", "digits"), "--proxy", 2),
         (("dataset", "add", "Bad Name", "x.tar"), "Bad Name", 1),
-        (("dataset", "add", "x", "/nowhere/*.tar"), "matches no file", 2),
+        (("dataset", "add", "x", "/nowhere/*.tar"), "matches no file", 1),
         (("sql", "select * from nothing"), "selection_samples", 1),
         (("sql", "select 1", "--at", "yesterday"), "2026-11-20T10:00:00", 1),
+        (("serve", "nope", "--cron", "* * * * *", "--config", __file__), "index, score, select, train, match", 2),
         (("serve", "score", "--cron", "* * * * *", "--config", __file__), "prefect server start", 2),
     ):
         said = tamis(*arguments)
