@@ -33,6 +33,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection
 from tamis.store.selections.drafts import Draft
+from tamis.store.selections.rounds import in_force
 from tamis.training import border
 from tamis.training.decoding.suffixes import is_executable
 from tamis.training.errors import DecoderRefused
@@ -381,12 +382,7 @@ class SelectionStream(IterableDataset[Any]):
         return start
 
     def _round(self, epoch: int) -> _Round:
-        rounds = _rounds(self._chosen)
-        in_force = [r for r in rounds if r.first_epoch <= epoch]
-        if not in_force:
-            first = rounds[0].first_epoch if rounds else "none yet"
-            raise SelectionError(f"The selection begins at epoch {first}: nothing is selected in epoch {epoch}.")
-        return in_force[-1]
+        return in_force(_rounds(self._chosen), epoch)
 
     def _known_size(self, epoch: int) -> int | None:
         try:
