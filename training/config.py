@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tamis.curation.budget import resolve_budget
 from tamis.store import Store
@@ -22,9 +22,11 @@ from tamis.store.selections import Request, Selection
 from tamis.training import border
 from tamis.training.decoding.pixels import decoder_key
 from tamis.training.models.own import source
+from tamis.training.tasks import CLASSIFICATION, get_task
 
 GRADMATCH, GRADMATCH_VERSION = "gradmatch", 1  # raise it when the same question comes to have another answer
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
+_LATER = frozenset({"task"})  # fields that enter the key only where they differ from their default
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Epochs = Annotated[int, Field(ge=1, le=border.EPOCHS)]
 
@@ -80,6 +82,7 @@ class TrainConfig(BaseModel):
         evaluate_on: a data set to measure the final accuracy on.
         evaluate_every: epochs between measurements on the way, which `tamis report` draws; None: at the end only.
         record_losses: keep every sample's training loss of every epoch.
+        task: what is learnt, one of `tamis.training.tasks.TASKS`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -106,6 +109,12 @@ class TrainConfig(BaseModel):
     evaluate_on: str | None = None
     evaluate_every: _Epochs | None = None
     record_losses: bool = False
+    task: str = CLASSIFICATION.name
+
+    @field_validator("task")
+    @classmethod
+    def _is_task(cls, name: str) -> str:
+        return get_task(name).name
 
     @model_validator(mode="after")
     def _agreeing(self) -> "TrainConfig":
@@ -173,7 +182,9 @@ def plan(store: Store, config: TrainConfig) -> Plan:
     judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
     matched = None if config.reselect is None else config.reselect.target
     target = None if matched is None else store.datasets.get(matched)
-    payload: dict[str, Any] = config.model_dump(mode="json")
+    payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
+    if config.task != CLASSIFICATION.name:
+        payload["task_version"] = get_task(config.task).version
     payload |= {
         "version": VERSION,
         "dataset": dataset.key,
@@ -186,6 +197,11 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
     drafted = None if config.reselect is None else _drafted(config, config.reselect, dataset, target, payload)
     return Plan(config, dataset, selection, judged, key_of("train", payload), drafted)
+
+
+def _is_later(name: str, value: Any) -> bool:
+    """Whether a field was not there when the first keys were made, and says what was computed then."""
+    return name in _LATER and value == TrainConfig.model_fields[name].default
 
 
 def _drafted(

@@ -3,7 +3,7 @@
 For a batch of B images x with labels y and weights w, and parameters theta:
 
     x'     = augment(x; seed, epoch, position)
-    l_i    = cross_entropy(f(x'_i; theta), y_i)
+    l_i    = l(f(x'_i; theta), y_i)               the task's loss: cross-entropy for classification
     L      = sum_i l_i w_i / n                     n = sum_j w_j, or what the strategy says (`weighted_mean`)
     g      = dL/dtheta + weight_decay theta
     v      = momentum v + g
@@ -36,6 +36,8 @@ from torch.nn import functional
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.seeds import derive_seed
 from tamis.training.streaming.batches import Batch
+from tamis.training.tasks import CLASSIFICATION
+from tamis.training.tasks.contract import Task
 
 PADDING = 4
 Normaliser = Literal["weights", "samples"] | int
@@ -98,14 +100,6 @@ class Guide(Protocol):
         ...
 
 
-class Evaluation(NamedTuple):
-    """How good a model is on some samples."""
-
-    accuracy: float
-    loss: float
-    samples: int
-
-
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer, with its rate and weight decay; momentum and Nesterov's correction are of "sgd" alone."""
     if recipe.optimizer == "adam":
@@ -137,6 +131,7 @@ def train_epoch(
     size: int,
     device: torch.device,
     guide: Guide | None = None,
+    task: Task = CLASSIFICATION,
 ) -> Generator[Step]:
     """Train on what is left of an epoch, step by step: the caller draws the steps.
 
@@ -152,6 +147,7 @@ def train_epoch(
         size: how many samples the epoch has.
         device: where the model is.
         guide: the strategy; None trains on every batch as it is, under the sum of its weights.
+        task: what is learnt; its targets are the batches' labels.
 
     Yields:
         Each step when it is done, or a batch was read and nothing of it taken. Whether a step's losses were finite
@@ -169,12 +165,13 @@ def train_epoch(
         generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "augment", epoch, position))
         here, read, how, taken = At(epoch, position, number), len(batch.samples), recipe, batch
         if guide is not None and guide.looks:
-            taken, how = _look(model, batch, recipe, guide, here, generator, device), replace(recipe, augment="none")
+            taken = _look(model, batch, recipe, guide, task, here, generator, device)
+            how = replace(recipe, augment="none")
         if taken is None:
             made = Step(batch.samples[:0], torch.zeros(0, device=device), read)
         else:
             normaliser = "weights" if guide is None else guide.normaliser
-            losses_B = train_step(model, taken, optimizer, scaler, how, generator, device, normaliser)
+            losses_B = train_step(model, taken, optimizer, scaler, how, generator, device, normaliser, task)
             made = Step(taken.samples.cpu(), losses_B, read)
             if guide is not None:
                 guide.after_step(here, made)
@@ -196,6 +193,7 @@ def train_step(
     generator: torch.Generator,
     device: torch.device,
     normaliser: Normaliser = "weights",
+    task: Task = CLASSIFICATION,
 ) -> Tensor:
     """One step; the losses [B] before it, float32."""
     count = len(batch.samples)
@@ -208,7 +206,7 @@ def train_step(
     labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
     with autocast(recipe.precision, device):
         logits_BK = model(images_BCHW)
-    losses_B = functional.cross_entropy(logits_BK.float(), labels_B, reduction="none")
+    losses_B = task.losses(logits_BK.float(), labels_B)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(weighted_mean(losses_B, weights_B, normaliser)).backward()
     scaler.step(optimizer)
@@ -235,6 +233,7 @@ def _look(
     batch: Batch,
     recipe: Recipe,
     guide: Guide,
+    task: Task,
     at: At,
     generator: torch.Generator,
     device: torch.device,
@@ -245,7 +244,7 @@ def _look(
     with autocast(recipe.precision, device):
         logits_BK = model(images_BCHW)
     model.train()
-    losses_B = functional.cross_entropy(logits_BK.float(), batch.labels.to(device, non_blocking=True), reduction="none")
+    losses_B = task.losses(logits_BK.float(), batch.labels.to(device, non_blocking=True))
     chosen = torch.Generator().manual_seed(derive_seed(recipe.seed, "take", at.epoch, at.position))
     return guide.take(at, batch._replace(images=images_BCHW), losses_B, chosen)
 
@@ -290,28 +289,6 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     """Mixed precision where there is a GPU; float32 elsewhere."""
     mixed = precision in _DTYPES and device.type == "cuda"
     return torch.autocast("cuda", dtype=_DTYPES.get(precision), enabled=mixed)
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, batches: Iterable[Batch], *, device: torch.device | None = None) -> Evaluation:
-    """Accuracy and mean cross-entropy; every sample counts alike.
-
-    Args:
-        model: takes uint8 images and gives logits; it is put in evaluation mode.
-        batches: what to judge it on.
-        device: where the model is; by default where its first parameter is.
-    """
-    model.eval()
-    device = device or next(model.parameters()).device
-    right = torch.zeros((), dtype=torch.int64, device=device)
-    loss, count = torch.zeros((), dtype=torch.float64, device=device), 0
-    for batch in batches:
-        labels_B = batch.labels.to(device, non_blocking=True)
-        logits_BK = model(batch.images.to(device, non_blocking=True)).float()
-        right += (logits_BK.argmax(dim=1) == labels_B).sum()
-        loss += functional.cross_entropy(logits_BK, labels_B, reduction="sum")
-        count += len(labels_B)
-    return Evaluation(float(right) / max(count, 1), float(loss) / max(count, 1), count)
 
 
 def check_finite(step: Step, at: At, recipe: Recipe) -> None:

@@ -21,19 +21,18 @@ import torch
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.shards.members import LARGEST_LABEL
 from tamis.training.config import Plan
 from tamis.training.devices import describe, pick_device
-from tamis.training.errors import CheckpointError, LabelError
+from tamis.training.errors import CheckpointError
 from tamis.training.feed import Feed, Source
 from tamis.training.learner import Books, Learner, together
-from tamis.training.loop import At, Evaluation, Recipe, Step, check_finite, evaluate, train_epoch
+from tamis.training.loop import At, Recipe, Step, check_finite, train_epoch
 from tamis.training.models.registry import build_model
 from tamis.training.models.weights import ModelMeta, pack_checkpoint, pack_model, unpack_checkpoint
 from tamis.training.strategies import strategy_of
 from tamis.training.strategies.contract import Statistics
-from tamis.training.streaming.lookup import Index
 from tamis.training.streaming.stream import SelectionStream
+from tamis.training.tasks import get_task
 
 _EVALUATED = 256  # samples a forward pass
 _log = logging.getLogger("tamis.training")
@@ -80,11 +79,12 @@ class Fitting:
         self._notify = notify or _log.warning
         self._device = pick_device(device)
         self._recipe = Recipe(**{name: getattr(config, name) for name in Recipe.__dataclass_fields__})
-        self._classes = count_classes(store, plan.dataset, plan.evaluate_on)
+        self._task = get_task(config.task)
+        self._outputs = self._task.outputs(store, plan.dataset, plan.evaluate_on)
         self._prepare()
         self._name = f"checkpoints/{plan.key}/latest.pt"
         self._books, self._gathered = Books(), list[Step]()
-        self._judged: Evaluation | None = None
+        self._judged: dict[str, float] = {}
         self._started = 0.0
         self._before, self._waited = (0, 0), 0.0  # samples and bytes that earlier tries read, and their waiting
         if config.precision != "fp32" and self._device.type != "cuda":
@@ -128,9 +128,9 @@ class Fitting:
         """What a checkpoint is loaded into, as it is at the beginning."""
         config = self._plan.config
         self._network = build_model(
-            config.model, num_classes=self._classes, in_channels=config.channels, seed=config.seed
+            config.model, num_classes=self._outputs, in_channels=config.channels, seed=config.seed
         )
-        self._strategy = strategy_of(dict(config))(self._store, self._plan, self._device)
+        self._strategy = strategy_of(dict(config), config.task)(self._store, self._plan, self._device)
         self._feed = Feed(self._open_stream, self._strategy.source)
 
     def _total(self) -> int:
@@ -145,14 +145,13 @@ class Fitting:
         if config.evaluate_every is None or not (last or books.epoch % config.evaluate_every == 0):
             return
         judged = self._evaluate(learner)
-        assert judged is not None
-        self._judged = judged if last else None
+        self._judged = judged if last else {}
         spent = perf_counter() - self._started - books.evaluating
         books.history.append(
             {
-                "epoch": books.epoch, "seconds": spent, "selecting": books.selecting, "accuracy": judged.accuracy,
-                "loss": judged.loss, "train_loss": books.train_loss,
+                "epoch": books.epoch, "seconds": spent, "selecting": books.selecting, "train_loss": books.train_loss,
             }
+            | judged
         )  # fmt: skip
 
     def _begin(self) -> Learner:
@@ -198,6 +197,7 @@ class Fitting:
                 size=stream.size(books.epoch),
                 device=self._device,
                 guide=self._strategy,
+                task=self._task,
             )
             for step in steps:
                 self._gathered.append(step)
@@ -235,17 +235,17 @@ class Fitting:
         content |= {"samples": done.samples_B, "losses": done.losses_B.cpu()}
         self._store.root.put(self._name, pack_checkpoint(content))
 
-    def _evaluate(self, learner: Learner) -> Evaluation | None:
+    def _evaluate(self, learner: Learner) -> dict[str, float]:
         if self._plan.evaluate_on is None:
-            return None
+            return {}
         started = perf_counter()
         stream = self._open_stream(self._plan.evaluate_on, _EVALUATED, shuffle=False)
         with closing(stream.epoch(0)) as batches:
-            judged = evaluate(learner.model, batches, device=self._device)
+            judged = self._task.evaluate(learner.model, batches, self._device)
         self._books.evaluating += perf_counter() - started
         return judged
 
-    def _metrics(self, judged: Evaluation | None) -> dict[str, Any]:
+    def _metrics(self, judged: dict[str, float]) -> dict[str, Any]:
         books = self._books
         metrics: dict[str, Any] = {
             "train_loss": books.train_loss,
@@ -254,8 +254,7 @@ class Fitting:
             "bytes_read": books.bytes_read,
             "device": describe(self._device),
         }
-        if judged is not None:
-            metrics |= {"accuracy": judged.accuracy, "loss": judged.loss}
+        metrics |= judged
         if books.history:
             metrics["history"] = books.history
         return metrics
@@ -264,11 +263,12 @@ class Fitting:
         config = self._plan.config
         meta = ModelMeta(
             config.model,
-            self._classes,
+            self._outputs,
             config.channels,
             *learner.statistics,
             self._plan.dataset.classes,
             config.image_size,
+            config.task,
         )
         return pack_model(learner.model.network.state_dict(), meta)
 
@@ -288,32 +288,5 @@ class Fitting:
             shuffle=shuffle,
             channels=config.channels,
             image_size=config.image_size,
+            targets=self._task.targets(chosen if isinstance(chosen, Dataset) else self._plan.dataset),
         )
-
-
-def count_classes(store: Store, dataset: Dataset, judged: Dataset | None) -> int:
-    """How many logits a model of this data set needs.
-
-    Raises:
-        LabelError: a data set has no labels, negative ones, or `judged` has classes that `dataset` lacks.
-    """
-    tops: list[int] = []
-    for one in (dataset, judged):
-        if one is None:
-            continue
-        labels = Index.open(store, one).labels
-        if one.label is None or labels.min() < 0:
-            raise LabelError(f"{one.ref} has samples without a class number (0 or more): add it with labels.")
-        if labels.max() > LARGEST_LABEL:  # stores from before labels had a range may hold any
-            raise LabelError(
-                f"{one.ref} has a label {labels.max()}: class numbers go up to {LARGEST_LABEL:,}, and a model has an "
-                "output for each. Number the classes from 0, and add the shards under another name."
-            )
-        tops.append(int(labels.max()) + 1)
-    classes = max(len(dataset.classes), tops[0])
-    if judged is not None and tops[1] > classes:
-        raise LabelError(
-            f"{judged.ref} has a label {tops[1] - 1}, and a model of {dataset.ref} knows classes 0 to {classes - 1}: "
-            "evaluate on data of the same classes."
-        )
-    return classes

@@ -45,6 +45,7 @@ from tamis.training.streaming.batches import (
     Loaded,
     Loader,
     RawBatch,
+    Targets,
     in_background,
     joined,
     parted,
@@ -101,6 +102,7 @@ class SelectionStream(IterableDataset[Any]):
         check: how far shards are trusted: "stamp" (unchanged size and time), "headers" (each member's tar header is
             read and compared), "digest" (each shard is hashed before it is first read).
         cache_limit: bytes that whole shards may take on this machine.
+        targets: what decoded batches have in place of class numbers, as a task reads it.
 
     Attributes:
         samples_read: samples delivered by this object so far.
@@ -129,6 +131,7 @@ class SelectionStream(IterableDataset[Any]):
         reading: Literal["auto", "ranges", "shards"] = "auto",
         check: Literal["stamp", "headers", "digest"] = "stamp",
         cache_limit: int = CACHE_LIMIT,
+        targets: Targets | None = None,
     ) -> None:
         super().__init__()
         _check_choices(yields=(yields, FORMS), reading=(reading, READING), check=(check, CHECKS))
@@ -147,7 +150,8 @@ class SelectionStream(IterableDataset[Any]):
         self._members = _members(self.dataset, members)
         # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
         self._index = Index.open(store, self.dataset, [m for m in self._members if m != self.dataset.label])
-        self._pixels = Index.open(store, self.dataset)
+        self._targets, image = targets, self.dataset.image
+        self._pixels = Index.open(store, self.dataset, [image] if targets is None else [image, targets.member])
         if yields == "samples":
             self._index.keys(np.zeros(0, np.int64))
         for each in _rounds(chosen):
@@ -315,7 +319,9 @@ class SelectionStream(IterableDataset[Any]):
         share = share or (get_worker_info() is not None and self.yields != "samples")
         ahead, threads = (_REMOTE_AHEAD, _REMOTE_AHEAD) if remote else (AHEAD, 1)
         index = self._index if raw else self._pixels
-        loader = Loader(index, self._media, self.images, share=share, held=ahead + 2)
+        loader = Loader(
+            index, self._media, self.images, share=share, held=ahead + 2, targets=None if raw else self._targets
+        )
         work = loader.raw if raw else loader.batch
         items = with_next(self._groups(at), _SOON)
         try:
