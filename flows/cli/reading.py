@@ -163,7 +163,7 @@ def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -
     facts(pairs)
     # Stock webdataset opens no s3:// by itself.
     url = f"pipe:aws s3 cp {made.pattern} -" if made.url.startswith("s3://") else made.pattern
-    members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.label, "tamis.json") if m is not None)
+    members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.label_member, "tamis.json") if m is not None)
     say(
         "\nRead it with stock webdataset; it shares out whole shards to ranks and workers:\n"
         f'  wds.WebDataset("{url}", shardshuffle={len(made.shards)}).shuffle(1000)'

@@ -49,7 +49,7 @@ def show(app: App, ref: str, epoch: int, top: int) -> None:
     dataset = store.datasets.get(found.dataset)
     samples, weights = found.round_at(epoch)
     keys = dataset.keys(samples[:top])
-    classes = dataset.labels()[samples] if dataset.label else None
+    classes = dataset.labels()[samples] if dataset.has_classes else None
     best = [
         {"rank": i, "sample": int(samples[i]), "key": keys[i], "weight": float(weights[i])}
         | ({"label": int(classes[i])} if classes is not None else {})

@@ -119,7 +119,7 @@ def _round(selection: Selection, epoch: int | None) -> Round:
 
 
 def _refuse_executable(dataset: Dataset) -> None:
-    for suffix in (dataset.image, dataset.label or ""):
+    for suffix in (dataset.image, dataset.label_member or ""):
         if is_executable(suffix):
             raise DecoderRefused(
                 f"Member .{suffix} of {dataset.ref} is not copied: stock decoders would unpickle it, and pickles run "

@@ -199,7 +199,7 @@ class SelectionStream(IterableDataset[Any]):
 
         WebDataset dicts have `__key__`, `__url__` (the shard), the members as bytes, `__sample__` (the number) and
         `__weight__`. The last two are named like that because stock decoders take every other value for bytes. The
-        label's text is the number that the index has.
+        label's text is the class number that the index has; where it lies inside of a member, that is `cls`, beside it.
 
         DataLoader workers share out whole batches in turn, so a loader with the same batch size (or `batch_size=None`
         with `yields="batches"`) keeps the order. After a whole epoch the next one is due; where worker processes
@@ -364,6 +364,8 @@ class SelectionStream(IterableDataset[Any]):
             columns[name] = (
                 [b"%d" % n for n in batch.labels.tolist()] if text else list(map(bytes, batch.members[name]))
             )
+        if self.dataset.has_classes and label not in columns and self.dataset.label_member in columns:
+            columns.setdefault("cls", [b"%d" % n for n in batch.labels.tolist()])
         columns |= {"__sample__": samples.tolist(), "__weight__": batch.weights.tolist()}
         names = tuple(columns)
         return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -471,7 +473,7 @@ def _rounds(chosen: Selection | Draft | Dataset) -> list[_Round]:
 
 def _members(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ...]:
     if members is None:
-        return (dataset.image,) if dataset.label is None else (dataset.image, dataset.label)
+        return (dataset.image,) if dataset.label_member is None else (dataset.image, dataset.label_member)
     refused = [m for m in members if is_executable(m)]
     if refused:
         raise DecoderRefused(

@@ -6,7 +6,7 @@ has one output, a logit, for each class.
 
 from typing import TYPE_CHECKING
 
-from tamis.store.shards.members import LARGEST_LABEL
+from tamis.store.shards.labels import LARGEST_LABEL
 from tamis.training.errors import LabelError
 from tamis.training.tasks.contract import Task
 
