@@ -59,6 +59,8 @@ class Curve:
     def of(cls, run: Run) -> "Curve | None":
         """A run's measurements; None where it has none."""
         history: list[dict[str, float]] = run.metrics.get("history") or []
+        if history and "accuracy" not in history[0]:  # it learnt something else than classes
+            return None
         columns = ([one[name] for one in history] for name in ("seconds", "selecting", "accuracy"))
         return cls(*map(tuple, columns)) if history else None
 

@@ -3,9 +3,10 @@
 from tamis.training.errors import TaskError
 from tamis.training.tasks.classification import Classification
 from tamis.training.tasks.contract import Task
+from tamis.training.tasks.regression import Regression
 
 CLASSIFICATION = Classification()
-TASKS: dict[str, Task] = {one.name: one for one in (CLASSIFICATION,)}
+TASKS: dict[str, Task] = {one.name: one for one in (CLASSIFICATION, Regression())}
 
 
 def get_task(name: str) -> Task:
