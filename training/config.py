@@ -62,27 +62,33 @@ class Reselect(BaseModel):
 class TrainConfig(BaseModel):
     """What to train, on what, and how.
 
+    The command line's options are these fields with these defaults and texts (`tamis.flows.cli.fields`).
+
     Attributes:
-        dataset: "name" or "name@version".
-        selection: train on this selection ("name", "name@version" or key) of it; None: on all of it.
-        reselect: choose what to train on as the training goes, and leave the choices as a selection.
-        model: a name for `tamis.training.models.registry.build_model`.
-        epochs: passes over the samples.
-        batch_size: samples a step.
-        optimizer: "sgd", "adam" or "rmsprop".
-        lr, weight_decay: of the optimizer.
-        momentum, nesterov: of stochastic gradient descent.
-        schedule: "cosine" goes from lr to 0 over the epochs; "step" multiplies by gamma every step_size epochs.
-        step_size, gamma: see schedule.
-        seed: of weights, order, augmentation and dropout.
-        augment: "crop-flip" shifts images by up to 4 pixels and mirrors them at random.
-        precision: of matrix products on a GPU; a CPU always computes in fp32.
-        channels: 3 reads images as RGB, 1 as grey.
-        image_size: scale and cut images to this many pixels; None takes them as they are.
-        evaluate_on: a data set to measure the final accuracy on.
-        evaluate_every: epochs between measurements on the way, which `tamis report` draws; None: at the end only.
-        record_losses: keep every sample's training loss of every epoch.
-        task: what is learnt, one of `tamis.training.tasks.TASKS`.
+        dataset: name or name@version.
+        selection: train on this selection of the dataset: name, name@version or key; default: train on all.
+        reselect: choose what to train on as the run goes, and leave the choices as a selection.
+        model: a model's name: preact20, preact56, resnet18, ..., or your own as module:function.
+        epochs: number of training epochs.
+        batch_size: batch size.
+        optimizer: optimizer.
+        lr: initial learning rate.
+        momentum: momentum of sgd.
+        weight_decay: weight decay.
+        nesterov: Nesterov momentum, with sgd.
+        schedule: learning rate: cosine goes from lr to 0 over the epochs; step multiplies it by gamma every step_size
+            epochs.
+        step_size: epochs between steps of the schedule.
+        gamma: factor of a step of the schedule.
+        seed: seed of weights, order, augmentation and dropout.
+        augment: augmentation: crop-flip shifts images by up to 4 pixels and mirrors them at random.
+        precision: precision of matrix products on a GPU; a CPU always computes in fp32.
+        channels: read images as RGB (3) or grey (1).
+        image_size: scale and cut images to this many pixels; default: take them as they are.
+        evaluate_on: dataset to evaluate on at the end, as name or name@version.
+        evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only.
+        record_losses: keep every sample's training loss of every epoch (table losses).
+        task: what is learnt: classification, or regression of the numbers that the dataset was added with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -91,7 +97,7 @@ class TrainConfig(BaseModel):
     selection: str | None = None
     reselect: Reselect | None = None
     model: str = "preact20"
-    epochs: _Epochs = 30
+    epochs: _Epochs = 10
     batch_size: int = Field(default=128, ge=1, le=border.BATCH)
     optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
     lr: _Number = Field(default=0.1, gt=0)
@@ -102,7 +108,7 @@ class TrainConfig(BaseModel):
     step_size: _Epochs = 30
     gamma: _Number = Field(default=0.1, gt=0, le=1)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
-    augment: Literal["none", "crop-flip"] = "none"
+    augment: Literal["none", "crop-flip"] = "crop-flip"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels: Literal[1, 3] = 3
     image_size: int | None = Field(default=None, ge=1, le=border.IMAGE)
