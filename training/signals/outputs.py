@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.devices import pick_device
-from tamis.training.errors import CheckpointError
-from tamis.training.models.registry import ImageClassifier, build_model
-from tamis.training.models.weights import ModelMeta, unpack_model
+from tamis.training.models.registry import ImageClassifier
+from tamis.training.models.saved import open_model
+from tamis.training.models.weights import ModelMeta
 from tamis.training.signals.scorers import UNCERTAINTY, Scorer
 from tamis.training.streaming.batches import Batch, Chosen, Images, load_batches
 from tamis.training.streaming.lookup import Index
@@ -41,16 +41,7 @@ def load_model(store: Store, digest: str) -> tuple[ImageClassifier, ModelMeta]:
         BlobNotFound, BlobCorrupt: the store's answer.
         CheckpointError: the blob is no model, or its weights do not fit the model that it names.
     """
-    weights, meta = unpack_model(store.blobs.get(digest))
-    network = build_model(meta.model, num_classes=meta.num_classes, in_channels=meta.in_channels)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"The weights of blob {digest} do not fit {meta.model} with {meta.num_classes} classes: the model's code "
-            f"has changed since. Train it again. ({str(error).splitlines()[0]})"
-        ) from error
-    return ImageClassifier(network, meta.mean, meta.std).eval(), meta
+    return open_model(store.blobs.get(digest), f"blob {digest}")
 
 
 def predict(
