@@ -71,5 +71,5 @@ def together(steps: Sequence[Step]) -> Step:
     """The steps of an epoch as one."""
     if not steps:
         return Step(torch.zeros(0, dtype=torch.int64), torch.zeros(0), 0)
-    samples, losses = (torch.cat([step[part] for step in steps]) for part in (0, 1))
+    samples, losses = torch.cat([step.samples_B for step in steps]), torch.cat([step.losses_B for step in steps])
     return Step(samples, losses, sum(step.read for step in steps))

@@ -73,17 +73,15 @@ def _option(name: str, field: "FieldInfo", text: str) -> click.Option:
     if kind is bool:
         both = f"{flag}/--no-{flag[2:]}" if default else flag
         return click.Option([both, name], is_flag=True, default=default, show_default=bool(default), help=help_)
-    callback, type_ = None, _ranged(kind, limits)
-    if get_origin(kind) is Literal:
-        choices = {str(choice): choice for choice in get_args(kind)}
-        type_, default = click.Choice(list(choices)), None if default is None else str(default)
+    choices = {str(choice): choice for choice in get_args(kind)} if get_origin(kind) is Literal else {}
 
-        def callback(_ctx: click.Context, _option: click.Parameter, value: str | None) -> Any:
-            return None if value is None else choices[value]
+    def chosen(_ctx: click.Context, _option: click.Parameter, value: Any) -> Any:
+        return choices.get(value, value)
 
     return click.Option(
-        [flag, name], type=type_, default=default, required=required, callback=callback, help=help_,
-        show_default=default is not None,
+        [flag, name], type=click.Choice(list(choices)) if choices else _ranged(kind, limits), required=required,
+        default=str(default) if choices and default is not None else default, callback=chosen if choices else None,
+        help=help_, show_default=default is not None,
     )  # fmt: skip
 
 
