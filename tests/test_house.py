@@ -89,5 +89,7 @@ if __name__ == "__main__":
     sizes, counts, lines = [length(p) for p in files().values()], rooms(), bodies()
     fullest = max(counts, key=counts.__getitem__)
     print(f"{len(sizes)} files, {sum(sizes):,} lines; median {statistics.median(sizes):.0f}, longest {max(sizes)}")
-    print(f"{len(lines):,} functions; body median {statistics.median(lines):.0f}, over 40: {sum(n > 40 for n in lines)}")
+    print(
+        f"{len(lines):,} functions; body median {statistics.median(lines):.0f}, over 40: {sum(n > 40 for n in lines)}"
+    )
     print(f"fullest folder: {fullest}/ with {counts[fullest]} modules")

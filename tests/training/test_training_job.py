@@ -275,7 +275,7 @@ def test_a_bad_checkpoint_is_ignored_with_a_notice(
     run = train(other, config, notify=spoken.append).run
     assert run.blob == expected.blob
     assert len(spoken) == 1
-    assert "is ignored, training begins anew" in spoken[0]
+    assert "is ignored; restarting from scratch" in spoken[0]
     assert not (tmp_path / "witness").exists()
 
 

@@ -35,6 +35,7 @@ class ModelMeta:
         mean, std: of the pixels it was trained on, scaled to 0..1, one number a channel.
         classes: their names; may be empty.
         image_size: what images are scaled and cut to; None for as they are.
+        task: what it learnt (`tamis.training.tasks`).
     """
 
     model: str
@@ -44,14 +45,18 @@ class ModelMeta:
     std: tuple[float, ...]
     classes: tuple[str, ...] = ()
     image_size: int | None = None
+    task: str = "classification"
 
 
 def pack_model(weights: dict[str, Tensor], meta: ModelMeta) -> bytes:
     """A network's state dict and its meta data as one safetensors file."""
     # Copies, because safetensors refuses tensors that share memory (tied weights).
     tensors = {name: w.detach().cpu().clone(memory_format=torch.contiguous_format) for name, w in weights.items()}
+    facts = asdict(meta)
+    if meta.task == ModelMeta.task:  # models from before there were others have the same bytes, and the same digest
+        del facts["task"]
     # One entry: with more their order in the file, and with it the digest, would change from process to process.
-    return safetensors.torch.save(tensors, metadata={"tamis": json.dumps(asdict(meta), sort_keys=True)})
+    return safetensors.torch.save(tensors, metadata={"tamis": json.dumps(facts, sort_keys=True)})
 
 
 def unpack_model(data: bytes) -> tuple[dict[str, Tensor], ModelMeta]:

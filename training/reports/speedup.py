@@ -33,6 +33,7 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Selection
 from tamis.training.config import TrainConfig
 from tamis.training.errors import ReportError
+from tamis.training.strategies import strategy_of
 
 _DEFAULTS = {name: field.default for name, field in TrainConfig.model_fields.items() if not field.is_required()}
 _NO_RECIPE = ("dataset", "selection", "reselect", "evaluate_every", "record_losses", "seed")
@@ -58,6 +59,8 @@ class Curve:
     def of(cls, run: Run) -> "Curve | None":
         """A run's measurements; None where it has none."""
         history: list[dict[str, float]] = run.metrics.get("history") or []
+        if history and "accuracy" not in history[0]:  # it learnt something else than classes
+            return None
         columns = ([one[name] for one in history] for name in ("seconds", "selecting", "accuracy"))
         return cls(*map(tuple, columns)) if history else None
 
@@ -79,7 +82,8 @@ class Speedup:
 
     Attributes:
         run: its key.
-        way: "full" trained on everything, "reselect" chose as it went, "replay" trained on a selection that was there.
+        way: what its strategy says of itself: "full" is a baseline, "reselect" chose as it trained, "replay" trained on
+            a selection that was there.
         method, selection: how that was chosen, and its name@version; None for everything.
         dataset, model, optimizer, lr, epochs, seed: what was trained, and how.
         best: the highest accuracy measured.
@@ -266,9 +270,10 @@ def _note(
 
 
 def _way(run: Run) -> Way:
-    if run.config.get("reselect") is not None:
-        return "reselect"
-    return "full" if run.selection is None else "replay"
+    strategy = strategy_of({"selection": run.selection} | run.config)
+    if strategy.baseline:
+        return "full"
+    return "reselect" if strategy.chooses else "replay"
 
 
 def _recipe(run: Run) -> dict[str, Any]:
