@@ -11,9 +11,9 @@ What it does:
     draws anew every few epochs, RandomPB draws other batches of the same partition.
 
 When to use it:
-    As the baselines that any other method has to beat at the same budget (random-pb where that one chooses
-    batches, as Grad-Match's kind "batch" does), and as methods in their own right where the budget is small or
-    nothing is known about the data. Set `per_class` to keep the proportions of the classes exactly rather than
+    At any budget. As the baselines that any other method has to beat at the same budget (random-pb where that one
+    chooses batches, as Grad-Match's kind "batch" does), and as methods in their own right where the budget is small
+    or nothing is known about the data. Set `per_class` to keep the proportions of the classes exactly rather than
     on average.
 
 Cost:

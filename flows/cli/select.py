@@ -135,7 +135,7 @@ def _command(method: Method) -> click.Command:
 
 def _help(method: Method) -> str:
     scored = "scores" in method.needs
-    example = f"tamis select {method.name} --dataset cifar10 --budget 40%"
+    example = f"tamis select {method.name} --dataset cifar10 --budget {'50%' if method.caution else '40%'}"
     text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
     text += " --measure margin\n" if scored else " --seed 7\n"
     second = "--scores 1f0c9a --scores 77ab02" if scored else "--per-class --json"

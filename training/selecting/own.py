@@ -53,13 +53,8 @@ def _method(name: str, found: object) -> Method:
             f"{name!r} is a {type(found).__name__}; expected a function select(inputs, *, k, generator), or a "
             "tamis.curation.Method."
         )
-    lines = (found.__doc__ or "").strip().splitlines()
-    return Method(
-        name,
-        1,
-        lines[0].rstrip(".") if lines else f"a method of your own, {name}",
-        cast("Callable[..., Choice]", found),
-    )
+    lines = [*(found.__doc__ or "").strip().splitlines(), f"a method of your own, {name}"]
+    return Method(name, 1, lines[0].rstrip("."), cast("Callable[..., Choice]", found))
 
 
 def _checked(method: Method) -> Method:

@@ -18,6 +18,8 @@ from tamis.training.selecting.by_runs import MatchConfig, select_by_runs
 from tamis.training.selecting.by_scores import SelectConfig, select
 from tamis.training.selecting.features import Features
 
+# In full, whatever the defaults of a training run are now.
+RECIPE: dict[str, Any] = {"dataset": "ppm", "model": "preact8", "image_size": 8, "epochs": 30, "augment": "none"}
 TRAIN, SCORE = "7ea1" + "0" * 28, "5c0e" + "0" * 28
 BATCHES: dict[str, Any] = {"kind": "batch", "lam": 1, "every": 3, "head": "net", "target": "ppm"}
 
@@ -64,8 +66,7 @@ def test_of_methods_that_choose_from_scores(store: Store, four: Dataset, asked: 
     ],
 )
 def test_of_runs_that_reselect(store: Store, four: Dataset, reselect: dict[str, Any], run: str, selection: str) -> None:
-    config = TrainConfig(dataset="ppm", model="preact8", image_size=8, reselect=Reselect(budget=2, **reselect))
-    made = plan(store, config)
+    made = plan(store, TrainConfig(**RECIPE, reselect=Reselect(budget=2, **reselect)))
     assert made.draft is not None
     assert (made.key, made.draft.key) == (run, selection)
 
