@@ -368,7 +368,7 @@ def test_one_sample_is_enough(store: Store, sixty: Dataset, select: Select) -> N
 def test_mixed_precision_without_a_gpu_says_so(store: Store, sixty: Dataset, spoken: list[str]) -> None:
     config = TrainConfig(dataset="sixty", model="preact8", epochs=1, precision="bf16")
     train(store, config, device="cpu", notify=spoken.append)
-    assert spoken == ["bf16 needs a GPU: this training computes in fp32 on the cpu."]
+    assert spoken == ["bf16 needs a GPU: this run computes in fp32 on the cpu."]
 
 
 @pytest.mark.parametrize(
