@@ -71,7 +71,7 @@ class Step(NamedTuple):
 
 
 class At(NamedTuple):
-    """Where a training is."""
+    """Where a training run is."""
 
     epoch: int
     position: int  # samples of the epoch consumed
@@ -296,7 +296,7 @@ def check_finite(step: Step, at: At, recipe: Recipe) -> None:
 
     Args:
         step: the step.
-        at: where the training is after it.
+        at: where the training run is after it.
         recipe: for the advice.
 
     Raises:

@@ -48,7 +48,7 @@ class Fitted:
 
 
 class Fitting:
-    """A training that is about to begin or to go on. Nothing is written before `fit`.
+    """A training run that is about to begin or to go on. Nothing is written before `fit`.
 
     Args:
         store: the store.
@@ -88,7 +88,7 @@ class Fitting:
         self._started = 0.0
         self._before, self._waited = (0, 0), 0.0  # samples and bytes that earlier tries read, and their waiting
         if config.precision != "fp32" and self._device.type != "cuda":
-            self._notify(f"{config.precision} needs a GPU: this training computes in fp32 on the {self._device.type}.")
+            self._notify(f"{config.precision} needs a GPU: this run computes in fp32 on the {self._device.type}.")
 
     def fit(self, progress: Callable[[int, int], None] | None = None) -> Fitted:
         """Train to the end and evaluate.
@@ -102,7 +102,7 @@ class Fitting:
         books = self._books
         total = self._total()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            began = perf_counter()  # the batches that `_begin` draws are part of what a training costs
+            began = perf_counter()  # the batches that `_begin` draws are part of what a run costs
             learner = (self._restore() if self._resumable else None) or self._begin()
             self._started = began - books.seconds
             while books.epoch < self._recipe.epochs:

@@ -1,10 +1,10 @@
 """Models and checkpoints as bytes: safetensors for what is kept, `torch.save` behind a digest for what is resumed.
 
 What: `pack_model`/`unpack_model` write a network's weights with what is needed to use them (`ModelMeta`);
-`pack_checkpoint`/`unpack_checkpoint` write everything a training needs to go on.
+`pack_checkpoint`/`unpack_checkpoint` write everything a training run needs to go on.
 Trust: safetensors holds numbers only; checkpoints are loaded with `weights_only=True`, and only when their digest says
 that they are what was written.
-The same weights give the same bytes, so a model's digest confirms that a training was repeated exactly.
+The same weights give the same bytes, so a model's digest confirms that a training run was repeated exactly.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ def unpack_model(data: bytes) -> tuple[dict[str, Tensor], ModelMeta]:
     except (SafetensorError, struct.error, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{len(data)} bytes that are no model of tamis ({type(error).__name__}: {error}): a safetensors file with "
-            "its description, as a finished training writes it, was expected."
+            "its description, as a finished training run writes it, was expected."
         ) from error
 
 

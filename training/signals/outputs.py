@@ -2,7 +2,7 @@
 
 What: `load_model` opens a model of the store, `predict` runs it over batches, `score_shard` gives what a scorer
 (`tamis.training.signals.scorers`) makes of it for one shard's samples, in their order.
-When: to score a data set (`tamis.training.signals.scoring` calls it shard by shard).
+When: to score a dataset (`tamis.training.signals.scoring` calls it shard by shard).
 Cost: one forward pass; decoding goes on beside it in a thread. NaN stands where a model gave logits that are not
 finite: they are counted and kept out of rankings later, never hidden.
 """
@@ -79,8 +79,8 @@ def score_shard(
     """Every signal of one shard's samples.
 
     Args:
-        store: the store that the data set is in.
-        dataset: the data set.
+        store: the store that the dataset is in.
+        dataset: the dataset.
         shard: number of the shard.
         model: from `load_model`.
         meta: from `load_model`.

@@ -1,4 +1,4 @@
-"""Scoring a data set with a model, part by part: a part is one shard under one model.
+"""Scoring a dataset with a model, part by part: a part is one shard under one model.
 
 Parts are keyed by the shard's content, the model's digest, the scorer and where pixels changed with it the decoder's
 version, and kept as files of their own. So a killed

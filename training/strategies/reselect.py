@@ -1,10 +1,10 @@
-"""Choosing again as a training goes: Grad-Match between two epochs, and the rounds it leaves.
+"""Choosing again as a training run goes: Grad-Match between two epochs, and the rounds it leaves.
 
 What: at the beginning of an epoch where a new choice is due, `Reselecting` adds a round to the run's draft, and the
 stream goes on with it. When the run is done the draft becomes a selection, which other runs replay.
-How: a round is in the store before anything is trained on it. A killed training that goes on finds it there; one that
+How: a round is in the store before anything is trained on it. A killed run that resumes finds it there; one that
 was killed while choosing chooses again from the same weights.
-Cost: one forward pass over the data set and the pursuits, once every `every` epochs; the books have it as `select`.
+Cost: one forward pass over the dataset and the pursuits, once every `every` epochs; the books have it as `select`.
 Source: Killamsetty et al., "GRAD-MATCH", ICML 2021, algorithm 1 (R, kappa); Cai, Duan and Ananth, "Faster Training by
 Automatically Selecting the Best Training Data", 2022 (keeping the rounds and replaying them: Cached-Grad-Match).
 """
