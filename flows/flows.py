@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from tamis.flows import work
-from tamis.flows.configs import IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
+from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.job import TrainConfig
 from tamis.training.selecting.by_runs import MatchConfig
@@ -56,6 +56,12 @@ def score_flow(
 ) -> list[ScoreResult]:
     """Train the proxies that are not trained yet, and score every shard that is not scored yet."""
     return work.score(OnPrefect(), store, config, resources or Resources(), force)
+
+
+@flow(name="features", persist_result=False)
+def features_flow(store: str, config: FeaturesConfig, resources: Resources | None = None) -> ScoreResult:
+    """Make a vector of every sample of the shards that have none yet under a model and a layer."""
+    return work.features(OnPrefect(), store, config, resources or Resources())
 
 
 @flow(name="select", persist_result=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from tamis.curation.errors import CurationError
-from tamis.flows.configs import IndexConfig, IndexResult, Resources
+from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources
 from tamis.flows.progress import steps, track
 from tamis.store import Store
 from tamis.store.errors import TamisError
@@ -19,7 +19,7 @@ from tamis.training.job import TrainConfig
 from tamis.training.selecting import by_runs, by_scores
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
-from tamis.training.signals import scoring
+from tamis.training.signals import features, scoring
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +67,14 @@ def _score(store: str, dataset: str, shards: list[int], model: str, resources: R
     return scoring.score_parts(opened, version, shards, model, force=force, progress=bar, **options)
 
 
+def _features(store: str, config: FeaturesConfig, shards: list[int], model: str, resources: Resources) -> None:
+    opened = Store.open(store)
+    version = opened.datasets.get(config.dataset)
+    bar = track("features", sum(version.shards[i].count for i in shards))
+    asked = features.Question(opened, version, model, config.layer, config.dtype)
+    features.compute_parts(asked, shards, device=resources.device, batch_size=resources.batch_size, progress=bar)
+
+
 def _select(store: str, config: SelectConfig, force: bool) -> dict[str, Any]:
     published = by_scores.select(Store.open(store), config, force=force)
     return {"selection": published.selection.ref, "created": published.created, "confirmed": published.confirmed}
@@ -81,5 +89,6 @@ def _match(store: str, config: MatchConfig, resources: Resources, force: bool) -
 INDEX = Task("index-shards", _index)
 TRAIN = Task("train", _train, retried=False)  # it resumes by itself, and may have run for hours
 SCORE = Task("score-shards", _score)
+FEATURES = Task("features-of-shards", _features)
 SELECT = Task("select", _select)
 MATCH = Task("match", _match)

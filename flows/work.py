@@ -1,4 +1,5 @@
-"""The flows: index, score, select, train, match. Each is thin: the work is library functions, results are in the store.
+"""The flows: index, score, features, select, train, match. Each is thin: the work is library functions, results are in
+the store.
 
 One list, `FLOWS`: the commands, `tamis serve` and the schedule read it. A flow's body takes a runner (`Direct`, or the
 one on a Prefect server), so there is one orchestration however its tasks run. Results of a flow are keys and figures.
@@ -12,16 +13,18 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from tamis.flows import tasks
-from tamis.flows.configs import IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
+from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
 from tamis.flows.progress import display
 from tamis.flows.runners import Direct, Runner
 from tamis.flows.settings import has_server, on_server
 from tamis.store import Store
+from tamis.store.errors import RunNotFound
 from tamis.training import job
 from tamis.training.job import TrainConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
 from tamis.training.signals import scoring
+from tamis.training.signals.features import Question, finish_features
 
 RunnerName = Literal["direct", "prefect"]
 _GROUPS = 64  # tasks of one pass at the most: a task costs Prefect some milliseconds, a killed one its shards
@@ -126,6 +129,23 @@ def _score(
     return ScoreResult.of(scored, model_run=run.key, cached=cached, parts=parts, confirmed=same)
 
 
+def features(runner: Runner, store: str, config: FeaturesConfig, resources: Resources) -> ScoreResult:
+    """Make a vector of every sample of the shards that have none yet under a model and a layer."""
+    opened = Store.open(store)
+    trained, dataset = opened.runs.get(config.run), opened.datasets.get(config.dataset)
+    if trained.kind != "train" or trained.blob is None:
+        raise RunNotFound(f"Run {trained.key[:12]} is no finished training run: it has no model to make features with.")
+    asked = Question(opened, dataset, trained.blob, config.layer, config.dtype)
+    there = asked.find()
+    missing = [] if there is not None else asked.missing()
+    pinned = config.model_copy(update={"dataset": dataset.ref})
+    shared: dict[str, Any] = {"store": store, "config": pinned, "model": trained.blob, "resources": resources}
+    runner.each(tasks.FEATURES, [shared | {"shards": group} for group in _split(missing)])
+    made = there or finish_features(asked, name=trained.model, model_run=trained.key)
+    parts = len(missing), len(dataset.shards)
+    return ScoreResult.of(made, model_run=trained.key, cached=there is not None, parts=parts)
+
+
 def select(runner: Runner, store: str, config: SelectConfig, force: bool = False) -> dict[str, Any]:
     """Make a selection from scores that are there. Returns its name@version."""
     return runner.call(tasks.SELECT, store, config, force)
@@ -146,6 +166,7 @@ FLOWS = {
     for flow in (
         Flow("index", IndexConfig, index, resources=False, force=False),
         Flow("score", ScoreConfig, score),
+        Flow("features", FeaturesConfig, features, force=False),
         Flow("select", SelectConfig, select, resources=False),
         Flow("train", TrainConfig, train),
         Flow("match", MatchConfig, match),

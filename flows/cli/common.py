@@ -74,6 +74,12 @@ def runner_option(command: F) -> F:
 
 def resource_options(command: F) -> F:
     """`--device`, `--workers`, `--score-batch`, `--runner` and `--force`, for commands that compute."""
+    force = click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed.")
+    return limit_options(force(command))
+
+
+def limit_options(command: F) -> F:
+    """As `resource_options`, without `--force`."""
     options = (
         click.option(
             "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda, cuda:1, ..."
@@ -83,7 +89,6 @@ def resource_options(command: F) -> F:
             "--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Batch size for scoring."
         ),
         runner_option,
-        click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed."),
     )
     for option in reversed(options):
         command = option(command)

@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
+from tamis.flows.cli.common import App, common, limit_options, resource_options, resources, run_flow, said
 from tamis.flows.cli.output import emit, facts, note, table
 
 
 @click.group()
 def score() -> None:
-    """Score every sample of a dataset (a flow; results are rows in the store)."""
+    """Score every sample of a dataset, or make a vector of it (a flow; results are rows in the store)."""
 
 
 @score.command()
@@ -89,6 +89,39 @@ def uncertainty(
                 f"Run {row['run'][:12]}: the scores of {row['metrics']['nonfinite']} samples are not finite (first: "
                 f"{row['metrics']['nonfinite_samples']}); selections leave them out."
             )
+
+
+@score.command()
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--model-run", "run", required=True, metavar="KEY", help="The training run whose model it is.")
+@click.option("--layer", default="penultimate", show_default=True,
+              help="A module of the network; penultimate: what enters its last linear layer.")  # fmt: skip
+@click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float16", "float32"]))
+@limit_options
+@common
+def features(
+    app: App, dataset: str, run: str, layer: str, dtype: Any, device: str, workers: int, score_batch: int
+) -> None:
+    """A vector for every sample: what a layer of a trained model makes of it (table features).
+
+    What a layer returns beyond a vector (the maps of a convolution) is averaged over them. Shards that are done are
+    found again: a killed pass goes on, an appended shard costs only itself.
+
+    \b
+    Examples:
+      tamis score features --dataset cifar10 --model-run 1f0c9a
+      tamis score features --dataset cifar10@2 --model-run 1f0c9a --layer stages.2 --dtype float16
+      tamis sql "select sample, vector from features limit 5"
+    """
+    from tamis.flows.configs import FeaturesConfig
+
+    store = app.open()
+    config = FeaturesConfig(dataset=dataset, run=store.runs.get(run).key, layer=layer, dtype=dtype)
+    made = run_flow("features", resources(device, workers, score_batch), store.root.url, config)
+    row = made.model_dump(exclude={"confirmed"})
+    emit(row, app.as_json, lambda: table([_row(row | {"confirmed": None})]))
+    if row["metrics"].get("nonfinite"):
+        note(f"Run {row['run'][:12]}: {row['metrics']['nonfinite']} vectors are not finite, and kept as null.")
 
 
 @score.command()

@@ -30,7 +30,7 @@ def _known(context: click.Context, argument: click.Parameter, name: str) -> str:
 @click.option("--timezone", default="UTC", show_default=True, help="Time zone of the schedule.")
 @common
 def serve(app: App, flow: str, cron: str, config: str, name: str | None, timezone: str) -> None:
-    """Run FLOW (index, score, select, train or match) on a cron schedule, until this command is stopped.
+    """Run FLOW (index, score, features, select, train or match) on a cron schedule, until this command is stopped.
 
     Needs a Prefect server (`prefect server start`) and PREFECT_API_URL. The schedule stays with the server when this
     command stops; start it again to go on.

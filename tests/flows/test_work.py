@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 
-from tamis.flows.configs import IndexConfig, Resources, ScoreConfig
+from tamis.flows.configs import FeaturesConfig, IndexConfig, Resources, ScoreConfig
 from tamis.flows.runners import Direct
 from tamis.flows.tasks import RETRIES, Task
 from tamis.flows.work import FLOWS, run
@@ -99,12 +99,13 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             (scored,) = go("score", ScoreConfig(dataset="digits", proxies=(TrainConfig(**BRIEF),)))
             selected = go("select", SelectConfig(dataset="digits", budget=9, scores=(scored.run,)))
             trained = go("train", TrainConfig(**BRIEF))
+            made = go("features", FeaturesConfig(dataset="digits", run=trained["run"]))
             budget = Reselect(budget=20, kind="batch")
             matched = go("match", MatchConfig(dataset="digits", runs=(trained["run"],), reselect=budget, batch_size=10))
             store = Store.open(where)
             refs = (selected["selection"], matched["selection"])
             chosen = [store.selections.get(ref).round_at(0)[0].tolist() for ref in refs]
-            answers[runner] = [scored.run, trained, selected, matched, chosen]
+            answers[runner] = [scored.run, made.run, trained, selected, matched, chosen]
         runs = [one for one in client.read_flow_runs() if one.id not in before]
         flows = {client.read_flow(one.flow_id).name for one in runs}
     assert answers["prefect"] == answers["direct"]
