@@ -4,7 +4,9 @@ The key says what would be computed (dataset, method, its parameters, the runs w
 selection is there already nothing is read but its head.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis.curation.budget import resolve_budget
-from tamis.curation.contract import Choice, Inputs
+from tamis.curation.contract import Choice, Inputs, Method, Need
 from tamis.curation.errors import CurationError
-from tamis.curation.methods import METHODS, Method, get_method, parameters
+from tamis.curation.methods import METHODS
+from tamis.curation.parameters import recorded
 from tamis.curation.ranking import rank_correlation
 from tamis.store import Store
 from tamis.store.advice import command
@@ -27,8 +30,11 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
 from tamis.training.selecting.answers import Computed, answer
+from tamis.training.selecting.features import Features
+from tamis.training.selecting.own import find_method
 
 Measure = Literal["entropy", "margin", "confidence"]
+_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct"})  # the signals that the store has
 
 
 class SelectConfig(BaseModel):
@@ -36,7 +42,7 @@ class SelectConfig(BaseModel):
 
     Attributes:
         dataset: "name" or "name@version".
-        method: a name in `tamis.curation.methods.METHODS`.
+        method: a name in `tamis.curation.methods.METHODS`, or a method of one's own as "module:function".
         budget: "40%", 0.4 or 20000.
         measure: which score ranks, for methods that need scores.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
@@ -61,36 +67,43 @@ class SelectConfig(BaseModel):
     name: str | None = None
 
 
-def select(store: Store, config: SelectConfig, *, force: bool = False) -> Published:
+def select(store: Store, config: SelectConfig, *, features: Features | None = None, force: bool = False) -> Published:
     """Choose samples and publish them.
 
     Args:
         store: the store.
         config: what to select.
+        features: of the dataset's samples, for a method that needs them.
         force: choose again where the selection is there already, and say whether it comes out the same.
 
     Raises:
         UnknownMethodError, BudgetError, CurationError: the method's own refusals.
+        UnknownOwnMethod, MethodFailed, ContractError: what is wrong with a method of one's own.
         RunNotFound: there are no scores of this dataset version.
     """
     dataset = store.datasets.get(config.dataset)
-    method = get_method(config.method)
+    method, code = find_method(config.method)
+    used = features if "features" in method.needs else None
+    _check_needs(method, used)
     k = resolve_budget(config.budget, dataset.samples)
-    own = _own_parameters(method, config.params)
+    own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
     params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
+    if code is not None:
+        params["code"] = code
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
-    request = Request(dataset, method.name, method.version, params, [r.key for r in runs], config.seed)
+    inputs = [*(r.key for r in runs), *((used.key,) if used else ())]
+    request = Request(dataset, method.name, method.version, params, inputs, config.seed)
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
 
     def compute() -> Computed:
         started = perf_counter()
-        inputs = _inputs(store, dataset, config, runs, own)
-        choices = _choose(method, config.rounds, inputs, k, own, config.seed)
-        costs = _costs(store, runs) | {"select": perf_counter() - started}
-        rounds = [RoundData(c.samples, c.weights, first_epoch=i * config.every) for i, c in enumerate(choices)]
-        return Computed(rounds, costs, {"excluded": choices[0].excluded})
+        given = replace(_inputs(store, dataset, config, runs, own), features_NE=used.read() if used else None)
+        choices = _choose(method, config.rounds, given, k, own, config.seed)
+        costs = _costs(store, runs, used) | {"select": perf_counter() - started}
+        rounds = [RoundData(c.samples, c.weights, i * config.every, c.objective) for i, c in enumerate(choices)]
+        return Computed(rounds, costs, {**choices[0].notes, "excluded": choices[0].excluded})
 
     return answer(store, request, name, compute, force=force)
 
@@ -98,7 +111,7 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
 def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:
     generator = _generator(seed, method)
     if rounds == 1:
-        return [method.function(inputs, k=k, **own, generator=generator)]
+        return [method.select(inputs, k=k, **own, generator=generator)]
     if method.rounds is None:
         able = ", ".join(name for name, other in METHODS.items() if other.rounds is not None)
         raise CurationError(f"Method {method.name} chooses once: {able} can choose {rounds} rounds.")
@@ -161,18 +174,20 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     return runs
 
 
-def _own_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = parameters(method)
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
+def _check_needs(method: Method, features: Features | None) -> None:
+    beyond = sorted(method.needs - _STORED - ({"features"} if features else set()))
+    if beyond == ["features"]:
+        raise CurationError(f"method {method.name} needs the features of a model: pass them to `select`")
+    if beyond:
         raise CurationError(
-            f"Method {method.name} has no parameter {', '.join(unknown)}; it has: {', '.join(defaults) or 'none'}."
+            f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
+            "as it chooses (`MatchConfig`, `TrainConfig.reselect`; tamis select gradmatch)"
         )
-    return {**defaults, **given}
 
 
 def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
-    return f"{dataset.name}-{config.measure if scored else config.method}"
+    last = re.sub(r"[^a-z0-9._-]+", "-", config.method.rpartition(":")[2].lower())
+    return f"{dataset.name}-{config.measure if scored and ':' not in config.method else last}"
 
 
 def _inputs(store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], own: Mapping[str, Any]) -> Inputs:
@@ -193,10 +208,11 @@ def _generator(seed: int, method: Method) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *method.name.encode()]))
 
 
-def _costs(store: Store, runs: list[Run]) -> dict[str, float]:
-    """What the scores cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
+def _costs(store: Store, runs: list[Run], features: Features | None) -> dict[str, float]:
+    """What the signals cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
     trainings = {r.config["model_run"] for r in runs if r.config.get("model_run")}
     return {
         "score": sum(r.seconds.get("total", 0.0) for r in runs),
         "proxy": sum(store.runs.get(t).seconds.get("total", 0.0) for t in trainings),
+        **({"features": features.seconds} if features else {}),
     }
