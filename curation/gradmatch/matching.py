@@ -9,23 +9,29 @@ Legend: N samples, M validation samples, C classes, E features, D numbers a grad
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.curation.budget import check_count, proportional_quotas
 from tamis.curation.errors import CurationError
-from tamis.curation.gradmatch.gradients import Floats, Gradients, Ints, LastLayer, Matrix, Rows, Target
+from tamis.curation.gradmatch.gradients import (
+    KINDS,
+    Floats,
+    Gradients,
+    Ints,
+    Kind,
+    LastLayer,
+    Matrix,
+    Rows,
+    Target,
+)
 from tamis.curation.gradmatch.levels import Settings, Wanted, pursue_all, rest_of, square
 from tamis.curation.gradmatch.result import Matched, Problem
 from tamis.curation.omp.problem import Pursue, Pursued
 from tamis.curation.omp.solver import pursue_each
 from tamis.curation.randomized import fixed_batches
 from tamis.curation.ranking import by_class
-
-Kind = Literal["class", "class-gradient", "batch"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _NAMED = 10  # of the samples left out, how many an error lists
 

@@ -48,14 +48,13 @@ Reference:
 Legend: N samples, M validation samples, C classes, E features, D numbers a gradient, k chosen samples.
 """
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import numpy as np
 
 from tamis.curation.contract import Choice, Inputs
-from tamis.curation.gradmatch.matching import Kind, match
-from tamis.curation.omp.problem import Pursue
-from tamis.curation.omp.solver import pursue_each
+from tamis.curation.gradmatch.gradients import Kind
 from tamis.curation.parameters import ADDED, RESOURCE, Between
 
 
@@ -71,7 +70,7 @@ def select_gradmatch(
     part_size: Annotated[int, Between(least=1), ADDED] = 32768,
     surplus: Annotated[float, Between(least=1), ADDED] = 2.0,
     memory: Annotated[int | None, RESOURCE] = None,
-    pursue: Annotated[Pursue, RESOURCE] = pursue_each,
+    pursue: Annotated[Callable[..., Any] | None, RESOURCE] = None,
     generator: np.random.Generator,
 ) -> Choice:
     """Choose `k` samples and weights by their gradients, towards the sum of all or that of `inputs.target`.
@@ -87,7 +86,7 @@ def select_gradmatch(
         part_size: rows from which a problem is solved in two levels, in random parts of at most so many.
         surplus: how many times its share of the budget each part hands on to the second level.
         memory: bytes that one pursuit may use beside its rows.
-        pursue: what solves the problems: here, in processes, or on a GPU.
+        pursue: what solves the problems, a `tamis.curation.omp.problem.Pursue`; None solves one after the other, here.
         generator: where the partitions come from.
 
     Returns:
@@ -97,6 +96,11 @@ def select_gradmatch(
         BudgetError: `k` is out of range.
         CurationError: too few finite gradients, labels or a target that do not fit, or too little memory.
     """
+    from tamis.curation.gradmatch.matching import match
+    from tamis.curation.omp.solver import (
+        pursue_each,  # here, not above: listing the methods must not cost their solvers
+    )
+
     gradients = inputs.gradients("Grad-Match")
     labels_N = inputs.labels_N if kind == "batch" else inputs.labels(f"Grad-Match of the kind {kind!r}")
     return match(
@@ -112,6 +116,6 @@ def select_gradmatch(
         part_size=part_size,
         surplus=surplus,
         memory=memory,
-        pursue=pursue,
+        pursue=pursue or pursue_each,
         generator=generator,
     ).choice()
