@@ -5,19 +5,24 @@ file, prints or keeps state; randomness comes in as a NumPy `Generator`.
 """
 
 from tamis.curation.budget import resolve_budget
-from tamis.curation.errors import BudgetError, CurationError, NonFiniteError, UnknownMethodError
-from tamis.curation.methods import METHODS, Choice, Inputs, Method, get_method, parameters
+from tamis.curation.contract import Choice, Inputs, Method
+from tamis.curation.errors import BudgetError, ContractError, CurationError, NonFiniteError, UnknownMethodError
+from tamis.curation.methods import METHODS, get_method
+from tamis.curation.parameters import Parameter, parameters, recorded
 
 __all__ = [
     "METHODS",
     "BudgetError",
     "Choice",
+    "ContractError",
     "CurationError",
     "Inputs",
     "Method",
     "NonFiniteError",
+    "Parameter",
     "UnknownMethodError",
     "get_method",
     "parameters",
+    "recorded",
     "resolve_budget",
 ]

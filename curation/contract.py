@@ -1,16 +1,21 @@
-"""What every method takes and gives: `Inputs` and `Choice`.
+"""What every method is, takes and gives: `Method`, `Inputs` and `Choice`.
 
-Legend: N candidates, M models, k chosen samples.
+A method says what is chosen, from which signal; when in a training run it chooses is the business of others. Its
+parameters are read from its function (`tamis.curation.parameters`).
+Legend: N candidates, M models, E features, k chosen samples.
 """
 
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.curation.errors import CurationError
+from tamis.curation.gradmatch.gradients import Gradients, Matrix, Rows, Target
 
+Need = Literal["labels", "scores", "correct", "gradients", "features"]
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
 
@@ -24,6 +29,10 @@ class Inputs:
         scores_MN: a score of each candidate by each model, floats [M, n], higher is chosen first; or None.
             NaN and infinities may occur: methods leave such candidates out and count them.
         correct_MN: whether each model predicted each candidate's class, bool [M, n], or None.
+        gradients_N: the gradient of each candidate, a `LastLayer` or float32 [n, D], or None; not finite ones may
+            occur as among the scores.
+        target: gradients of other samples, whose sum is to be matched in place of the candidates' own; or None.
+        features_NE: what a model makes of each candidate, floats [n, E], or None; not finite ones may occur.
 
     Raises:
         CurationError: a shape or type other than these.
@@ -33,6 +42,9 @@ class Inputs:
     labels_N: NDArray[np.int64] | None = None
     scores_MN: NDArray[np.float64] | None = None
     correct_MN: NDArray[np.bool_] | None = None
+    gradients_N: Gradients | Rows | None = None
+    target: Target | None = None
+    features_NE: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -40,6 +52,10 @@ class Inputs:
         _check("labels", self.labels_N, "iu", [self.n], f"integers [{self.n}]")
         _check_rows("scores", self.scores_MN, "f", self.n, "floats")
         _check_rows("correct", self.correct_MN, "b", self.n, "truth values")
+        if self.gradients_N is not None and len(self.gradients_N) != self.n:
+            raise CurationError(f"gradients are those of {len(self.gradients_N)} samples; expected {self.n}")
+        width = 1 if self.features_NE is None or self.features_NE.ndim < 2 else max(1, self.features_NE.shape[1])
+        _check("features", self.features_NE, "f", [self.n, width], f"floats [{self.n}, E], a row for each candidate")
 
     def labels(self, reason: str) -> NDArray[np.int64]:
         """Return the labels, or say that `reason` needs them."""
@@ -53,6 +69,17 @@ class Inputs:
         """Return the correctness [M, n], or say that `reason` needs it."""
         return _present(self.correct_MN, "correctness of the predictions", reason)
 
+    def gradients(self, reason: str) -> Gradients:
+        """Return the gradients of the n candidates, or say that `reason` needs them."""
+        given = self.gradients_N
+        if given is None:
+            raise _missing("gradients", reason)
+        return Matrix(given) if isinstance(given, np.ndarray) else given
+
+    def features(self, reason: str) -> NDArray[np.floating]:
+        """Return the features [n, E], or say that `reason` needs them."""
+        return _present(self.features_NE, "features", reason)
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -62,14 +89,74 @@ class Choice:
         samples: the chosen samples, int64 [k], each once, the best first.
         weights: the weight of each in training, float32 [k], finite; 1 where a method does not weigh.
         scores: the number each was ranked by, float64 [k], or None where a method does not rank.
-        excluded: how many candidates were left out of the ranking because a score of theirs is NaN or
-            infinite.
+        excluded: how many candidates were left out because a score, gradient or feature of theirs is NaN or infinite.
+        objective: what the method minimised, where there is such a thing.
+        notes: what else is worth keeping with the selection, plain JSON.
     """
 
     samples: NDArray[np.int64]
     weights: NDArray[np.float32]
     scores: NDArray[np.float64] | None = None
     excluded: int = 0
+    objective: float | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Where a method is known to do harm.
+
+    Attributes:
+        below: the share of the candidates below which it is said.
+        words: one sentence: what was measured, and what to do.
+    """
+
+    below: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to choose samples.
+
+    Attributes:
+        name: what selections, the command line and the documentation call it.
+        version: raised whenever the same inputs would give another choice; part of a selection's key.
+        summary: one line for listings.
+        select: `f(inputs, *, k, <its own parameters>, generator) -> Choice`. Its parameters are keyword-only plain
+            values with defaults and annotations.
+        needs: which signals it needs in its inputs by its default parameters. Another value may need more, or less:
+            the function says so when something is missing.
+        tasks: what the models behind its signals have to be trained for; None where it does not matter.
+        rounds: the same function giving `Choice` after `Choice` without end, where a method can choose anew for each
+            round of a selection; its first one is what `select` gives for the same generator.
+        caution: where it is known to do harm.
+    """
+
+    name: str
+    version: int
+    summary: str
+    select: Callable[..., Choice]
+    needs: frozenset[Need] = frozenset()
+    tasks: frozenset[str] | None = None
+    rounds: Callable[..., Iterator[Choice]] | None = None
+    caution: Caution | None = None
+
+    def check_task(self, task: str) -> None:
+        """Refuse models of a task that the method is not made for.
+
+        Raises:
+            CurationError: naming the tasks that it is made for.
+        """
+        if self.tasks is not None and task not in self.tasks:
+            raise CurationError(
+                f"method {self.name} is made for {', '.join(sorted(self.tasks))}, and the model is one of {task}: "
+                "choose another method"
+            )
+
+    def advice(self, k: int, n: int) -> str | None:
+        """What to beware of when k of n candidates are chosen; None where nothing is known."""
+        return self.caution.words if self.caution is not None and k < self.caution.below * n else None
 
 
 def _check(name: str, array: NDArray[np.generic] | None, kinds: str, shape: list[int], expected: str) -> None:
@@ -84,5 +171,12 @@ def _check_rows(name: str, array: NDArray[np.generic] | None, kinds: str, n: int
 
 def _present(array: _Array | None, what: str, reason: str) -> _Array:
     if array is None:
-        raise CurationError(f"{reason} needs the {what} of the candidates, and there are none: pass them in Inputs")
+        raise _missing(what, reason)
     return array
+
+
+def _missing(what: str, reason: str) -> CurationError:
+    return CurationError(
+        f"{reason} needs the {what} of the candidates, and there are none: pass them in Inputs, or name them in the "
+        "method's `needs`"
+    )

@@ -4,6 +4,7 @@ Every one of them is a `CurationError`, which is a `ValueError`. A message says 
 was expected and what to do about it. All of them survive pickling, because they cross process boundaries.
 """
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -13,6 +14,10 @@ class CurationError(ValueError):
 
 class BudgetError(CurationError):
     """A budget that is no number of samples between one and the number of candidates."""
+
+
+class ContractError(CurationError):
+    """A method that does not do what `tamis.curation.contract` asks of every method."""
 
 
 class NonFiniteError(CurationError):
@@ -51,4 +56,6 @@ class UnknownMethodError(CurationError, KeyError):
         super().__init__(name, self.known)
 
     def __str__(self) -> str:  # KeyError's own would print the arguments
-        return f"unknown method {self.name!r}; expected one of: {', '.join(self.known)}"
+        near = difflib.get_close_matches(self.name, self.known, 1)
+        meant = f"did you mean {near[0]}? There are" if near else "there are"
+        return f"unknown method {self.name!r}; {meant}: {', '.join(self.known)}"

@@ -1,20 +1,14 @@
 """The methods of choosing, by name: one explicit dictionary that command line, documentation and tests read.
 
-A method is a function `f(inputs, *, k, <its own parameters>, generator) -> Choice`. Its own parameters are
-keyword-only plain JSON values with defaults. They and `k` are its configuration, and exactly that is recorded
-with a selection. To add a method: its file, one entry here, its test.
-
-The method card is the docstring of the module that holds the function; each parameter is described on one
-line of the function's "Args".
+To add a method: its file with one function (`tamis.curation.contract.Method.select`), one entry here, its test. The
+method card is the docstring of the module that holds the function; each parameter is described on one line of the
+function's "Args".
 """
 
-import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
-
-from tamis.curation.contract import Choice, Inputs
+from tamis.curation.contract import Caution, Method
 from tamis.curation.errors import UnknownMethodError
+from tamis.curation.gradmatch.method import select_gradmatch
+from tamis.curation.kcenter import select_k_center
 from tamis.curation.randomized import (
     select_random,
     select_random_batch_rounds,
@@ -23,55 +17,47 @@ from tamis.curation.randomized import (
 )
 from tamis.curation.uncertainty import select_uncertain
 
-__all__ = ["METHODS", "Choice", "Inputs", "Method", "get_method", "parameters"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to choose samples.
-
-    Attributes:
-        name: what selections, the command line and the documentation call it.
-        function: `f(inputs, *, k, <its own parameters>, generator) -> Choice`.
-        version: raised whenever the same inputs would give another choice; part of a selection's key.
-        needs: which of "scores", "labels" and "correct" it always needs in its inputs. A parameter may need
-            more: the function says so when it is missing.
-        summary: one line for listings.
-        rounds: the same function giving `Choice` after `Choice` without end, where a method can choose anew for each
-            round of a selection; its first one is what `function` gives for the same generator.
-    """
-
-    name: str
-    function: Callable[..., Choice]
-    version: int
-    needs: frozenset[str]
-    summary: str
-    rounds: Callable[..., Iterator[Choice]] | None = None
-
-
 METHODS: dict[str, Method] = {
     "uncertainty": Method(
         name="uncertainty",
-        function=select_uncertain,
         version=1,
-        needs=frozenset({"scores"}),
         summary="the samples that one or more proxy models are least sure of (Selection via Proxy)",
+        select=select_uncertain,
+        needs=frozenset({"scores"}),
+        caution=Caution(
+            0.5,
+            "Below half of the data, the most uncertain samples alone can train worse than random ones (10 % of 10,000 "
+            "CIFAR-10 images: accuracy .25, random .46 to .50): train on a random selection of the same size beside it",
+        ),
     ),
     "random": Method(
         name="random",
-        function=select_random,
         version=1,
-        needs=frozenset(),
         summary="uniformly at random, the baseline",
+        select=select_random,
         rounds=select_random_rounds,
     ),
     "random-pb": Method(
         name="random-pb",
-        function=select_random_batches,
         version=1,
-        needs=frozenset(),
         summary="whole mini-batches of a fixed partition, at random (RandomPB)",
+        select=select_random_batches,
         rounds=select_random_batch_rounds,
+    ),
+    "gradmatch": Method(
+        name="gradmatch",
+        version=1,
+        summary="few samples whose weighted gradients add up to those of all, chosen anew every few epochs",
+        select=select_gradmatch,
+        needs=frozenset({"gradients", "labels"}),
+        tasks=frozenset({"classification"}),
+    ),
+    "k-center": Method(
+        name="k-center",
+        version=1,
+        summary="samples that every other sample is near to, in the features of a model (k-Center-Greedy)",
+        select=select_k_center,
+        needs=frozenset({"features"}),
     ),
 }
 
@@ -86,16 +72,3 @@ def get_method(name: str) -> Method:
         return METHODS[name]
     except KeyError:
         raise UnknownMethodError(name, METHODS) from None
-
-
-def parameters(method: Method) -> dict[str, Any]:
-    """Return a method's own parameters with their defaults, in the order of its signature.
-
-    `k` and `generator`, which every method takes and which have no default, are not among them.
-    """
-    signature = inspect.signature(method.function)
-    return {
-        name: parameter.default
-        for name, parameter in signature.parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in ("k", "generator")
-    }

@@ -11,9 +11,9 @@ What it does:
     draws anew every few epochs, RandomPB draws other batches of the same partition.
 
 When to use it:
-    As the baselines that any other method has to beat at the same budget (random-pb where that one chooses
-    batches, as Grad-Match's kind "batch" does), and as methods in their own right where the budget is small or
-    nothing is known about the data. Set `per_class` to keep the proportions of the classes exactly rather than
+    At any budget. As the baselines that any other method has to beat at the same budget (random-pb where that one
+    chooses batches, as Grad-Match's kind "batch" does), and as methods in their own right where the budget is small
+    or nothing is known about the data. Set `per_class` to keep the proportions of the classes exactly rather than
     on average.
 
 Cost:
@@ -36,6 +36,7 @@ Legend: N samples, k chosen samples.
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ from numpy.typing import NDArray
 from tamis.curation.budget import check_count
 from tamis.curation.contract import Choice, Inputs
 from tamis.curation.errors import CurationError
+from tamis.curation.parameters import Between
 from tamis.curation.ranking import top_k, top_k_per_class
 
 
@@ -185,7 +187,9 @@ def select_random(inputs: Inputs, *, k: int, per_class: bool = False, generator:
     return Choice(samples, np.ones(samples.size, np.float32))
 
 
-def select_random_batches(inputs: Inputs, *, k: int, batch_size: int = 128, generator: np.random.Generator) -> Choice:
+def select_random_batches(
+    inputs: Inputs, *, k: int, batch_size: Annotated[int, Between(least=1)] = 128, generator: np.random.Generator
+) -> Choice:
     """Choose `k` samples as whole batches of a random partition.
 
     Args:

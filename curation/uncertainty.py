@@ -19,9 +19,11 @@ When to use it:
     nearly the ones that the large model would. Prefer two or three proxies to one where they are cheap. Set
     `per_class` where the classes should keep their proportions, because ambiguous ones would take most of the
     budget otherwise; a class whose share is under half a sample may still get none. Be wary where labels are
-    noisy, because mislabelled samples often rank as uncertain, and where the budget is small, because
-    hard samples alone may train worse than random ones: "random" at the same budget is the choice to beat.
-    With two classes the three measures rank alike.
+    noisy, because mislabelled samples often rank as uncertain. With two classes the three measures rank alike.
+    Budgets: the paper keeps 40 and 50 % of CIFAR-10. With less, hard samples alone may train worse than random
+    ones: measured on 10,000 CIFAR-10 images with preact8, the most uncertain 10 % train to an accuracy of .25
+    where a random 10 % reach .46 to .50, and 30 % to .40 against .55. "random" at the same budget is the choice to
+    beat.
 
 Cost:
     Measuring takes one forward pass of the proxy over the data; the measures add O(N C) time and about four

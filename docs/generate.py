@@ -10,7 +10,9 @@ from pathlib import Path
 
 import click
 
-from tamis.curation.methods import METHODS, Method, parameters
+from tamis.curation.contract import Method
+from tamis.curation.methods import METHODS
+from tamis.curation.parameters import parameters
 from tamis.flows.cli.app import cli
 
 FOLDER = Path(__file__).parent / "reference"
@@ -46,11 +48,15 @@ def method_pages() -> str:
 
 
 def _card(method: Method) -> str:
-    module = inspect.getmodule(method.function)
+    module = inspect.getmodule(method.select)
     card = inspect.cleandoc((module.__doc__ if module else None) or "")
     needs = ", ".join(sorted(method.needs)) or "nothing"
-    lines = [f"## {method.name}\n", f"Version {method.version}. Needs: {needs}.\n"]
-    lines += [f"Parameters: `{name}` (default `{default}`).\n" for name, default in parameters(method).items()]
+    tasks = ", ".join(sorted(method.tasks or ())) or "any"
+    lines = [f"## {method.name}\n", f"Version {method.version}. Needs: {needs}. Task: {tasks}.\n"]
+    lines += [f"{method.caution.words}.\n"] if method.caution else []
+    lines += ["| parameter | value | default | |", "|---|---|---|---|"]
+    lines += [f"| `{p.name}` | {p.expected} | `{p.default}` | {p.help} |" for p in parameters(method).values()]
+    lines += [""]
     return "\n".join([*lines, "```text", card, "```", ""])
 
 

@@ -11,9 +11,18 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from tamis.curation.budget import resolve_budget
+from tamis.curation.methods import METHODS
+from tamis.curation.parameters import parameters, recorded
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError
@@ -23,26 +32,27 @@ from tamis.training import border
 from tamis.training.decoding.pixels import decoder_key
 from tamis.training.models.own import source
 
-GRADMATCH, GRADMATCH_VERSION = "gradmatch", 1  # raise it when the same question comes to have another answer
+GRADMATCH = METHODS["gradmatch"]
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Epochs = Annotated[int, Field(ge=1, le=border.EPOCHS)]
 
 
 class Reselect(BaseModel):
-    """Choosing again as the training goes: Grad-Match.
+    """Choosing again as the training run goes: Grad-Match.
 
     Attributes:
-        name: of the selection that the training leaves; None: the data set's name and the kind.
+        name: of the selection that the run leaves; None: the dataset's name and the method's.
         budget: "10%", 0.1 or a number of samples, chosen anew each time.
         every: epochs from one choice to the next (R).
         kind: "class-gradient" (one problem a class, that class's slice of the last layer), "class" (the whole last
             layer) or "batch" (PB: whole mini-batches).
         lam: ridge on the weights.
-        target: None matches the training gradient; a data set, its gradient.
+        target: None matches the training gradient; a dataset, its gradient.
         warm: None chooses from the first epoch on; kappa trains on everything for ceil(kappa epochs budget) epochs
             first.
         head: None takes the linear last layer in closed form; a module's name, its gradients by autograd.
+        tolerance, spare, part_size, surplus: as in `tamis.curation.gradmatch.method.select_gradmatch`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +65,33 @@ class Reselect(BaseModel):
     target: str | None = None
     warm: _Number | None = Field(default=None, gt=0, le=1)
     head: str | None = None
+    tolerance: _Number = 0.0
+    spare: _Number = 0.05
+    part_size: int = 32768
+    surplus: _Number = 2.0
+
+    @model_validator(mode="after")
+    def _allowed(self) -> "Reselect":
+        recorded(GRADMATCH, self._own())
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the parameters that came later, where they are as they always were: the keys of before stay."""
+        own = self._own()
+        later = {name for name, one in parameters(GRADMATCH).items() if one.added and own[name] == one.default}
+        return {name: value for name, value in handler(self).items() if name not in later}
+
+    def params(self, batch_size: int) -> dict[str, Any]:
+        """The method's parameters, as a selection records them.
+
+        Args:
+            batch_size: samples a mini-batch, for the kind "batch".
+        """
+        return recorded(GRADMATCH, self._own() | {"batch_size": batch_size})
+
+    def _own(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in parameters(GRADMATCH) if name != "batch_size"}
 
 
 class TrainConfig(BaseModel):
@@ -202,8 +239,8 @@ def _drafted(
     training = {name: value for name, value in payload.items() if name not in apart}
     params = reselect.model_dump(mode="json", exclude={"name", "budget", "target"})
     params |= {"k": k, "target": None if target is None else target.key, "training": training}
-    request = Request(dataset, GRADMATCH, GRADMATCH_VERSION, params, seed=config.seed)
-    name = check_name(reselect.name or f"{dataset.name}-{GRADMATCH}", "selection")
+    request = Request(dataset, GRADMATCH.name, GRADMATCH.version, params, seed=config.seed)
+    name = check_name(reselect.name or f"{dataset.name}-{GRADMATCH.name}", "selection")
     return Drafted(name, k, full, target, request)
 
 

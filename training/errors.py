@@ -19,6 +19,10 @@ class UnknownModelError(TamisError, KeyError):
     """No model of this name."""
 
 
+class UnknownOwnMethod(TamisError, KeyError):
+    """A method of one's own that cannot be imported, or is none."""
+
+
 class CheckpointError(TamisError, ValueError):
     """A model or checkpoint file that is damaged, or belongs to something else."""
 
@@ -49,6 +53,10 @@ class WrongKind(TamisError, TypeError):
 
 class ModelFailed(TamisError, RuntimeError):
     """A user's own model raised; the message has its error and its own frames."""
+
+
+class MethodFailed(TamisError, RuntimeError):
+    """A user's own method raised; the message has its error and its own frames."""
 
 
 class DeviceError(TamisError, ValueError):

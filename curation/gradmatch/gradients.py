@@ -11,7 +11,7 @@ Legend: N samples, C classes, E features, D = C (E + 1) numbers a gradient, n sa
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from tamis.curation.errors import CurationError
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.float32]
+Kind = Literal["class", "class-gradient", "batch"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What is matched: the gradients of a class, its own row of the last layer alone, or mini-batches."""
 
 _PIECE = 4096  # samples that are turned into float64 at a time
 
@@ -159,6 +162,19 @@ class Matrix:
 
 
 Gradients: TypeAlias = LastLayer | Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Whose gradient is to be matched in place of the training gradient.
+
+    Attributes:
+        gradients: of M validation samples, by the same model and of the same kind as the candidates'.
+        labels_M: their classes, integers [M]; not needed for the kind "batch".
+    """
+
+    gradients: Gradients | Rows
+    labels_M: Ints | None = None
 
 
 def _pieces(samples: Ints) -> Iterator[tuple[Ints, slice]]:

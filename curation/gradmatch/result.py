@@ -1,6 +1,6 @@
-"""What `tamis.curation.gradmatch.method` gives: the samples, their weights, and how well each problem was solved.
+"""What `tamis.curation.gradmatch.matching` gives: the samples, their weights, and how well each problem was solved.
 
-Legend: k chosen samples; E, A, S, w, b as in `tamis.curation.gradmatch.method`.
+Legend: k chosen samples; E, A, S, w, b as in `tamis.curation.gradmatch.matching`.
 """
 
 import math
@@ -82,7 +82,8 @@ class Matched:
 
     def choice(self) -> Choice:
         """The choice, as methods give it."""
-        return Choice(self.samples, self.weights, excluded=len(self.excluded))
+        notes = {"error": self.error, "filled": int(self.filled.sum())}
+        return Choice(self.samples, self.weights, None, len(self.excluded), self.objective, notes)
 
     def stats(self) -> dict[str, Any]:
         """What is worth recording with a round: plain JSON."""

@@ -49,7 +49,7 @@ def cli(context: click.Context, store: str | None, as_json: bool) -> None:
     tamis --store work init
     tamis --store work dataset add cifar10 train-*.tar
     tamis --store work score uncertainty --dataset cifar10 --proxy preact20 --epochs 2
-    tamis --store work select uncertainty --dataset cifar10 --measure entropy --budget 40%
+    tamis --store work select uncertainty --dataset cifar10 --measure entropy --budget 50%
     tamis --store work train --dataset cifar10 --selection cifar10-entropy --model preact56
     """
     context.obj = App(store, as_json)

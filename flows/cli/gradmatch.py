@@ -4,36 +4,47 @@ from typing import Any
 
 import click
 
+from tamis.curation.methods import METHODS
 from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
 from tamis.flows.cli.output import emit, facts, table
-from tamis.flows.cli.select import select
+from tamis.flows.cli.select import beside_random, make_beside, own_options, select
 from tamis.store.selections import Selection
 
 __all__ = ["select"]  # the group, with what is added to it here
 
+GRADMATCH = METHODS["gradmatch"]
+
 
 @select.command()
 @click.option("--dataset", required=True, help="name or name@version.")
-@click.option("--budget", default="10%", show_default=True, help="How much, anew each time: 10%, 0.1, or a number.")
+@click.option("--budget", default="10%", show_default=True, help="Budget per round: 10%, 0.1, or a number of samples.")
 @click.option("--model", help="Train this model, choosing as it goes: preact20, resnet18, module:function, ...")
-@click.option("--run", "runs", multiple=True, metavar="KEY", help="Choose by the model of a finished training instead.")
+@click.option("--run", "runs", multiple=True, metavar="KEY", help="Choose by the model of a finished run instead.")
 @click.option("--every", default=20, show_default=True, type=click.IntRange(1), help="Epochs between choices (R).")
+@own_options(GRADMATCH, without=("batch_size",))
 @click.option(
-    "--kind", default="class-gradient", show_default=True, type=click.Choice(["class-gradient", "class", "batch"])
+    "--warm",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Warm start: first train on all data, for ceil(WARM * epochs * budget) epochs (kappa).",
 )
-@click.option("--lam", default=0.5, show_default=True, type=click.FloatRange(0), help="Ridge on the weights.")
-@click.option("--warm", type=click.FloatRange(0, 1, min_open=True), help="kappa: epochs on everything come first.")
-@click.option("--target", help="Match the gradient of this data set, not the training gradient.")
-@click.option("--head", help="Module whose gradients count; default: the linear last layer, in closed form.")
-@click.option("--name", help="The selection's name; default: from data set and method.")
-@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Of the training.")
-@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1))
-@click.option("--lr", default=0.1, show_default=True, type=float)
+@click.option("--target", help="Match the gradient of this dataset, not the training gradient.")
+@click.option("--head", help="Module whose gradients are matched; default: the linear last layer, in closed form.")
+@click.option("--name", help="The selection's name; default: from dataset and method.")
+@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Number of training epochs.")
+@click.option(
+    "--batch-size",
+    default=128,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Samples a step; also a mini-batch of the kind batch.",
+)
+@click.option("--lr", default=0.1, show_default=True, type=float, help="Initial learning rate.")
 @click.option("--optimizer", default="sgd", show_default=True, type=click.Choice(["sgd", "adam", "rmsprop"]))
 @click.option("--augment", default="crop-flip", show_default=True, type=click.Choice(["none", "crop-flip"]))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--evaluate-on", help="Data set to measure accuracy on.")
+@click.option("--evaluate-on", help="Dataset to measure accuracy on.")
 @click.option("--evaluate-every", type=click.IntRange(1), help="Epochs between measurements, for tamis report.")
+@beside_random
 @resource_options
 @common
 def gradmatch(
@@ -47,6 +58,7 @@ def gradmatch(
     force: bool,
     batch_size: int,
     seed: int,
+    beside_random: bool,
     **given: Any,
 ) -> None:
     """Few samples whose weighted gradients add up to those of all (Grad-Match), chosen anew every few epochs.
@@ -60,19 +72,20 @@ def gradmatch(
       tamis select gradmatch --dataset cifar10 --budget 10% --model preact20 --epochs 30 --every 5 --name cifar10-gm
       tamis select gradmatch --dataset cifar10 --budget 10% --model preact20 --warm 0.5 --evaluate-on cifar10-test
       tamis select gradmatch --dataset cifar10 --budget 5000 --run 1f0c9a --kind batch
+      tamis select gradmatch --dataset cifar10 --run 1f0c9a --spare 0 --beside-random
       tamis train --dataset cifar10 --selection cifar10-gm --model preact56 --optimizer adam --lr 0.001
     """
     if (model is None) == (not runs):
         raise click.UsageError(
-            "Say whose gradients: either --model MODEL (trained now, choosing as it goes), or --run KEY (trained "
-            "already)."
+            "Choose a gradient source: either --model MODEL (trained now, choosing as it goes), or --run KEY (already "
+            "trained)."
         )
     from tamis.training.config import Reselect
 
-    own = ("name", "budget", "every", "kind", "lam", "warm", "target", "head")
-    how = Reselect(**{name: value for name in own if (value := given.pop(name)) is not None})
+    how = Reselect(**{name: given.pop(name) for name in Reselect.model_fields if given.get(name) is not None})
     limits = resources(device, workers, score_batch)
     store = app.open()
+    shown: dict[str, Any] = {}
     if model is not None:
         from tamis.training.job import TrainConfig, find
 
@@ -96,8 +109,11 @@ def gradmatch(
         keys = tuple(store.runs.get(key).key for key in runs)
         asked = MatchConfig(dataset=dataset, runs=keys, reselect=how, batch_size=batch_size, seed=seed)
         answer = run_flow("match", limits, store.root.url, asked, force=force)
-        made, shown = store.selections.get(answer["selection"]), {"runs": list(keys)}
+        made = store.selections.get(answer["selection"])
+        shown = {"runs": list(keys)}
         new, confirmed = answer["created"], answer["confirmed"]
+    if beside_random:
+        shown["beside"] = make_beside(app, made, force=force)
     _show(app, made, shown, said(new, confirmed))
 
 

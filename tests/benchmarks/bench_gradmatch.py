@@ -35,7 +35,7 @@ def run(quick: bool, data: Path | None) -> list[Result]:
 def _choices(store: Store, dataset: Dataset, name: str, times: int) -> list[Result]:
     """One choice of 10 %, per class per gradient, against a forward pass over the same batches, taking turns."""
     model = ImageClassifier(build_model(name, num_classes=10, in_channels=3), *NORMAL)
-    asked = Asked(dataset.samples // 10, "class-gradient", 0.5, None, None, 128, Images(), 0)
+    asked = Asked(dataset.samples // 10, Reselect().params(128), None, None, Images(), 0)
     passes, choices, pursuits = list[float](), list[float](), list[float]()
     for _ in range(times):
         passes.append(_forward(store, dataset, model))

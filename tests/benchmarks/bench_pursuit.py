@@ -44,7 +44,8 @@ def run(quick: bool, data: Path | None) -> list[Result]:
 
 def _classes(features: np.ndarray, labels: np.ndarray, times: int) -> list[Result]:
     """10 %, per class per gradient, as Grad-Match does it: in a process a core, and one after the other."""
-    from tamis.curation.gradmatch.method import LastLayer, match
+    from tamis.curation.gradmatch.gradients import LastLayer
+    from tamis.curation.gradmatch.matching import match
     from tamis.curation.omp.problem import Problem
     from tamis.curation.omp.processes import Pursuers
     from tamis.curation.omp.solver import pursue_each

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from tamis.curation import BudgetError, CurationError, NonFiniteError, UnknownMethodError, get_method
+from tamis.curation import METHODS, BudgetError, CurationError, NonFiniteError, UnknownMethodError, get_method
 
 ERRORS = [
     CurationError("a reason"),
@@ -39,4 +39,7 @@ def test_an_unknown_method_is_a_key_error_that_lists_what_there_is() -> None:
     with pytest.raises(KeyError) as caught:
         get_method("magic")
     assert isinstance(caught.value, UnknownMethodError)
-    assert str(caught.value) == "unknown method 'magic'; expected one of: uncertainty, random, random-pb"
+    assert str(caught.value) == f"unknown method 'magic'; there are: {', '.join(METHODS)}"
+    assert "; did you mean uncertainty? There are: random" in str(
+        UnknownMethodError("uncertanty", ["random", "uncertainty"])
+    )

@@ -72,7 +72,15 @@ def test_the_examples_of_every_help_text(parse: Callable[[list[str]], None]) -> 
         parse(words)
 
 
-def test_the_commands_of_the_pages(parse: Callable[[list[str]], None]) -> None:
+def test_the_commands_of_the_pages(
+    parse: Callable[[list[str]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules that a page shows, and whose first line is their file's name, are there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tamis.flows.cli.select._select", lambda *_: None)
+    shown = "\n".join(page.read_text() for page in PAGES)
+    for name, body in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", shown, re.DOTALL | re.MULTILINE):
+        (tmp_path / name).write_text(body)
     found = [
         words
         for page in PAGES

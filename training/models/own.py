@@ -1,8 +1,9 @@
-"""A user's own function, "module:function": found, imported, and heard when it fails.
+"""A user's own code, "module:function": found, imported, and heard when it fails.
 
 What: `load` imports it, also from the current folder; `source` finds its file without running it; `failing` turns what
 it raises into one error with its own frames.
-When: for models that do not come with tamis (`tamis.training.models.registry`). Loads no torch.
+When: for models and methods that do not come with tamis (`tamis.training.models.registry`,
+`tamis.training.selecting.own`). Loads no torch.
 """
 
 import importlib
@@ -13,17 +14,39 @@ import sys
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from tamis.training.errors import ModelFailed, UnknownModelError
+from tamis.store.errors import TamisError
+from tamis.training.errors import MethodFailed, ModelFailed, UnknownModelError, UnknownOwnMethod
 
 _FRAMES = 3  # of the user's own that are shown
 _LINE = 200  # characters of each line of a message
-_OURS = Path(__file__).resolve().parent.parent
+_OURS = Path(__file__).resolve().parents[2]
 _STDLIB = str(Path(os.__file__).parent)
-_NOT_THEIRS = tuple(f"{folder}{os.sep}" for folder in (*map(_OURS.joinpath, ("training", "store", "flows")), _STDLIB))
+_WINGS = map(_OURS.joinpath, ("curation", "store", "training", "flows"))
+_NOT_THEIRS = tuple(f"{folder}{os.sep}" for folder in (*_WINGS, _STDLIB))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a user's own code is for.
+
+    Attributes:
+        word: what messages call it.
+        unknown: raised where there is none of a name.
+        failed: raised where it raised.
+    """
+
+    word: str
+    unknown: type[TamisError]
+    failed: type[TamisError]
+
+
+MODEL = Kind("Model", UnknownModelError, ModelFailed)
+METHOD = Kind("Method", UnknownOwnMethod, MethodFailed)
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -33,19 +56,29 @@ def load(name: str) -> Callable[..., Any]:
         UnknownModelError: there is no such module or function.
         ModelFailed: the module raised when it was imported.
     """
-    where, _, what = name.partition(":")
-    try:
-        with _from_here(where), failing(name, ImportError):
-            found = importlib.import_module(where)
-        function = getattr(found, what)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UnknownModelError(
-            f"{name!r} cannot be imported: {error}. Before the colon comes a module, in the current folder or "
-            "installed, after it a function in it."
-        ) from error
+    function = find(name)
     if not callable(function):
         raise UnknownModelError(f"{name!r} is a {type(function).__name__}: a function was expected.")
     return function
+
+
+def find(name: str, kind: Kind = MODEL) -> Any:
+    """What a name "module:thing" stands for.
+
+    Raises:
+        kind.unknown: there is no such module, or no such thing in it.
+        kind.failed: the module raised when it was imported.
+    """
+    where, _, what = name.partition(":")
+    try:
+        with _from_here(where), failing(name, ImportError, kind=kind):
+            found = importlib.import_module(where)
+        return getattr(found, what)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise kind.unknown(
+            f"{name!r} cannot be imported: {error}. Before the colon comes a module, in the current folder or "
+            "installed, after it a function in it."
+        ) from error
 
 
 def source(name: str) -> Path | None:
@@ -61,15 +94,16 @@ def source(name: str) -> Path | None:
 
 
 @contextmanager
-def failing(name: str, *passed: type[Exception]) -> Generator[None]:
+def failing(name: str, *passed: type[Exception], kind: Kind = MODEL) -> Generator[None]:
     """Name what a user's own code raises, with its own frames and no others.
 
     Args:
-        name: of the model.
+        name: of the model or method.
         passed: what is raised as it is.
+        kind: what it is for.
 
     Raises:
-        ModelFailed: with the error and the last frames that are the user's. Errors without any are raised as they are.
+        kind.failed: with the error and the last frames that are the user's. Errors without any are raised as they are.
     """
     try:
         yield
@@ -77,9 +111,9 @@ def failing(name: str, *passed: type[Exception]) -> Generator[None]:
         raise
     except Exception as error:
         frames = _own_frames(error, name)
-        if isinstance(error, ModelFailed) or not frames:
+        if isinstance(error, kind.failed) or not frames:
             raise
-        raise ModelFailed("\n".join([f"Model {name} failed: {_brief(error)}", *frames])) from error
+        raise kind.failed("\n".join([f"{kind.word} {name} failed: {_brief(error)}", *frames])) from error
 
 
 def _own_frames(error: BaseException, name: str) -> list[str]:

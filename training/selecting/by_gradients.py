@@ -9,18 +9,19 @@ Source: Killamsetty et al., "GRAD-MATCH", ICML 2021.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from tamis.curation.gradmatch.method import Target, match
+from tamis.curation.contract import Inputs
+from tamis.curation.gradmatch.gradients import Target
 from tamis.curation.omp.batched import pursue_batch
 from tamis.curation.omp.problem import Pursue
 from tamis.curation.omp.processes import Pursuers
@@ -47,19 +48,17 @@ class Asked:
 
     Attributes:
         k: how many samples.
-        kind, lam, head: as in `tamis.training.config.Reselect`.
-        target: the data set whose gradient is matched; None for the training gradient.
-        batch_size: samples a mini-batch, for the kind "batch".
+        params: of the method, as `tamis.training.config.Reselect.params` gives them.
+        head: the module whose gradients are matched; None for the linear last layer.
+        target: the dataset whose gradient is matched; None for the training gradient.
         images: how the model takes images.
         seed: of the partition into mini-batches.
     """
 
     k: int
-    kind: Literal["class-gradient", "class", "batch"]
-    lam: float
+    params: Mapping[str, Any]
     head: str | None
     target: Dataset | None
-    batch_size: int
     images: Images
     seed: int
 
@@ -96,21 +95,16 @@ def choose(
             aim = Target(judged.gradients, judged.labels)
         gradients = perf_counter() - started
         with threadpool_limits(1, user_api="blas"):  # threads of BLAS wait for each other at every small product
-            chosen = match(
-                found.gradients,
-                found.labels,
+            chosen = GRADMATCH.select(
+                Inputs(len(found.samples), found.labels, gradients_N=found.gradients, target=aim),
                 k=asked.k,
-                kind=asked.kind,
-                lam=asked.lam,
-                target=aim,
-                batch_size=asked.batch_size,
+                **asked.params,
                 pursue=pursue,
-                generator=np.random.default_rng(derive_seed(asked.seed, GRADMATCH, asked.kind)),
+                generator=np.random.default_rng(derive_seed(asked.seed, GRADMATCH.name, asked.params["kind"])),
             )
-    notes = {"seconds": perf_counter() - started, "gradients": gradients, "error": chosen.error}
-    notes |= {"filled": int(chosen.filled.sum()), "nonfinite": found.nonfinite[:10].tolist()}
-    data = RoundData(found.samples[chosen.samples], chosen.weights, first_epoch, chosen.objective)
-    return data, notes | {"excluded": len(chosen.excluded)}
+    notes = {"seconds": perf_counter() - started, "gradients": gradients, **chosen.notes}
+    notes |= {"nonfinite": found.nonfinite[:10].tolist(), "excluded": chosen.excluded}
+    return RoundData(found.samples[chosen.samples], chosen.weights, first_epoch, chosen.objective), notes
 
 
 @contextmanager
@@ -119,7 +113,7 @@ def _pursuing(dataset: Dataset, asked: Asked, device: str | torch.device) -> Gen
     place, cores = pick_device(device), len(os.sched_getaffinity(0))
     if place.type == "cuda":
         yield partial(pursue_batch, device=place)
-    elif asked.kind == "batch" or cores == 1 or dataset.samples * asked.k < _LARGE:
+    elif asked.params["kind"] == "batch" or cores == 1 or dataset.samples * asked.k < _LARGE:
         yield pursue_each
     else:
         with Pursuers(min(cores, _PROCESSES)) as pursuers:

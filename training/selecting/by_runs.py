@@ -22,7 +22,7 @@ from tamis.store.keys import check_name
 from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
-from tamis.training.config import GRADMATCH, GRADMATCH_VERSION, Reselect
+from tamis.training.config import GRADMATCH, Reselect
 from tamis.training.decoding.pixels import decoder_key
 from tamis.training.selecting.answers import Computed, answer
 
@@ -72,12 +72,12 @@ def select_by_runs(
     k = resolve_budget(how.budget, dataset.samples)
     target = None if how.target is None else store.datasets.get(how.target)
     runs = [_finished(store, key) for key in config.runs]
-    params = how.model_dump(mode="json", exclude={"name", "budget", "target", "warm"})
-    params |= {"k": k, "target": None if target is None else target.key, "batch_size": config.batch_size}
+    params: dict[str, Any] = {"k": k, "every": how.every, "head": how.head, **how.params(config.batch_size)}
+    params["target"] = None if target is None else target.key
     looked_at = [one.image for one in (dataset, target) if one is not None]
     params |= decoder_key(*((image, run.config.get("image_size")) for run in runs for image in looked_at))
-    request = Request(dataset, GRADMATCH, GRADMATCH_VERSION, params, [run.key for run in runs], config.seed)
-    name = check_name(how.name or f"{dataset.name}-{GRADMATCH}", "selection")
+    request = Request(dataset, GRADMATCH.name, GRADMATCH.version, params, [run.key for run in runs], config.seed)
+    name = check_name(how.name or f"{dataset.name}-{GRADMATCH.name}", "selection")
 
     def compute() -> Computed:
         started = perf_counter()
@@ -96,6 +96,7 @@ def _finished(store: Store, key: str) -> Run:
             f"Run {run.key[:12]} is a {run.kind} that is {run.status} and left no model: name a finished training run "
             f"({command(store.root, 'run', 'ls', '--kind', 'train')} lists them)."
         )
+    GRADMATCH.check_task(run.config.get("task", "classification"))
     return run
 
 
@@ -127,5 +128,5 @@ def _rounds(
         assert run.blob is not None
         model, meta = load_model(store, run.blob)
         images = Images(meta.in_channels, meta.image_size)
-        what = Asked(k, how.kind, how.lam, how.head, target, config.batch_size, images, config.seed)
+        what = Asked(k, how.params(config.batch_size), how.head, target, images, config.seed)
         yield choose(store, dataset, model, what, first_epoch=number * how.every, device=device, progress=looked)

@@ -4,7 +4,9 @@ The key says what would be computed (dataset, method, its parameters, the runs w
 selection is there already nothing is read but its head.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tamis.curation.budget import resolve_budget
-from tamis.curation.contract import Choice, Inputs
+from tamis.curation.contract import Choice, Inputs, Method, Need
 from tamis.curation.errors import CurationError
-from tamis.curation.methods import METHODS, Method, get_method, parameters
+from tamis.curation.methods import METHODS
+from tamis.curation.parameters import recorded
 from tamis.curation.ranking import rank_correlation
 from tamis.store import Store
 from tamis.store.advice import command
@@ -27,8 +30,11 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
 from tamis.training.selecting.answers import Computed, answer
+from tamis.training.selecting.features import Features
+from tamis.training.selecting.own import find_method
 
 MEASURES = ("entropy", "margin", "confidence", "loss")  # what scoring by a model gives to rank by; imports have others
+_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct"})  # the signals that the store has
 
 
 class SelectConfig(BaseModel):
@@ -36,10 +42,11 @@ class SelectConfig(BaseModel):
 
     Attributes:
         dataset: "name" or "name@version".
-        method: a name in `tamis.curation.methods.METHODS`.
+        method: a name in `tamis.curation.methods.METHODS`, or a method of one's own as "module:function".
         budget: "40%", 0.4 or 20000.
         measure: which score ranks, for methods that need scores: one of MEASURES, or a metric of an import.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
+        features: key of a run of features (`Runs.features`), for methods that choose by them.
         params: the method's own parameters; what is absent has the method's default.
         seed: of the method's generator.
         rounds: how many times to choose, for methods that can choose anew.
@@ -54,6 +61,7 @@ class SelectConfig(BaseModel):
     budget: str | int | float
     measure: str = "entropy"
     scores: tuple[str, ...] = ()
+    features: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
     rounds: int = Field(default=1, ge=1, le=2000)  # the first epoch of the last fits 31 bits
@@ -61,44 +69,64 @@ class SelectConfig(BaseModel):
     name: str | None = None
 
 
-def select(store: Store, config: SelectConfig, *, force: bool = False) -> Published:
+def select(store: Store, config: SelectConfig, *, features: Features | None = None, force: bool = False) -> Published:
     """Choose samples and publish them.
 
     Args:
         store: the store.
         config: what to select.
+        features: of the dataset's samples, for a method that needs them; None: those that the config names.
         force: choose again where the selection is there already, and say whether it comes out the same.
 
     Raises:
         UnknownMethodError, BudgetError, CurationError: the method's own refusals.
+        UnknownOwnMethod, MethodFailed, ContractError: what is wrong with a method of one's own.
         RunNotFound: there are no scores of this dataset version.
     """
     dataset = store.datasets.get(config.dataset)
-    method = get_method(config.method)
+    method, code = find_method(config.method)
+    used = (features or kept_features(store, dataset, config.features)) if "features" in method.needs else None
+    _check_needs(method, used)
     k = resolve_budget(config.budget, dataset.samples)
-    own = _own_parameters(method, config.params)
+    own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
     params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
+    if code is not None:
+        params["code"] = code
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
-    request = Request(dataset, method.name, method.version, params, [r.key for r in runs], config.seed)
+    inputs = [*(r.key for r in runs), *((used.key,) if used else ())]
+    request = Request(dataset, method.name, method.version, params, inputs, config.seed)
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
 
     def compute() -> Computed:
         started = perf_counter()
-        inputs = _inputs(store, dataset, config, runs, own)
-        choices = _choose(method, config.rounds, inputs, k, own, config.seed)
-        costs = _costs(store, runs) | {"select": perf_counter() - started}
-        rounds = [RoundData(c.samples, c.weights, first_epoch=i * config.every) for i, c in enumerate(choices)]
-        return Computed(rounds, costs, {"excluded": choices[0].excluded})
+        given = replace(_inputs(store, dataset, config, runs, own), features_NE=used.read() if used else None)
+        choices = _choose(method, config.rounds, given, k, own, config.seed)
+        costs = _costs(store, runs, used) | {"select": perf_counter() - started}
+        rounds = [RoundData(c.samples, c.weights, i * config.every, c.objective) for i, c in enumerate(choices)]
+        return Computed(rounds, costs, {**choices[0].notes, "excluded": choices[0].excluded})
 
     return answer(store, request, name, compute, force=force)
+
+
+def kept_features(store: Store, dataset: Dataset, key: str | None) -> Features | None:
+    """The features of a run (`tamis score features`), read from the store when they are needed; None for no key."""
+    if key is None:
+        return None
+    run = store.runs.get(key)
+    if run.kind != "features":
+        raise RunNotFound(
+            f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, and has no features. "
+            f"{command(store.root, 'run', 'ls', '--kind', 'features')} lists the runs that have."
+        )
+    return Features(run.key, lambda: store.runs.features(run.key, dataset), run.seconds.get("total", 0.0))
 
 
 def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:
     generator = _generator(seed, method)
     if rounds == 1:
-        return [method.function(inputs, k=k, **own, generator=generator)]
+        return [method.select(inputs, k=k, **own, generator=generator)]
     if method.rounds is None:
         able = ", ".join(name for name, other in METHODS.items() if other.rounds is not None)
         raise CurationError(f"Method {method.name} chooses once: {able} can choose {rounds} rounds.")
@@ -167,18 +195,20 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     return runs
 
 
-def _own_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = parameters(method)
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
+def _check_needs(method: Method, features: Features | None) -> None:
+    beyond = sorted(method.needs - _STORED - ({"features"} if features else set()))
+    if beyond == ["features"]:
+        raise CurationError(f"method {method.name} needs the features of a model: make some (tamis score features) and name the run")
+    if beyond:
         raise CurationError(
-            f"Method {method.name} has no parameter {', '.join(unknown)}; it has: {', '.join(defaults) or 'none'}."
+            f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
+            "as it chooses (`MatchConfig`, `TrainConfig.reselect`; tamis select gradmatch)"
         )
-    return {**defaults, **given}
 
 
 def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
-    return f"{dataset.name}-{config.measure if scored else config.method}"
+    last = re.sub(r"[^a-z0-9._-]+", "-", config.method.rpartition(":")[2].lower())
+    return f"{dataset.name}-{config.measure if scored and ':' not in config.method else last}"
 
 
 def _inputs(store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], own: Mapping[str, Any]) -> Inputs:
@@ -199,10 +229,11 @@ def _generator(seed: int, method: Method) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *method.name.encode()]))
 
 
-def _costs(store: Store, runs: list[Run]) -> dict[str, float]:
-    """What the scores cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
+def _costs(store: Store, runs: list[Run], features: Features | None) -> dict[str, float]:
+    """What the signals cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
     trainings = {r.config["model_run"] for r in runs if r.config.get("model_run")}
     return {
         "score": sum(r.seconds.get("total", 0.0) for r in runs),
         "proxy": sum(store.runs.get(t).seconds.get("total", 0.0) for t in trainings),
+        **({"features": features.seconds} if features else {}),
     }

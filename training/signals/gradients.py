@@ -38,8 +38,8 @@ class SampleGradients:
     """Gradients of N samples, in the order of the batches.
 
     Attributes:
-        gradients: `LastLayer` or `Matrix`, for `tamis.curation.gradmatch.method.match`, which leaves out what is not
-        finite.
+        gradients: `LastLayer` or `Matrix`, for `tamis.curation.gradmatch.matching.match`, which leaves out what
+        is not finite.
         labels: int64 [N].
         samples: int64 [N], the samples' numbers.
         nonfinite: int64, the numbers of the samples whose gradient is NaN or infinite, in the order of the batches.

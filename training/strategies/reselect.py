@@ -43,11 +43,9 @@ class Reselector:
         config = plan.config
         self._asked = Asked(
             plan.draft.k,
-            self._reselect.kind,
-            self._reselect.lam,
+            self._reselect.params(config.batch_size),
             self._reselect.head,
             plan.draft.target,
-            config.batch_size,
             Images(config.channels, config.image_size),
             config.seed,
         )

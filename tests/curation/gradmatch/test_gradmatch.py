@@ -13,7 +13,9 @@ from sklearn.datasets import load_digits
 from torch.nn import functional
 
 from tamis.curation.errors import BudgetError, CurationError
-from tamis.curation.gradmatch.method import KINDS, Kind, LastLayer, Matched, Matrix, Target, match
+from tamis.curation.gradmatch.gradients import KINDS, Kind, LastLayer, Matrix, Target
+from tamis.curation.gradmatch.matching import match
+from tamis.curation.gradmatch.result import Matched
 from tamis.curation.omp.batched import pursue_batch
 from tamis.curation.omp.processes import Pursuers
 from tamis.curation.omp.solver import pursue_each

@@ -38,8 +38,10 @@ def test_the_whole_job(tamis: Any, indexed: Store, tmp_path: Path) -> None:
         assert said.json["selection"] == f"digits-{measure}@1"
         assert said.json["size"] == 599  # 40 % of 1,498, half up
     both = tamis("select", "uncertainty", "--dataset", "digits", "--budget", 0.4, "--name", "both",
-                 "--scores", first["run"], "--scores", second["run"], "--json")  # fmt: skip
+                 "--scores", first["run"], "--scores", second["run"], "--beside-random", "--json")  # fmt: skip
     assert both.code == 0, both.err
+    beside = indexed.selections.get(both.json["beside"])
+    assert (beside.name, beside.method, beside.size) == ("both-random", "random", 599)
 
     # The selection is the top 40 % by the scores that SQL shows, ties to the lower sample.
     rows = tamis("sql", f"select sample from scores where run = '{first['run']}' and metric = 'entropy' "
@@ -191,6 +193,39 @@ def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store)
         assert said.code == code, (arguments, said)
         assert wanted in said.err, (arguments, said.err)
         assert "Traceback" not in said.err
+
+
+def test_advice_where_uncertain_samples_train_worse(tamis: Any, indexed: Store) -> None:
+    """Once, in a line, below half of the data, and in the JSON; never on stdout, where the answer is."""
+    indexed.runs.begin(kind="score", key="5c0e" + "0" * 28, dataset="digits@1", model="by hand")
+    indexed.runs.put_scores("5c0e" + "0" * 28, {"entropy": np.arange(1498.0)}, np.arange(1498))
+    indexed.runs.finish("5c0e" + "0" * 28)
+    asked = ("select", "uncertainty", "--dataset", "digits", "--budget")
+    few = tamis(*asked, 748)
+    assert few.err.count("Below half of the data") == few.err.count("--beside-random") == 1
+    assert "Below half" not in few.out
+    assert "random" in tamis(*asked, 748, "--json").json["advice"]
+    half = tamis(*asked, 749, "--json")
+    assert (half.json["advice"], half.err) == (None, "")
+    assert tamis("select", "random", "--dataset", "digits", "--budget", 10, "--json").json["advice"] is None
+
+
+def test_a_method_of_ones_own(tamis: Any, indexed: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parameters are options, with their types and ranges."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_of_cli.py").write_text(
+        "from typing import Literal\nimport numpy as np\nfrom tamis.curation import Choice\n"
+        "def some(inputs, *, k, side: Literal['first', 'last'] = 'first', generator):\n"
+        "    at = np.arange(inputs.n)[:: 1 if side == 'first' else -1][:k]\n"
+        "    return Choice(at, np.ones(k, np.float32))\n"
+    )
+    asked = ("select", "own_of_cli:some", "--dataset", "digits", "--budget", 3)
+    assert "[first|last]" in tamis("select", "own_of_cli:some", "--help").out
+    said = tamis(*asked, "--side", "last", "--beside-random", "--json")
+    assert said.code == 0, said.err
+    assert indexed.selections.get("digits-some").round_at(0)[0].tolist() == [1497, 1496, 1495]
+    assert said.json["beside"] == "digits-some-random@1"
+    assert "own_of_cli:none" in tamis("select", "own_of_cli:none", "--dataset", "digits", "--budget", 3).err
 
 
 def test_errors_are_json_when_asked(tamis: Any, indexed: Store) -> None:

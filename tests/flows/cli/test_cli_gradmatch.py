@@ -29,22 +29,30 @@ def test_choices_are_kept_and_replayed(tamis: Any, indexed: Store) -> None:
     assert replay.code == 0, replay.err
     assert replay.json["metrics"]["samples_read"] == 3 * 100
     by_run = tamis(
-        "select", "gradmatch", *FEW, "--run", replay.json["run"][:12], "--kind", "batch", "--name", "by", "--json"
-    )
+        "select", "gradmatch", *FEW, "--run", replay.json["run"][:12], "--kind", "batch", "--name", "by",
+        "--spare", 0, "--surplus", 3, "--beside-random", "--json",
+    )  # fmt: skip
     assert by_run.code == 0, by_run.err
     assert indexed.selections.get("by").inputs == (replay.json["run"],)
     assert [(r["from epoch"], r["samples"]) for r in by_run.json["rounds"]] == [(0, 100)]
+    params = indexed.selections.get("by").params
+    assert (params["kind"], params["spare"], params["surplus"]) == ("batch", 0.0, 3.0)
+    assert {"tolerance", "part_size"}.isdisjoint(params)  # as they always were
+    assert by_run.json["beside"] == "by-random@1"
+    assert (indexed.selections.get("by-random").size, indexed.selections.get("by-random").method) == (100, "random")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "Say whose gradients"),
-        (("--model", "preact8", "--run", "a"), "Say whose gradients"),
+        ((), "Choose a gradient source"),
+        (("--model", "preact8", "--run", "a"), "Choose a gradient source"),
         (("--model", "nobody"), "nobody"),
         (("--run", "feedbeef"), "feedbeef"),
         (("--model", "preact8", "--lam", -1), "--lam"),
         (("--model", "preact8", "--warm", 0), "--warm"),
+        (("--model", "preact8", "--spare", 1), "--spare"),
+        (("--model", "preact8", "--kind", "classes"), "class-gradient"),
         (("--model", "preact8", "--budget", "140 %"), "140 %"),
         (("--model", "preact8", "--head", "nowhere"), "nowhere"),
     ],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tamis.curation.gradmatch.gradients import LastLayer, Matrix
-from tamis.curation.gradmatch.method import match
+from tamis.curation.gradmatch.matching import match
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.errors import HeadError, LabelError
