@@ -21,7 +21,8 @@ import pyarrow as pa
 from tamis.store.errors import ShardChanged, ShardError
 from tamis.store.roots.regular import open_regular
 from tamis.store.shards.dialects import BLOCK, MOST_MEMBERS, Walk, is_header
-from tamis.store.shards.members import Bytes, Ints, Members, group, no_samples, texts
+from tamis.store.shards.labels import Bytes, Ints
+from tamis.store.shards.members import Members, group, no_samples, texts
 from tamis.store.shards.members import ShardIndex as ShardIndex
 from tamis.store.shards.members import members_named as members_named
 from tamis.store.shards.skipped import SOME, Skipped

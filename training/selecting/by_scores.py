@@ -198,7 +198,9 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
 def _check_needs(method: Method, features: Features | None) -> None:
     beyond = sorted(method.needs - _STORED - ({"features"} if features else set()))
     if beyond == ["features"]:
-        raise CurationError(f"method {method.name} needs the features of a model: make some (tamis score features) and name the run")
+        raise CurationError(
+            f"method {method.name} needs the features of a model: make some (tamis score features) and name the run"
+        )
     if beyond:
         raise CurationError(
             f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
