@@ -100,7 +100,7 @@ def _found(found: dict[str, Any]) -> None:
 
 @cli.command()
 @click.option("--folder", default="tamis-demo", show_default=True, help="A folder of the demo's own.")
-@click.option("--epochs", default=None, type=click.IntRange(1), help="Epochs of each training.")
+@click.option("--epochs", default=None, type=click.IntRange(1), help="Epochs of each training run.")
 @common
 def demo(app: App, folder: str, epochs: int | None) -> None:
     """The whole job on real digits: index, score by proxy, select, keep, query, train. No download.

@@ -219,8 +219,8 @@ class Datasets:
         """
         started, base = now(), self.get(ref)
         names = [check_name(f"{base.name}-{part}", "dataset") for part in into]
-        if stratify and base.label is None:
-            raise ShardError(f"{base.ref} has no labels to stratify by: split it without.")
+        if stratify and not base.has_classes:
+            raise ShardError(f"{base.ref} has no classes to stratify by: split it without.")
         dealt = deal(base.samples, into, seed=seed, labels=base.labels() if stratify else None)
         parts = [part_of(base, samples) for samples in dealt.values()]
         for name, (shards, _) in zip(names, parts, strict=True):  # before anything is written
@@ -238,10 +238,9 @@ class Datasets:
             seconds = (now() - started).total_seconds()
             return self._keep(name, None, list(shards), batches, base.image, base.label, base.classes, seconds)
 
-        asked = zip(names, parts, dealt.values(), strict=True)
         return [
             until_claimed(partial(publish, name, *part, samples), f"Publishing dataset {name}")
-            for name, part, samples in asked
+            for name, part, samples in zip(names, parts, dealt.values(), strict=True)
         ]
 
     def changes(self, name: str) -> list[dict[str, object]]:

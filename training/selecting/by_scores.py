@@ -46,6 +46,7 @@ class SelectConfig(BaseModel):
         budget: "40%", 0.4 or 20000.
         measure: which score ranks, for methods that need scores: one of MEASURES, or a metric of an import.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
+        features: key of a run of features (`Runs.features`), for methods that choose by them.
         params: the method's own parameters; what is absent has the method's default.
         seed: of the method's generator.
         rounds: how many times to choose, for methods that can choose anew.
@@ -60,6 +61,7 @@ class SelectConfig(BaseModel):
     budget: str | int | float
     measure: str = "entropy"
     scores: tuple[str, ...] = ()
+    features: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
     rounds: int = Field(default=1, ge=1, le=2000)  # the first epoch of the last fits 31 bits
@@ -73,7 +75,7 @@ def select(store: Store, config: SelectConfig, *, features: Features | None = No
     Args:
         store: the store.
         config: what to select.
-        features: of the dataset's samples, for a method that needs them.
+        features: of the dataset's samples, for a method that needs them; None: those that the config names.
         force: choose again where the selection is there already, and say whether it comes out the same.
 
     Raises:
@@ -83,7 +85,7 @@ def select(store: Store, config: SelectConfig, *, features: Features | None = No
     """
     dataset = store.datasets.get(config.dataset)
     method, code = find_method(config.method)
-    used = features if "features" in method.needs else None
+    used = (features or kept_features(store, dataset, config.features)) if "features" in method.needs else None
     _check_needs(method, used)
     k = resolve_budget(config.budget, dataset.samples)
     own = recorded(method, config.params)
@@ -106,6 +108,19 @@ def select(store: Store, config: SelectConfig, *, features: Features | None = No
         return Computed(rounds, costs, {**choices[0].notes, "excluded": choices[0].excluded})
 
     return answer(store, request, name, compute, force=force)
+
+
+def kept_features(store: Store, dataset: Dataset, key: str | None) -> Features | None:
+    """The features of a run (`tamis score features`), read from the store when they are needed; None for no key."""
+    if key is None:
+        return None
+    run = store.runs.get(key)
+    if run.kind != "features":
+        raise RunNotFound(
+            f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, and has no features. "
+            f"{command(store.root, 'run', 'ls', '--kind', 'features')} lists the runs that have."
+        )
+    return Features(run.key, lambda: store.runs.features(run.key, dataset), run.seconds.get("total", 0.0))
 
 
 def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:
@@ -183,7 +198,9 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
 def _check_needs(method: Method, features: Features | None) -> None:
     beyond = sorted(method.needs - _STORED - ({"features"} if features else set()))
     if beyond == ["features"]:
-        raise CurationError(f"method {method.name} needs the features of a model: pass them to `select`")
+        raise CurationError(
+            f"method {method.name} needs the features of a model: make some (tamis score features) and name the run"
+        )
     if beyond:
         raise CurationError(
             f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tamis.store.selections import Selection
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-_READABLE = frozenset({"labels", "scores", "correct"})  # the signals that a generated command reads
+_READABLE = frozenset({"labels", "scores", "correct", "features"})  # the signals that a generated command reads
 
 
 class _Methods(click.Group):
@@ -61,6 +61,10 @@ _SCORE_OPTIONS = (
         show_default=True,
         help="Which score ranks: entropy, margin, confidence, loss, or an imported metric.",
     ),
+)
+
+_features = click.option(
+    "--features", required=True, metavar="RUN", help="The features to choose by: a run of `tamis score features`."
 )
 
 _ROUND_OPTIONS = (
@@ -116,6 +120,7 @@ def _command(method: Method) -> click.Command:
         click.option("--dataset", required=True, help="name or name@version."),
         click.option("--budget", required=True, help="How much: 40%, 0.4, or a number of samples."),
         *(_SCORE_OPTIONS if scored else ()),
+        *((_features,) if "features" in method.needs else ()),
         own_options(method),
         *(_ROUND_OPTIONS if method.rounds else ()),
         click.option("--name", help="The selection's name; default: from dataset and measure or method."),
@@ -136,6 +141,7 @@ def _command(method: Method) -> click.Command:
 def _help(method: Method) -> str:
     scored = "scores" in method.needs
     example = f"tamis select {method.name} --dataset cifar10 --budget {'50%' if method.caution else '40%'}"
+    example += " --features 1f0c9a" if "features" in method.needs else ""
     text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
     text += " --measure margin\n" if scored else " --seed 7\n"
     second = "--scores 1f0c9a --scores 77ab02" if scored else "--per-class --json"
@@ -152,6 +158,8 @@ def _select(app: App, method: Method, given: dict[str, Any]) -> None:
     store = app.open()
     if given.get("scores"):
         config = config.model_copy(update={"scores": tuple(store.runs.get(key).key for key in given["scores"])})
+    if given.get("features"):
+        config = config.model_copy(update={"features": store.runs.get(given["features"]).key})
     answer = run_flow("select", None, store.root.url, config, force=force)
     chosen = store.selections.get(answer["selection"])
     advice = method.advice(chosen.size, store.datasets.get(chosen.dataset).samples)
