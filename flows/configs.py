@@ -1,7 +1,7 @@
 """What flows take and give: frozen, validated before any work starts, plain JSON on the wire."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -74,8 +74,24 @@ class ScoreConfig(_Frozen):
         return self
 
 
+class FeaturesConfig(_Frozen):
+    """Which layer of which model makes vectors of a dataset's samples.
+
+    Attributes:
+        dataset: "name" or "name@version".
+        run: key of the finished training run whose model it is.
+        layer: a name of the network's `named_modules()`, or "penultimate": what enters its last linear layer.
+        dtype: of the numbers that are kept.
+    """
+
+    dataset: str
+    run: str
+    layer: str = "penultimate"
+    dtype: Literal["float16", "float32"] = "float32"
+
+
 class ScoreResult(_Frozen):
-    """One model's scores of a dataset."""
+    """One model's scores, or features, of a dataset."""
 
     run: str
     dataset: str

@@ -55,7 +55,7 @@ def _device(found: dict[str, Any], _: list[str]) -> None:
 
 
 def _server(found: dict[str, Any], _: list[str]) -> None:
-    found["prefect server"] = "temporary"
+    found["prefect server"] = "none: flows run in the process"
     url = server_url()
     if url is not None:
         found["prefect server"] = shown(url)

@@ -1,23 +1,11 @@
 """Putting flows on the schedule of a Prefect server."""
 
-from typing import Any
-
 import click
 import httpx
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.types.entrypoint import EntrypointType
 
-from tamis.flows.configs import IndexConfig, ScoreConfig
-from tamis.flows.flows import FLOWS
-from tamis.training.job import TrainConfig
-from tamis.training.selecting.by_scores import SelectConfig
-
-CONFIGS: dict[str, type[IndexConfig] | type[ScoreConfig] | type[SelectConfig] | type[TrainConfig]] = {
-    "index": IndexConfig,
-    "score": ScoreConfig,
-    "select": SelectConfig,
-    "train": TrainConfig,
-}
+from tamis.flows.work import FLOWS
 
 
 def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, config: str) -> None:
@@ -35,9 +23,9 @@ def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, confi
         pydantic.ValidationError: the config, the cron line or the time zone is wrong.
         click.ClickException: the server does not answer.
     """
-    checked = CONFIGS[flow].model_validate_json(config)
+    checked = FLOWS[flow].config.model_validate_json(config)
     schedule = CronSchedule(cron=cron, timezone=timezone)
-    served: Any = FLOWS[flow]
+    served = FLOWS[flow].on_prefect()
     parameters = {"store": store, "config": checked.model_dump(mode="json")}
     try:
         served.serve(

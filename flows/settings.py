@@ -1,7 +1,8 @@
 """Settings of Prefect and of PyTorch's threads, given before either is imported. What the user has set stays as it is.
 
-Where no server is configured, a temporary one serves for the life of the process (`tamis.flows.temporary_server`). One
-that is configured is asked whether it is there before anything starts: Prefect would try for minutes.
+Where Prefect is asked for and no server is configured, a temporary one serves for the life of the process
+(`tamis.flows.temporary_server`). One that is configured is asked whether it is there before anything starts: Prefect
+would try for minutes.
 """
 
 import os
@@ -24,8 +25,8 @@ _DEFAULTS = {
 _FILES = ("pyproject.toml", ".env")  # in the working folder: settings of Prefect may be in each, beside prefect.toml
 _PATIENCE = 5.0  # s
 _EXPECTED = (
-    "expected the API of a Prefect server, such as http://127.0.0.1:4200/api. Correct PREFECT_API_URL, or unset it for "
-    "a temporary server."
+    "expected the API of a Prefect server, such as http://127.0.0.1:4200/api. Correct PREFECT_API_URL, or run without "
+    "a server (--runner direct)."
 )
 
 
@@ -69,7 +70,7 @@ def on_server() -> Generator[None]:
     """
     url = server_url()
     if url is None:
-        _start_temporary()
+        start_temporary()
     else:
         check_server(url)
     import httpx
@@ -82,12 +83,13 @@ def on_server() -> Generator[None]:
         raise unreachable(url or os.environ["PREFECT_API_URL"], error) from error
 
 
-def _start_temporary() -> None:
+def start_temporary() -> str:
+    """The address of this process's temporary server, which is started where it is not there yet."""
     from tamis.flows.temporary_server import is_running, temporary_server
 
     if not is_running():
         print("Starting a temporary Prefect server (takes a few seconds) ...", file=sys.stderr, flush=True)
-        temporary_server()
+    return temporary_server()
 
 
 def _asked(error: Any) -> str:
@@ -119,7 +121,7 @@ def unreachable(url: str, error: BaseException) -> ServerUnreachable:
     """The error for a configured server that does not answer."""
     return ServerUnreachable(
         f"The Prefect server at {shown(url)} does not answer ({type(error).__name__}: {error}). Start it with `prefect "
-        "server start`, correct PREFECT_API_URL, or unset it for a temporary server."
+        "server start`, correct PREFECT_API_URL, or run without a server (--runner direct)."
     )
 
 

@@ -1,20 +1,181 @@
-"""What flows do without Prefect: indexing, and finding answers that are in the store already."""
+"""The flows: index, score, features, select, train, match. Each is thin: the work is library functions, results are in
+the store.
 
-from tamis.flows.configs import IndexConfig, IndexResult, ScoreConfig, ScoreResult
-from tamis.flows.progress import steps
+One list, `FLOWS`: the commands, `tamis serve` and the schedule read it. A flow's body takes a runner (`Direct`, or the
+one on a Prefect server), so there is one orchestration however its tasks run. Results of a flow are keys and figures.
+Nothing here imports Prefect, torch or a model.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from tamis.flows import tasks
+from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
+from tamis.flows.progress import display
+from tamis.flows.runners import Direct, Runner
+from tamis.flows.settings import has_server, on_server
 from tamis.store import Store
+from tamis.store.errors import RunNotFound
 from tamis.training import job
+from tamis.training.job import TrainConfig
+from tamis.training.selecting.by_runs import MatchConfig
+from tamis.training.selecting.by_scores import SelectConfig
 from tamis.training.signals import scoring
+from tamis.training.signals.features import Question, finish_features
+
+RunnerName = Literal["direct", "prefect"]
+_GROUPS = 64  # tasks of one pass at the most: a task costs Prefect some milliseconds, a killed one its shards
 
 
-def index_shards(store: Store, config: IndexConfig) -> IndexResult:
-    """Index shards; see `Datasets.index`."""
-    options = config.model_dump(exclude={"name", "shards"})
-    return IndexResult.of(store.datasets.index(config.name, config.shards, progress=steps("index"), **options))
+@dataclass(frozen=True)
+class Flow:
+    """A flow of the list.
+
+    Attributes:
+        name: on the command line and on a server.
+        config: what it takes, beside the store.
+        body: takes a runner, the store's place, a config, and what the next two say.
+        resources: whether it computes, and takes `resources`.
+        force: whether it can compute again what is there, and takes `force`.
+    """
+
+    name: str
+    config: type[BaseModel]
+    body: Callable[..., Any]
+    resources: bool = True
+    force: bool = True
+
+    def arguments(self, limits: Resources, force: bool) -> dict[str, Any]:
+        """What the flow takes of these."""
+        return ({"resources": limits} if self.resources else {}) | ({"force": force} if self.force else {})
+
+    def on_prefect(self, workers: int = 1) -> Any:
+        """The flow as Prefect has it, its tasks on so many threads."""
+        from prefect.task_runners import ThreadPoolTaskRunner
+
+        from tamis.flows import flows
+
+        runner: Any = ThreadPoolTaskRunner(max_workers=workers)
+        return getattr(flows, f"{self.name}_flow").with_options(task_runner=runner)
+
+
+def run(
+    name: str,
+    store: str,
+    config: BaseModel,
+    resources: Resources | None = None,
+    *,
+    force: bool = False,
+    runner: RunnerName | None = None,
+) -> Any:
+    """Run a flow once, with bars on a terminal.
+
+    Args:
+        name: in FLOWS.
+        store: the store's root.
+        config: of the flow's class.
+        resources: what it may use.
+        force: compute what is there already, and say whether it is confirmed.
+        runner: None takes "prefect" where a Prefect server is configured, else "direct".
+
+    Raises:
+        ServerUnreachable: the configured server is not there, or went away.
+        ServerFailed: a temporary one, for "prefect" where none is configured, did not start.
+    """
+    flow, limits = FLOWS[name], resources or Resources()
+    arguments = flow.arguments(limits, force)
+    if (runner or ("prefect" if has_server() else "direct")) == "direct":
+        with display():
+            return flow.body(Direct(limits.workers), store, config, **arguments)
+    with on_server(), display():
+        return flow.on_prefect(limits.workers)(store, config, **arguments)
+
+
+def index(runner: Runner, store: str, config: IndexConfig) -> IndexResult:
+    """Index shards as a dataset, or as its next version."""
+    return runner.call(tasks.INDEX, store, config)
+
+
+def score(
+    runner: Runner, store: str, config: ScoreConfig, resources: Resources, force: bool = False
+) -> list[ScoreResult]:
+    """Train the proxies that are not trained yet, and score every shard that is not scored yet."""
+    models: list[tuple[str, bool | None]] = [(key, None) for key in config.runs]
+    for proxy in config.proxies:
+        trained = runner.call(tasks.TRAIN, store, proxy, resources, force)
+        models.append((trained["run"], trained["confirmed"]))
+    return [_score(runner, store, config.dataset, *model, resources, force) for model in models]
+
+
+def _score(
+    runner: Runner, store: str, ref: str, trained: str, confirmed: bool | None, resources: Resources, force: bool
+) -> ScoreResult:
+    """Score by one trained model; `confirmed` says whether a forced training of it came out the same."""
+    opened = Store.open(store)
+    run, dataset = opened.runs.get(trained), opened.datasets.get(ref)
+    assert run.blob is not None
+    missing = scoring.missing_parts(opened, dataset, run.blob)
+    cached = not missing and scoring.find_scores(opened, dataset, run.blob) is not None
+    groups = _split(range(len(dataset.shards)) if force else missing)
+    shared: dict[str, Any] = {"store": store, "dataset": dataset.ref, "model": run.blob}
+    shared |= {"resources": resources, "force": force}
+    worst = max(runner.each(tasks.SCORE, [shared | {"shards": group} for group in groups]), default=0.0)
+    scored = scoring.finish_scores(opened, dataset, run.blob, name=run.model, model_run=run.key)
+    same = (worst <= 1e-5 and confirmed is not False) if force and cached else None
+    parts = len(missing), len(dataset.shards)
+    return ScoreResult.of(scored, model_run=run.key, cached=cached, parts=parts, confirmed=same)
+
+
+def features(runner: Runner, store: str, config: FeaturesConfig, resources: Resources) -> ScoreResult:
+    """Make a vector of every sample of the shards that have none yet under a model and a layer."""
+    opened = Store.open(store)
+    trained, dataset = opened.runs.get(config.run), opened.datasets.get(config.dataset)
+    if trained.kind != "train" or trained.blob is None:
+        raise RunNotFound(f"Run {trained.key[:12]} is no finished training run: it has no model to make features with.")
+    asked = Question(opened, dataset, trained.blob, config.layer, config.dtype)
+    there = asked.find()
+    missing = [] if there is not None else asked.missing()
+    pinned = config.model_copy(update={"dataset": dataset.ref})
+    shared: dict[str, Any] = {"store": store, "config": pinned, "model": trained.blob, "resources": resources}
+    runner.each(tasks.FEATURES, [shared | {"shards": group} for group in _split(missing)])
+    made = there or finish_features(asked, name=trained.model, model_run=trained.key)
+    parts = len(missing), len(dataset.shards)
+    return ScoreResult.of(made, model_run=trained.key, cached=there is not None, parts=parts)
+
+
+def select(runner: Runner, store: str, config: SelectConfig, force: bool = False) -> dict[str, Any]:
+    """Make a selection from scores that are there. Returns its name@version."""
+    return runner.call(tasks.SELECT, store, config, force)
+
+
+def train(runner: Runner, store: str, config: TrainConfig, resources: Resources, force: bool = False) -> dict[str, Any]:
+    """Train a model on a dataset, or on a selection of it. Returns the run's key."""
+    return runner.call(tasks.TRAIN, store, config, resources, force)
+
+
+def match(runner: Runner, store: str, config: MatchConfig, resources: Resources, force: bool = False) -> dict[str, Any]:
+    """Choose by the gradients of models that are trained already (Grad-Match). Returns the selection's name@version."""
+    return runner.call(tasks.MATCH, store, config, resources, force)
+
+
+FLOWS = {
+    flow.name: flow
+    for flow in (
+        Flow("index", IndexConfig, index, resources=False, force=False),
+        Flow("score", ScoreConfig, score),
+        Flow("features", FeaturesConfig, features, force=False),
+        Flow("select", SelectConfig, select, resources=False),
+        Flow("train", TrainConfig, train),
+        Flow("match", MatchConfig, match),
+    )
+}
 
 
 def cached_scores(store: Store, config: ScoreConfig) -> list[ScoreResult] | None:
-    """The answer of `score_flow` where all of it is in the store, or None. Touches neither Prefect nor a model."""
+    """The answer of the flow `score` where all of it is in the store, or None. Runs no task and loads no model."""
     dataset = store.datasets.get(config.dataset)
     results: list[ScoreResult] = []
     trained = [store.runs.get(key) for key in config.runs] + [job.find(store, proxy) for proxy in config.proxies]
@@ -24,3 +185,8 @@ def cached_scores(store: Store, config: ScoreConfig) -> list[ScoreResult] | None
             return None
         results.append(ScoreResult.of(scored, model_run=run.key, cached=True, parts=(0, len(dataset.shards))))
     return results
+
+
+def _split(shards: Sequence[int]) -> list[list[int]]:
+    size = max(1, -(-len(shards) // _GROUPS))
+    return [list(shards[i : i + size]) for i in range(0, len(shards), size)]

@@ -91,6 +91,10 @@ class SelectionError(TamisError, ValueError):
     """A selection that breaks the format: repeated or unknown samples, weights that are not finite, no rounds."""
 
 
+class ImportRefused(TamisError, ValueError):
+    """A file of scores or samples that does not fit its dataset, or cannot be understood."""
+
+
 class QueryRefused(TamisError, PermissionError):
     """SQL that would write, or read files outside the store."""
 

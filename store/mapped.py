@@ -85,6 +85,36 @@ def chosen(root: Root, selection: Selection | Draft, number: int) -> pa.Table:
     return _mapped(root, "round", {"selection": selection.key, "round": number}, make)
 
 
+def array(
+    root: Root,
+    what: dict[str, Any],
+    shape: tuple[int, ...],
+    kind: npt.DTypeLike,
+    fill: Callable[[npt.NDArray[Any]], None],
+) -> npt.NDArray[Any]:
+    """A mapped array, not to be written to, that `fill` fills where it is not there yet; it may exceed the memory.
+
+    Args:
+        root: the store's.
+        what: what the numbers are, plain JSON.
+        shape, kind: of the array.
+        fill: is given the array, to write to.
+    """
+    path = cache_folder(root) / f"array-{key_of('flat', {'layout': LAYOUT, 'kind': 'array', **what})}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            with reporting_full(str(path.parent)):
+                opened = np.lib.format.open_memmap(made, "w+", np.dtype(kind), shape)
+                fill(opened)
+                opened.flush()
+                made.replace(path)
+        finally:
+            made.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
 def column(table: pa.Table, name: str) -> npt.NDArray[Any]:
     """A column of a mapped table as an array over the file's own pages, not to be written to."""
     parts = table[name].chunks

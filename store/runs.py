@@ -1,4 +1,4 @@
-"""Runs: executions that leave a model or numbers for samples, with their scores and loss history.
+"""Runs: executions that leave a model or numbers for samples, with their scores, features and loss history.
 
 A run's rows are events, appended and never changed: `running`, then `finished` or `failed`. Its state is the newest
 event in the order of the log, and `finished` is final. A run that is `running` on this machine and whose process is
@@ -7,7 +7,7 @@ by epoch, each epoch whole.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -16,7 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tamis.store.errors import RunNotFound, SelectionError
+from tamis.store import mapped
+from tamis.store.advice import did_you_mean
+from tamis.store.datasets import Dataset
+from tamis.store.errors import RunNotFound, SelectionError, StoreFormatError
+from tamis.store.features import Extent, Vectors, dense, vector_rows
 from tamis.store.keys import NAME, canonical, check_name
 from tamis.store.processes import is_gone, this_process
 from tamis.store.roots.roots import Root
@@ -105,8 +109,8 @@ class Runs:
         def publish() -> Run | None:
             if self._tables.found("runs", f"finish/{key}", 1) is not None:
                 return self.get(key)
-            scored = self._tables.found("runs", f"scores/{key}", 1)
-            attempt = None if scored is None else scored.note["attempt"]
+            there = (self._tables.found("runs", f"{table}/{key}", 1) for table in ("scores", "features"))
+            attempt = next((said.note["attempt"] for said in there if said is not None), None)
             return run if self._event(run, {f"finish/{key}": 1}, attempt) else None
 
         return until_claimed(publish, f"Finishing run {key}")
@@ -141,8 +145,10 @@ class Runs:
         found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
         if len(found) != 1:
             near = ", ".join(r.key[:12] for r in found) if found else "none"
+            meant = "" if found else did_you_mean(key, [r.key[: max(len(key), 4)] for r in self.all()])
             raise RunNotFound(
                 f"{key!r} names {len(found)} runs ({near}); give a run's key, or its first characters (4 or more)."
+                f"{meant}"
             )
         return found[0]
 
@@ -169,16 +175,65 @@ class Runs:
 
     def put_score_batches(self, run: str, batches: Iterator[tuple[Mapping[str, npt.ArrayLike], npt.ArrayLike]]) -> None:
         """As `put_scores`, from batches: memory stays that of some batches. What they raise comes out as it is."""
-        check_name(run, "run")
-        claim = f"scores/{run}"
-        if self._tables.found("runs", claim, 1) is not None:
-            return
-        attempt = new_attempt()
-        rows = (row for values, samples in batches for row in _score_rows(run, attempt, values, samples))
-        files = self._tables.append("scores", pa.RecordBatchReader.from_batches(TABLES["scores"].schema, rows))
-        # Losing the claim means that another worker's whole pass is there: the same question, the same answer.
-        if not self._tables.publish("runs", [], {claim: 1}, {"attempt": attempt}):
-            self._tables.drop_attempt("scores", files)
+
+        def rows(attempt: str) -> Iterator[pa.RecordBatch]:
+            return (row for values, samples in batches for row in _score_rows(run, attempt, values, samples))
+
+        self._put("scores", run, rows, dict[str, str])
+
+    def put_features(self, run: str, blocks: Iterator[tuple[npt.ArrayLike, Vectors]]) -> None:
+        """Keep a vector a sample in one commit; they show once the run is finished. Memory stays that of some blocks.
+
+        Args:
+            run: the run's key.
+            blocks: sample numbers [n] and vectors [n, E] of float16 or float32. A vector with NaN or infinities is kept
+                as null.
+        """
+        extent = Extent()
+
+        def rows(attempt: str) -> Iterator[pa.RecordBatch]:
+            return (row for block in blocks for row in vector_rows(run, attempt, *block, extent))
+
+        self._put("features", run, rows, extent.note)
+
+    def feature_blocks(self, run: str) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """The vectors of a run, some thousand at a time: sample numbers [n] and [n, E] float32, NaN where it has none.
+
+        Raises:
+            RunNotFound: the run is not finished, or has no features.
+        """
+        attempt, extent = self._features(run)
+        for batch in self._tables.batches("features", ["sample", "vector"], run=run, attempt=attempt):
+            yield np.asarray(batch["sample"]), dense(batch["vector"], extent.width)
+
+    def features(self, run: str, dataset: Dataset) -> Vectors:
+        """[N, E] the run's vectors by sample, mapped from a file, NaN where a sample has none; not to be written to.
+
+        They are float16 or float32, as they were computed. The file is made from the table by the first call.
+
+        Raises:
+            RunNotFound: the run is not finished, or has no features.
+            SelectionError: they are of another dataset version.
+        """
+        _, extent = self._features(run)
+        if extent.samples != dataset.samples:
+            raise SelectionError(
+                f"Run {run} has {extent.samples} vectors where {dataset.ref} has {dataset.samples} samples: they are "
+                "of another version. Compute features of this version (only what is new is computed)."
+            )
+
+        def fill(out: npt.NDArray[Any]) -> None:
+            count = 0
+            for samples, vectors in self.feature_blocks(run):
+                out[samples] = vectors
+                count += len(samples)
+            if count != extent.samples:
+                raise StoreFormatError(
+                    f"Run {run} had {extent.samples} vectors, {count} can be read: restore its files in "
+                    "tables/features from a copy; `tamis verify` names everything that is damaged."
+                )
+
+        return mapped.array(self._root, {"features": run}, (extent.samples, extent.width), extent.dtype, fill)
 
     @one_patience
     def scores(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
@@ -206,6 +261,11 @@ class Runs:
             )
         values[sample] = np.asarray(rows["value"])
         return values
+
+    def hardness(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
+        """[count] as `scores`, turned so that higher means harder, whatever the run declares of its scores."""
+        values = self.scores(run, metric, count)
+        return -values if self.get(run).config.get("hard") == "lower" else values
 
     @one_patience
     def put_losses(
@@ -253,6 +313,33 @@ class Runs:
         }  # fmt: skip
         event = self._tables.claimed("runs", f"run/{run.key}") + 1
         return self._tables.publish("runs", [row], {f"run/{run.key}": event, **(claims or {})})
+
+    def _put(
+        self,
+        table: str,
+        run: str,
+        rows: Callable[[str], Iterator[pa.RecordBatch]],
+        note: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """Keep the rows of an attempt, unless some are there, and a note of what there is to say of them."""
+        check_name(run, "run")
+        claim = f"{table}/{run}"
+        if self._tables.found("runs", claim, 1) is not None:
+            return
+        attempt = new_attempt()
+        reader = pa.RecordBatchReader.from_batches(TABLES[table].schema, rows(attempt))
+        files = self._tables.append(table, reader)
+        # Losing the claim means that another worker's whole pass is there: the same question, the same answer.
+        if not self._tables.publish("runs", [], {claim: 1}, {"attempt": attempt, **note()}):
+            self._tables.drop_attempt(table, files)
+
+    @one_patience
+    def _features(self, run: str) -> tuple[str, Extent]:
+        """The attempt that a finished run's vectors are of, and what they are."""
+        said = self._tables.found("runs", f"features/{run}", 1) if self.find(run) is not None else None
+        if said is None:
+            raise RunNotFound(f"Run {run[:100]} is no finished run with features: make some with tamis score features.")
+        return said.note["attempt"], Extent.of(said.note)
 
     def _state_of(self, key: str) -> Run | None:
         """The run of exactly this key, or None."""

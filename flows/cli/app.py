@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.dataset import dataset
 from tamis.flows.cli.gradmatch import select
 from tamis.flows.cli.looking import selection
 from tamis.flows.cli.output import emit, facts, say
+from tamis.flows.cli.packing import dataset
 from tamis.flows.cli.report import report
 from tamis.flows.cli.run import run
 from tamis.flows.cli.score import score

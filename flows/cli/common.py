@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from tamis.flows.configs import Resources
     from tamis.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_RUNNER = "tamis.runner"  # in the context of a command
 
 
 @dataclass
@@ -24,7 +28,7 @@ class App:
     @property
     def where(self) -> str:
         if self.where_or_none is None:
-            raise click.UsageError("No store was named: give --store FOLDER, or set TAMIS_STORE.")
+            raise click.UsageError("No store given: use --store FOLDER, or set TAMIS_STORE.")
         return self.where_or_none
 
     def open(self) -> "Store":
@@ -55,15 +59,36 @@ def _device(_context: click.Context, _option: click.Parameter, name: str) -> str
     return name
 
 
+def _runner(context: click.Context, _option: click.Parameter, name: str | None) -> None:
+    context.meta[_RUNNER] = name
+
+
+def runner_option(command: F) -> F:
+    """`--runner`, for commands that are a flow; `run_flow` obeys it."""
+    return click.option(
+        "--runner", type=click.Choice(["direct", "prefect"]), envvar="TAMIS_RUNNER", callback=_runner,
+        expose_value=False,
+        help="Run tasks in this process, or as a flow on Prefect. Default: on Prefect where a server is configured.",
+    )(command)  # fmt: skip
+
+
 def resource_options(command: F) -> F:
-    """`--device`, `--workers`, `--score-batch` and `--force`, for commands that compute."""
+    """`--device`, `--workers`, `--score-batch`, `--runner` and `--force`, for commands that compute."""
+    force = click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed.")
+    return limit_options(force(command))
+
+
+def limit_options(command: F) -> F:
+    """As `resource_options`, without `--force`."""
     options = (
         click.option(
             "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda, cuda:1, ..."
         ),
         click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Tasks at once."),
-        click.option("--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Samples a pass."),
-        click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed."),
+        click.option(
+            "--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Batch size for scoring."
+        ),
+        runner_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -80,40 +105,16 @@ def resources(device: str, workers: int, score_batch: int) -> "Resources":
     return Resources(device=device, workers=workers, batch_size=score_batch)
 
 
-def run_flow(name: str, limits: "Resources", /, *args: Any, **kwargs: Any) -> Any:
-    """Run a flow on the configured Prefect server, or on a temporary one, with bars on a terminal.
+def run_flow(name: str, limits: "Resources | None", store: str, config: "BaseModel", *, force: bool = False) -> Any:
+    """Run a flow as `--runner` says; see `tamis.flows.work.run`."""
+    from tamis.flows.work import run
 
-    Raises:
-        ServerUnreachable: the configured server is not there, or went away.
-        ServerFailed: the temporary one did not start.
-    """
-    from tamis.flows.progress import display
-    from tamis.flows.settings import on_server
-
-    with on_server(), display():
-        from tamis.flows.flows import with_workers
-
-        return with_workers(name, limits)(*args, **kwargs)
-
-
-def run_light(name: str, direct: Callable[[], Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Run a flow where a configured server would show it; else its work directly.
-
-    Indexing and selecting take less time than a temporary server needs to start, and nobody would see it.
-    """
-    from tamis.flows.progress import display
-    from tamis.flows.settings import has_server
-
-    if not has_server():
-        with display():
-            return direct()
-    from tamis.flows.configs import Resources
-
-    return run_flow(name, Resources(), *args, **kwargs)
+    context = click.get_current_context(silent=True)
+    return run(name, store, config, limits, force=force, runner=context and context.meta.get(_RUNNER))
 
 
 def said(created: bool, confirmed: bool | None) -> str:
     """How an answer came about, for people."""
     if confirmed is not None:
-        return "computed again: confirmed" if confirmed else "computed again: NOT CONFIRMED, the stored answer was kept"
-    return "new" if created else "was there already"
+        return "computed again: confirmed" if confirmed else "computed again: MISMATCH, the stored result was kept"
+    return "new" if created else "cached"

@@ -1,14 +1,11 @@
 """`tamis dataset`: index shards, pack images, look."""
 
-import glob
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tamis.flows.cli.common import App, common, run_light
+from tamis.flows.cli.common import App, common, run_flow, runner_option
 from tamis.flows.cli.output import emit, facts, say, size, table
-from tamis.flows.counting import by_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def dataset() -> None:
-    """Datasets: add, pack, list, show, verify."""
+    """Datasets: add, pack, split, list, show, verify."""
 
 
 @dataset.command()
@@ -30,6 +27,7 @@ def dataset() -> None:
 @click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name a line.")
 @click.option("--append", is_flag=True, help="Make the next version of a dataset that exists.")
 @click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard, to notice changes.")
+@runner_option
 @common
 def add(
     app: App,
@@ -56,9 +54,9 @@ def add(
       tamis dataset add cifar10 's3://bucket/cifar10/train-*.tar'
     """
     from tamis.flows.configs import IndexConfig
-    from tamis.flows.work import index_shards
+    from tamis.store.shards.shards import expand
 
-    paths = _expand(shards)
+    paths = expand(shards)
     names = _classes(classes, paths, append)
     config = IndexConfig(
         name=name,
@@ -70,46 +68,43 @@ def add(
         append=append,
     )
     store = app.open()
-    made = run_light("index", lambda: index_shards(store, config), store.root.url, config)
-    _show(app, store.datasets.get(made.dataset), made.skipped, moved=made.moved, renamed=made.renamed)
+    made = run_flow("index", None, store.root.url, config)
+    show_dataset(app, store.datasets.get(made.dataset), made.skipped, moved=made.moved, renamed=made.renamed)
+
+
+def _shares(_context: click.Context, _option: click.Parameter, text: str) -> dict[str, float]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        shares = {name.strip(): float(share) for name, _, share in pairs}
+    except ValueError:
+        shares = {}
+    if len(shares) < len(pairs) or "" in shares:
+        raise click.BadParameter(f"{text!r}: expected names and shares, such as train=.8,validation=.2.")
+    return shares
 
 
 @dataset.command()
-@click.argument("name")
-@click.argument("source")
-@click.option("--out", type=click.Path(file_okay=False), help="Where the shards go; default: shards/NAME in the store.")
-@click.option("--per-shard", default=5000, show_default=True, type=click.IntRange(1), help="Samples a shard.")
+@click.argument("ref", metavar="NAME")
+@click.option("--into", required=True, callback=_shares, help="Parts and their shares, such as train=.8,validation=.2.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Deals out the samples.")
+@click.option("--stratify", is_flag=True, help="Give every part its share of each class.")
 @common
-def pack(app: App, name: str, source: str, out: str | None, per_shard: int) -> None:
-    """Pack images into shards and index them.
+def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool) -> None:
+    """Split a dataset into parts that are datasets of their own: NAME-PART. No shard is copied or rewritten.
 
-    SOURCE is a folder with one sub-folder of images for each class, or digits (scikit-learn's, with test digits as
-    digits-test). Files are packed byte for byte; hidden files and what is no image are skipped and named. An existing
-    dataset, or shard, is never written over: the same images give what exists, others are refused.
+    Shares are exact to within a sample, with --stratify to within one of each class. What they leave of 1 is in no
+    part. The same split is found again.
 
     \b
     Examples:
-      tamis dataset pack flowers pictures/
-      tamis dataset pack digits digits
-      tamis dataset pack digits-test digits-test
+      tamis dataset split cifar10 --into train=.8,validation=.2 --seed 1
+      tamis dataset split cifar10@1 --into train=.8,validation=.1,test=.1 --stratify
+      tamis train --dataset cifar10-train --evaluate-on cifar10-validation --model preact20
     """
-    from tamis.store.datasets.packing import digit_samples, pack_dataset, picture_samples
-    from tamis.store.keys import check_name
-    from tamis.store.shards.folders import find_pictures
+    from tamis.store import summaries
 
-    store = app.open()
-    check_name(name, "dataset")
-    target = (Path(out) if out else _inside(store.root.path) / "shards" / name) / name
-    if source in ("digits", "digits-test") and not Path(source).is_dir():
-        test = source == "digits-test"
-        made = pack_dataset(store.datasets, name, lambda: digit_samples(test), target, per_shard=min(per_shard, 300))
-        _show(app, made)
-        return
-    found = find_pictures(source)
-    made = pack_dataset(
-        store.datasets, name, lambda: picture_samples(found), target, per_shard=per_shard, classes=found.classes
-    )
-    _show(app, made, found.skipped)
+    parts = [summaries.dataset(part) for part in app.open().datasets.split(ref, into, seed=seed, stratify=stratify)]
+    emit(parts, app.as_json, lambda: table(parts, ("dataset", "samples", "shards", "key")))
 
 
 @dataset.command()
@@ -128,9 +123,10 @@ def relocate(app: App, name: str, shards: tuple[str, ...]) -> None:
       tamis dataset relocate cifar10 's3://bucket/cifar10/train-*.tar'
     """
     from tamis.flows.progress import display, steps
+    from tamis.store.shards.shards import expand
 
     with display():
-        found, moved = app.open().datasets.relocate(name, _expand(shards), steps("relocate"))
+        found, moved = app.open().datasets.relocate(name, expand(shards), steps("relocate"))
     answer = {"dataset": found.ref, "key": found.key, "moved": moved, "first_shard": found.shards[0].uri}
     emit(answer, app.as_json, lambda: facts(answer))
 
@@ -168,7 +164,9 @@ def ls(app: App) -> None:
       tamis dataset ls
       tamis dataset ls --json
     """
-    rows = app.open().datasets.all()
+    from tamis.store import summaries
+
+    rows = summaries.datasets(app.open())
     shown = ("dataset", "version", "samples", "shards", "bytes", "image", "label", "created")
     emit(rows, app.as_json, lambda: table([r | {"bytes": size(int(str(r["bytes"])))} for r in rows], shown))
 
@@ -184,7 +182,7 @@ def show(app: App, ref: str) -> None:
       tamis dataset show cifar10
       tamis dataset show cifar10@1 --json
     """
-    _show(app, app.open().datasets.get(ref))
+    show_dataset(app, app.open().datasets.get(ref))
 
 
 @dataset.command()
@@ -212,54 +210,19 @@ def verify(app: App, ref: str) -> None:
         raise SystemExit(1)
 
 
-def _show(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = (), **also: object) -> None:
-    counts, more = by_class(found.labels(), found.classes) if found.label else ({}, 0)
-    answer: dict[str, Any] = {
-        "dataset": found.ref,
-        "key": found.key,
-        "samples": found.samples,
-        "shards": len(found.shards),
-        "bytes": found.bytes,
-        "image": found.image,
-        "label": found.label,
-        "samples_by_class": counts,
-        "first_shard": found.shards[0].uri,
-    }
-    answer |= {name: value for name, value in also.items() if value}
-    if more:
-        answer["classes_not_shown"] = more
+def show_dataset(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = (), **also: object) -> None:
+    from tamis.store import summaries
+
+    answer = summaries.dataset(found) | {name: value for name, value in also.items() if value}
     if skipped:
         answer["skipped"] = [one.as_json() for one in skipped]
     told = {"skipped": "; ".join(map(str, skipped))} if skipped else {}
     emit(answer, app.as_json, lambda: facts(answer | {"bytes": size(found.bytes)} | told))
 
 
-def _expand(patterns: tuple[str, ...]) -> list[str]:
-    paths: list[str] = []
-    for pattern in patterns:
-        found = _matching(pattern) if any(c in pattern for c in "*?[") else [pattern]
-        if not found:
-            raise click.UsageError(f"{pattern!r} matches no file.")
-        paths += found
-    return paths
-
-
-def _matching(pattern: str) -> list[str]:
-    from tamis.store.roots.urls import is_remote
-    from tamis.store.shards.shards import matching
-
-    return matching(pattern) if is_remote(pattern) else sorted(glob.glob(pattern))
-
-
 def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:
-    from tamis.store.datasets.classes import read_classes
+    from tamis.store.datasets.classes import classes_beside, read_classes
 
-    beside = Path(paths[0]).parent / "classes.txt"
-    file = Path(given) if given else beside if beside.is_file() and not append else None
-    return read_classes(file) if file else []
-
-
-def _inside(path: Path | None) -> Path:
-    if path is None:
-        raise click.UsageError("The store is no folder: say where the shards go (--out).")
-    return path
+    if given:
+        return read_classes(given)
+    return [] if append else classes_beside(paths[0])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +22,7 @@ __all__ = ["selection"]  # the group, with what is added to it here
 @selection.command()
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
 @click.option("--weighted", is_flag=True, help="Count sums of weights, not how often.")
-@click.option("--bins", default=20, show_default=True, type=click.IntRange(1, 1000), help="Rows beside that of 0.")
+@click.option("--bins", default=20, show_default=True, type=click.IntRange(1, 1000), help="Bins, excluding zero.")
 @click.option("--out", metavar="FILE", help="Draw it as .png or .svg.")
 @common
 def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str | None) -> None:
@@ -37,23 +37,14 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
       tamis selection stats cifar10-gradmatch --weighted --json
     """
     from tamis.training.reports.plots import draw_histogram
-    from tamis.training.reports.priority import histogram, priority
+    from tamis.training.reports.priority import counts
 
-    store, answer, drawn = app.open(), dict[str, Any](), dict[str, Any]()
-    for ref in refs:
-        found = store.selections.get(ref)
-        counted = priority(found, _samples(store)(found))
-        drawn[found.ref] = histogram(counted.weight if weighted else counted.times, most=bins)
-        answer[found.ref] = {
-            "rounds": counted.rounds,
-            "left_out": counted.left_out,
-            "samples": len(counted.times),
-            "never": int((counted.times == 0).sum()),
-            "most": int(counted.times.max()),
-            "histogram": [asdict(one) for one in drawn[found.ref]],
-        }
+    store = app.open()
+    found = [store.selections.get(ref) for ref in refs]
+    drawn = {one.ref: counts(one, _samples(store)(one), weighted=weighted, bins=bins) for one in found}
+    answer = {ref: asdict(one) for ref, one in drawn.items()}
     if out is not None:
-        draw_histogram(drawn, out, weighted=weighted)
+        draw_histogram({ref: one.histogram for ref, one in drawn.items()}, out, weighted=weighted)
 
     def people() -> None:
         for ref, one in answer.items():
@@ -62,7 +53,7 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
             rows = [
                 {"sum of weights" if weighted else "times chosen": each.text, "samples": each.samples}
                 | {"share": f"{each.samples / one['samples']:.2%}"}
-                for each in drawn[ref]
+                for each in drawn[ref].histogram
             ]
             table(rows)
         if out is not None:
@@ -115,7 +106,7 @@ def _sheet(sheet: "Sheet", out: str) -> None:
 @click.option("--epoch", type=click.IntRange(0), help="Compare the rounds in force then; default: all rounds together.")
 @common
 def overlap(app: App, refs: tuple[str, ...], epoch: int | None) -> None:
-    """Say how much selections of one data set have in common, each with each; of a single one, its rounds.
+    """Say how much selections of one dataset have in common, each with each; of a single one, its rounds.
 
     Jaccard: samples in both over samples in either. Weight correlation: Pearson's, over samples in both, of the weights
     in an epoch or of their sums over all rounds; nothing where weights are all alike.
@@ -147,5 +138,5 @@ def _overlap(found: "Overlap") -> None:
 
 
 def _samples(store: "Store") -> "Callable[[Selection], int]":
-    """How many samples the data set version of a selection has."""
+    """How many samples the dataset version of a selection has."""
     return lambda chosen: store.datasets.get(chosen.dataset).samples

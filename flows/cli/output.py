@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -102,12 +103,32 @@ def run_facts(pairs: Mapping[str, Any]) -> None:
     if history:
         some = f" (the last {_EPOCHS} of {len(history)} measurements)" if len(history) > _EPOCHS else ""
         names = ["epoch", *(name for name in history[0] if name != "epoch")]
-        table(history[-_EPOCHS:], names, f"On the way{some}")
+        table(history[-_EPOCHS:], names, f"Evaluations during training{some}")
 
 
 def say(message: str) -> None:
     """Print lines of an answer."""
     _send(shown_lines(message) + "\n")
+
+
+def repeatedly(show: Callable[[], None], seconds: float) -> None:
+    """Print on a terminal, again and again in the same place, until Ctrl-C.
+
+    Args:
+        show: prints what is to be seen.
+        seconds: from one time to the next.
+
+    Raises:
+        click.UsageError: there is no terminal.
+    """
+    if not sys.stdout.isatty():
+        raise click.UsageError("--watch is for a terminal, and this is none: leave it out.")
+    with contextlib.suppress(KeyboardInterrupt), Console().screen():
+        while True:
+            click.clear()
+            show()
+            time.sleep(seconds)
+    show()  # what was seen last stays
 
 
 def _send(made: str) -> None:

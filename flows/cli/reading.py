@@ -146,7 +146,9 @@ def materialize(
 
 def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -> None:
     """Where a curated set is, and how stock webdataset reads it."""
-    said = "was there already" if made.cached else "new" + (f"; {made.kept} shards were there" if made.kept else "")
+    from tamis.training.export.manifest import stock_reader
+
+    said = "cached" if made.cached else "new" + (f"; {made.kept} shards were there" if made.kept else "")
     pairs = {
         "selection": made.selection,
         "round": f"{made.round}, in force from epoch {made.first_epoch} ({rounds} in all)",
@@ -161,11 +163,7 @@ def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -
         left = ", ".join(f"{n} .{suffix}" for suffix, n in made.left_out.items())
         pairs["left out"] = f"{left} (pickles, or weights of another selection)"
     facts(pairs)
-    # Stock webdataset opens no s3:// by itself.
-    url = f"pipe:aws s3 cp {made.pattern} -" if made.url.startswith("s3://") else made.pattern
-    members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.label, "tamis.json") if m is not None)
     say(
-        "\nRead it with stock webdataset; it shares out whole shards to ranks and workers:\n"
-        f'  wds.WebDataset("{url}", shardshuffle={len(made.shards)}).shuffle(1000)'
-        f'.decode("torchrgb8").to_tuple({members})'
+        "\nRead it with stock webdataset; it shares out whole shards to ranks and workers:\n  "
+        + stock_reader(made, dataset)
     )

@@ -1,37 +1,48 @@
 """`tamis run`: what was executed."""
 
+from typing import Any
+
 import click
 
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.output import emit, run_facts, table
+from tamis.flows.cli.output import emit, repeatedly, run_facts, table
+
+_COLUMNS = ("run", "kind", "dataset", "model", "selection", "status", "accuracy", "total s")
 
 
 @click.group()
 def run() -> None:
-    """Runs: trainings and scoring passes."""
+    """Runs: training, evaluation and scoring."""
 
 
 @run.command()
-@click.option("--kind", type=click.Choice(["train", "score"]), help="Only these.")
+@click.option("--kind", help="Only these: train, score, ...")
+@click.option("--watch", is_flag=True, help="Show the list anew until Ctrl-C.")
+@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, for --watch.")
 @common
-def ls(app: App, kind: str | None) -> None:
+def ls(app: App, kind: str | None, watch: bool, every: float) -> None:
     """List runs, the oldest first.
 
     \b
     Examples:
       tamis run ls
+      tamis run ls --watch
       tamis run ls --kind train --json
     """
-    runs = [r for r in app.open().runs.all() if kind in (None, r.kind)]
-    rows = [vars(r) for r in runs]
-    short = [
-        vars(r)
-        | {"run": r.key[:12], "selection": (r.selection or "")[:12]}
-        | {"accuracy": r.metrics.get("accuracy"), "total s": r.seconds.get("total")}
-        for r in runs
-    ]
-    shown = ("run", "kind", "dataset", "model", "selection", "status", "accuracy", "total s")
-    emit(rows, app.as_json, lambda: table(short, shown))
+    from tamis.store import summaries
+
+    store = app.open()
+    if watch:
+        if app.as_json:
+            raise click.UsageError("--watch is for the screen, --json for programs: give one of them.")
+        repeatedly(lambda: table(map(_short, summaries.runs(store, kind)), _COLUMNS), every)
+        return
+    rows = summaries.runs(store, kind)
+    emit(rows, app.as_json, lambda: table(map(_short, rows), _COLUMNS))
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"run": row["key"][:12], "selection": (row["selection"] or "")[:12], "total s": row["total"]}
 
 
 @run.command()

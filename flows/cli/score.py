@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
-from tamis.flows.cli.output import emit, note, table
+from tamis.flows.cli.common import App, common, limit_options, resource_options, resources, run_flow, said
+from tamis.flows.cli.output import emit, facts, note, table
 
 
 @click.group()
 def score() -> None:
-    """Score every sample of a data set (a flow; results are rows in the store)."""
+    """Score every sample of a dataset, or make a vector of it (a flow; results are rows in the store)."""
 
 
 @score.command()
@@ -57,7 +57,7 @@ def uncertainty(
       tamis score uncertainty --dataset cifar10@2 --run 1f0c9a
     """
     if (proxy is None) == (not runs):
-        raise click.UsageError("Say what scores: either --proxy MODEL (trained first), or --run KEY (trained already).")
+        raise click.UsageError("Specify a model: either --proxy MODEL (trained first), or --run KEY (trained already).")
     from tamis.flows.configs import ScoreConfig
     from tamis.flows.work import cached_scores
     from tamis.training.job import TrainConfig
@@ -92,6 +92,39 @@ def uncertainty(
 
 
 @score.command()
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--model-run", "run", required=True, metavar="KEY", help="The training run whose model it is.")
+@click.option("--layer", default="penultimate", show_default=True,
+              help="A module of the network; penultimate: what enters its last linear layer.")  # fmt: skip
+@click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float16", "float32"]))
+@limit_options
+@common
+def features(
+    app: App, dataset: str, run: str, layer: str, dtype: Any, device: str, workers: int, score_batch: int
+) -> None:
+    """A vector for every sample: what a layer of a trained model makes of it (table features).
+
+    What a layer returns beyond a vector (the maps of a convolution) is averaged over them. Shards that are done are
+    found again: a killed pass goes on, an appended shard costs only itself.
+
+    \b
+    Examples:
+      tamis score features --dataset cifar10 --model-run 1f0c9a
+      tamis score features --dataset cifar10@2 --model-run 1f0c9a --layer stages.2 --dtype float16
+      tamis sql "select sample, vector from features limit 5"
+    """
+    from tamis.flows.configs import FeaturesConfig
+
+    store = app.open()
+    config = FeaturesConfig(dataset=dataset, run=store.runs.get(run).key, layer=layer, dtype=dtype)
+    made = run_flow("features", resources(device, workers, score_batch), store.root.url, config)
+    row = made.model_dump(exclude={"confirmed"})
+    emit(row, app.as_json, lambda: table([_row(row | {"confirmed": None})]))
+    if row["metrics"].get("nonfinite"):
+        note(f"Run {row['run'][:12]}: {row['metrics']['nonfinite']} vectors are not finite, and kept as null.")
+
+
+@score.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--measure", default="entropy", show_default=True, type=click.Choice(["entropy", "margin", "confidence", "loss"])
@@ -116,6 +149,43 @@ def compare(app: App, runs: tuple[str, ...], measure: str) -> None:
     rows = [{"run": name, **dict(zip(names, line, strict=True))} for name, line in zip(names, matrix, strict=True)]
     answer = {"measure": measure, "runs": [run.key for run in found], "correlation": matrix}
     emit(answer, app.as_json, lambda: table(rows))
+
+
+@score.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--name", required=True, help="What made the scores; shown as the run's model.")
+@click.option("--hard", required=True, type=click.Choice(["higher", "lower"]), help="Which scores mean a hard sample.")
+@click.option("--metric", "metrics", multiple=True, help="Take this metric only; may be given several times.")
+@click.option("--allow-missing", is_flag=True, help="Count samples without a score; default: refuse them.")
+@common
+def import_(
+    app: App, file: str, dataset: str, name: str, hard: Any, metrics: tuple[str, ...], allow_missing: bool
+) -> None:
+    """Keep scores that were made elsewhere, for `tamis select` and SQL.
+
+    FILE is Parquet, or CSV: a column `key` or `sample` and a column of numbers for each metric, or rows of `metric` and
+    `value`. Selections prefer hard samples, whichever way the scores run. The same scores are found again.
+
+    \b
+    Examples:
+      tamis score import el2n.parquet --dataset cifar10 --name el2n --hard higher
+      tamis select uncertainty --dataset cifar10 --measure el2n --budget 40%
+      tamis score import scores.csv --dataset cifar10 --name aum --hard lower --metric aum --allow-missing
+    """
+    from tamis.store.importing import import_scores
+
+    made = import_scores(app.open(), file, dataset, name=name, hard=hard, metrics=metrics, allow_missing=allow_missing)
+    answer = {
+        "run": made.run.key,
+        "dataset": made.run.dataset,
+        "metrics": made.run.config["metrics"],
+        "hard": hard,
+        "missing": dict(made.missing),
+        "cached": made.cached,
+    }
+    told = {k: v for k, v in answer.items() if k != "cached"} | {"answer": said(not made.cached, None)}
+    emit(answer, app.as_json, lambda: facts(told))
 
 
 def _row(result: dict[str, object]) -> dict[str, object]:

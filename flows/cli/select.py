@@ -11,15 +11,15 @@ from tamis.curation.contract import Method
 from tamis.curation.errors import UnknownMethodError
 from tamis.curation.methods import METHODS
 from tamis.curation.parameters import Between, Parameter, parameters
-from tamis.flows.cli.common import App, common, run_light, said
+from tamis.flows.cli.common import App, common, run_flow, runner_option, said
 from tamis.flows.cli.output import emit, facts, note
 
 if TYPE_CHECKING:
-    from tamis.store.selections import Published, Selection
+    from tamis.store.selections import Selection
     from tamis.training.selecting.by_scores import SelectConfig
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-_READABLE = frozenset({"labels", "scores", "correct"})  # the signals that a generated command reads
+_READABLE = frozenset({"labels", "scores", "correct", "features"})  # the signals that a generated command reads
 
 
 class _Methods(click.Group):
@@ -60,10 +60,11 @@ _SCORE_OPTIONS = (
         "--measure",
         default="entropy",
         show_default=True,
-        type=click.Choice(["entropy", "margin", "confidence"]),
-        help="Which score ranks.",
+        help="Which score ranks: entropy, margin, confidence, loss, or an imported metric.",
     ),
 )
+
+_FEATURE_OPTION = click.option("--features", metavar="RUN", help="Run of tamis score features. Default: newest.")
 
 _ROUND_OPTIONS = (
     click.option("--rounds", default=1, show_default=True, type=click.IntRange(1), help="Number of rounds."),
@@ -118,12 +119,14 @@ def _command(method: Method) -> click.Command:
         click.option("--dataset", required=True, help="name or name@version."),
         click.option("--budget", required=True, help="How much: 40%, 0.4, or a number of samples."),
         *(_SCORE_OPTIONS if scored else ()),
+        *((_FEATURE_OPTION,) if "features" in method.needs else ()),
         own_options(method),
         *(_ROUND_OPTIONS if method.rounds else ()),
         click.option("--name", help="The selection's name; default: from dataset and measure or method."),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
         *((beside_random,) if compared else ()),
         click.option("--force", is_flag=True, help="Choose again, and say whether the stored answer is confirmed."),
+        runner_option,
     ]
 
     @_all(options)
@@ -139,8 +142,9 @@ def _help(method: Method) -> str:
     example = f"tamis select {method.name} --dataset cifar10 --budget {'50%' if method.caution else '40%'}"
     text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
     text += " --measure margin\n" if scored else " --seed 7\n"
-    second = "--scores 1f0c9a --scores 77ab02" if scored else "--per-class --json"
-    return text + f"  {example} {second if scored or 'per_class' in parameters(method) else '--json'}\n"
+    more = "--per-class --json" if "per_class" in parameters(method) else "--json"
+    more = "--features 1f0c9a" if "features" in method.needs else more
+    return text + f"  {example} {'--scores 1f0c9a --scores 77ab02' if scored else more}\n"
 
 
 def _select(app: App, method: Method, given: dict[str, Any]) -> None:
@@ -153,6 +157,8 @@ def _select(app: App, method: Method, given: dict[str, Any]) -> None:
     store = app.open()
     if given.get("scores"):
         config = config.model_copy(update={"scores": tuple(store.runs.get(key).key for key in given["scores"])})
+    if given.get("features"):
+        config = config.model_copy(update={"features": store.runs.get(given["features"]).key})
     answer = _ask(app, config, force)
     chosen = store.selections.get(answer["selection"])
     advice = method.advice(chosen.size, store.datasets.get(chosen.dataset).samples)
@@ -184,15 +190,7 @@ def make_beside(app: App, chosen: "Selection", *, per_class: bool = False, force
 
 
 def _ask(app: App, config: "SelectConfig", force: bool) -> dict[str, Any]:
-    from tamis.training.selecting.by_scores import select as choose
-
-    store = app.open()
-
-    def direct() -> dict[str, Any]:
-        published: Published = choose(store, config, force=force)
-        return {"selection": published.selection.ref, "created": published.created, "confirmed": published.confirmed}
-
-    return run_light("select", direct, store.root.url, config, force=force)
+    return run_flow("select", None, app.open().root.url, config, force=force)
 
 
 for _method in METHODS.values():

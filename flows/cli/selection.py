@@ -5,15 +5,13 @@ from typing import Any
 
 import click
 
-from tamis.flows.cli.common import App, common
+from tamis.flows.cli.common import App, common, said
 from tamis.flows.cli.output import chosen_form, emit, facts, table, write_answer
-from tamis.flows.counting import by_class
-from tamis.store.selections import Selection
 
 
 @click.group()
 def selection() -> None:
-    """Selections: list, show, compare, export, plan reading, write as shards."""
+    """Selections: list, show, compare, import, export, plan reading, write as shards."""
 
 
 @selection.command()
@@ -26,7 +24,9 @@ def ls(app: App) -> None:
       tamis selection ls
       tamis selection ls --json
     """
-    rows = [_head(s) for s in app.open().selections.all()]
+    from tamis.store import summaries
+
+    rows = summaries.selections(app.open())
     shown = ("selection", "dataset", "method", "params", "size", "seconds")
     emit(rows, app.as_json, lambda: table([r | {"params": json.dumps(r["params"])} for r in rows], shown))
 
@@ -44,27 +44,44 @@ def show(app: App, ref: str, epoch: int, top: int) -> None:
       tamis selection show cifar10-entropy
       tamis selection show cifar10-entropy@1 --top 20 --json
     """
-    store = app.open()
-    found = store.selections.get(ref)
-    dataset = store.datasets.get(found.dataset)
-    samples, weights = found.round_at(epoch)
-    keys = dataset.keys(samples[:top])
-    classes = dataset.labels()[samples] if dataset.label else None
-    best = [
-        {"rank": i, "sample": int(samples[i]), "key": keys[i], "weight": float(weights[i])}
-        | ({"label": int(classes[i])} if classes is not None else {})
-        for i in range(min(top, len(samples)))
-    ]
-    answer = _head(found) | {"rounds": [vars(r) for r in found.rounds], "stats": found.stats, "best": best}
-    if classes is not None:
-        answer["samples_by_class"] = by_class(classes, dataset.classes)[0]
+    from tamis.store import summaries
+
+    answer = summaries.selection(app.open(), ref, epoch=epoch, top=top)
 
     def people() -> None:
-        facts({k: v for k, v in answer.items() if k not in ("best", "rounds")} | {"rounds": len(found.rounds)})
+        best, rounds = answer["best"], answer["rounds"]
+        facts({k: v for k, v in answer.items() if k not in ("best", "rounds")} | {"rounds": len(rounds)})
         if best:
             table(best, title=f"The {len(best)} ranked first")
 
     emit(answer, app.as_json, people)
+
+
+@selection.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--name", required=True, help="The selection's name.")
+@click.option("--by", type=click.Choice(["key", "sample"]), help="What the lines are; default: told from the dataset.")
+@common
+def import_(app: App, file: str, dataset: str, name: str, by: Any) -> None:
+    """Keep a list of samples that was made elsewhere as a selection.
+
+    FILE has a key or a sample number on each line, the best first; or is CSV or Parquet with a column `key` or `sample`
+    and, where samples are weighted, `weight`. The same list is found again.
+
+    \b
+    Examples:
+      tamis selection import hardest.txt --dataset cifar10 --name hardest
+      tamis selection import weighted.csv --dataset cifar10@1 --name coreset
+      tamis selection import numbers.txt --dataset cifar10 --name numbers --by sample
+    """
+    from tamis.store.importing import import_selection
+
+    made = import_selection(app.open(), file, dataset, name=name, by=by)
+    chosen = made.selection
+    answer = {"selection": chosen.ref, "key": chosen.key, "dataset": chosen.dataset, "size": chosen.size}
+    told = answer | {"answer": said(made.created, None)}
+    emit(answer | {"created": made.created}, app.as_json, lambda: facts(told))
 
 
 @selection.command()
@@ -73,25 +90,16 @@ def show(app: App, ref: str, epoch: int, top: int) -> None:
 @click.option("--epoch", default=0, show_default=True, type=click.IntRange(0), help="The round in force in this epoch.")
 @common
 def diff(app: App, first: str, second: str, epoch: int) -> None:
-    """Say what two selections of one data set have in common.
+    """Say what two selections of one dataset have in common.
 
     \b
     Examples:
       tamis selection diff cifar10-entropy cifar10-margin
       tamis selection diff cifar10-entropy@1 cifar10-entropy@2 --json
     """
-    store = app.open()
-    a, b = store.selections.get(first), store.selections.get(second)
-    found = store.selections.diff(a, b, epoch)
-    answer = {
-        "first": a.ref,
-        "second": b.ref,
-        "in_both": len(found.both),
-        "only_in_first": len(found.only_first),
-        "only_in_second": len(found.only_second),
-        "jaccard": found.jaccard,
-        "weight_correlation": found.weight_correlation,
-    }
+    from tamis.store import summaries
+
+    answer = summaries.difference(app.open(), first, second, epoch=epoch)
     emit(answer, app.as_json, lambda: facts(answer))
 
 
@@ -108,30 +116,7 @@ def export(app: App, ref: str, form: str | None, out: str | None) -> None:
       tamis selection export cifar10-entropy --out chosen.csv
       tamis selection export cifar10-entropy --format parquet --out chosen.parquet
     """
+    from tamis.store import summaries
+
     form = chosen_form(form, app.as_json, out)
-    store = app.open()
-    found = store.selections.get(ref)
-    name, version = found.dataset.split("@")
-    rows = store.ask(
-        """select c.round, r.first_epoch, c.rank, c.sample, s.key, h.uri as shard, s.label, c.weight
-           from selection_samples c join selection_rounds r using (selection, round)
-           join samples s on s.dataset = $dataset and s.sample = c.sample
-           join shards h on h.dataset = s.dataset and h.shard = s.shard
-           where c.selection = $key and h.version <= $version order by c.round, c.rank""",
-        {"dataset": name, "key": found.key, "version": int(version)},
-    )
-    write_answer(rows, form or "csv", out)
-
-
-def _head(found: Selection) -> dict[str, Any]:
-    return {
-        "selection": found.ref,
-        "key": found.key,
-        "dataset": found.dataset,
-        "method": found.method,
-        "params": found.params,
-        "inputs": list(found.inputs),
-        "seed": found.seed,
-        "size": found.size,
-        "seconds": found.seconds,
-    }
+    write_answer(summaries.selection_samples(app.open(), ref), form or "csv", out)

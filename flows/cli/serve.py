@@ -7,8 +7,21 @@ import click
 from tamis.flows.cli.common import App, common
 
 
+def _names(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[str]:
+    from tamis.flows.work import FLOWS
+
+    return [name for name in FLOWS if name.startswith(incomplete)]
+
+
+def _known(context: click.Context, argument: click.Parameter, name: str) -> str:
+    names = _names(context, argument, "")
+    if name not in names:
+        raise click.BadParameter(f"Unknown flow {name!r}; there are: {', '.join(names)}.")
+    return name
+
+
 @click.command()
-@click.argument("flow", type=click.Choice(["index", "score", "select", "train"]))
+@click.argument("flow", callback=_known, shell_complete=_names)
 @click.option("--cron", required=True, help="When: minute hour day month weekday, such as '0 3 * * *'.")
 @click.option(
     "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="The flow's config, as JSON."
@@ -17,7 +30,7 @@ from tamis.flows.cli.common import App, common
 @click.option("--timezone", default="UTC", show_default=True, help="Time zone of the schedule.")
 @common
 def serve(app: App, flow: str, cron: str, config: str, name: str | None, timezone: str) -> None:
-    """Run FLOW on a cron schedule, from now until this command is stopped.
+    """Run FLOW (index, score, features, select, train or match) on a cron schedule, until this command is stopped.
 
     Needs a Prefect server (`prefect server start`) and PREFECT_API_URL. The schedule stays with the server when this
     command stops; start it again to go on.

@@ -43,7 +43,8 @@ def _memory(context: click.Context, parameter: click.Parameter, value: str | Non
 def sql(app: App, query: str, at: str | None, form: str | None, out: str | None, limit: int, memory: Any) -> None:
     """Run read-only SQL (DuckDB's) over the store's tables.
 
-    Tables: datasets, shards, samples, runs, scores, losses, selections, selection_rounds, selection_samples.
+    Tables: datasets, shards, samples, runs, scores, features, losses, selections, selection_rounds, selection_samples,
+    dataset_changes.
 
     \b
     Examples:

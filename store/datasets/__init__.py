@@ -4,8 +4,8 @@ A sample is a number, dense from 0, given in the order of shards and of members 
 next version; the numbers that were given stay. Shards are indexed in place and never rewritten.
 """
 
-from tamis.store.datasets.catalog import Added, Datasets
-from tamis.store.datasets.dataset import Dataset, Locations
+from tamis.store.datasets.catalog import Datasets
+from tamis.store.datasets.dataset import Added, Dataset, Locations
 from tamis.store.shards.indexing import AUTO, Progress
 from tamis.store.shards.shards import Shard
 

@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tamis.store.datasets.changes import CLASSES, MOVED, Changes
+from tamis.store.advice import did_you_mean
+from tamis.store.datasets.changes import CLASSES, MOVED, Changes, moved
 from tamis.store.datasets.classes import check_classes
-from tamis.store.datasets.dataset import Dataset
+from tamis.store.datasets.dataset import Added, Dataset, Ints
+from tamis.store.datasets.splitting import deal, part_of, part_rows
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
 from tamis.store.keys import NAME, check_name, key_of, split_ref
 from tamis.store.roots.roots import Root
@@ -30,21 +33,11 @@ from tamis.store.shards.indexing import (
     sample_rows,
 )
 from tamis.store.shards.shards import Shard, look, shard_digest, shard_uri
-from tamis.store.shards.skipped import Skipped, summed
+from tamis.store.shards.skipped import summed
 from tamis.store.tables.specs import LOG, TABLES
 from tamis.store.tables.tables import Tables, new_attempt, now, rows_of, until_claimed
 
 _MANY = 24  # versions of a name from which on the table is read, not an entry of its index for each
-
-
-@dataclass(frozen=True)
-class Added:
-    """What adding shards came to."""
-
-    dataset: Dataset
-    skipped: tuple[Skipped, ...]  # what of the shards is in no sample
-    moved: int  # shards that were there already, and lie elsewhere now
-    renamed: bool  # whether classes that were there are called otherwise now
 
 
 class Datasets:
@@ -108,7 +101,8 @@ class Datasets:
         uris = distinct([shard_uri(s) for s in shards])
         base = self._newest(name)
         if base is None and append:
-            raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {self._names()}. Add it first.")
+            there = ", ".join(self._names()) or "none"
+            raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {there}. Add it first.")
         if base is not None:
             image, label = base.image, base.label
         names = tuple(classes) or (() if base is None else base.classes)
@@ -129,13 +123,13 @@ class Datasets:
             return None if made is None else (made, again)
 
         made, again = until_claimed(publish, f"Publishing dataset {name}")
-        moved = self._move(name, again)
+        elsewhere = self._move(name, again)
         renamed = bool(classes) and made.classes != tuple(classes)
         if renamed:
             self.rename_classes(name, classes)
         if again or renamed:
             made = self.get(made.ref)
-        return Added(made, summed(s for one in found for s in one.index.skipped), moved, renamed)
+        return Added(made, summed(s for one in found for s in one.index.skipped), elsewhere, renamed)
 
     def relocate(
         self, name: str, shards: Sequence[str | os.PathLike[str]], progress: Progress | None = None
@@ -173,8 +167,8 @@ class Datasets:
             numbers[digest]: replace(dataset.shards[numbers[digest]], uri=uri, stamp=seen.stamp)
             for uri, (digest, seen) in zip(uris, digests, strict=True)
         }
-        moved = self._move(name, places)
-        return self.get(name), moved
+        elsewhere = self._move(name, places)
+        return self.get(name), elsewhere
 
     def rename_classes(self, name: str, classes: Sequence[str]) -> Dataset:
         """Say what the classes of all versions of a dataset are called. What was computed from it stays.
@@ -202,6 +196,49 @@ class Datasets:
         self._change(name, changed)
         return self.get(name)
 
+    def split(self, ref: str, into: Mapping[str, float], *, seed: int = 0, stratify: bool = False) -> list[Dataset]:
+        """Split a dataset into datasets of their own, without copying a shard; see `tamis.store.datasets.splitting`.
+
+        Args:
+            ref: the dataset.
+            into: {part: its share}; a part is called NAME-PART.
+            seed: of the order in which samples are dealt out.
+            stratify: deal out each class by itself.
+
+        Returns:
+            The parts, in order. The same question finds them again.
+
+        Raises:
+            DatasetExists: one of the names has other content.
+            ShardError: a share is none, a part would be empty, or there are no labels to stratify by.
+        """
+        started, base = now(), self.get(ref)
+        names = [check_name(f"{base.name}-{part}", "dataset") for part in into]
+        if stratify and base.label is None:
+            raise ShardError(f"{base.ref} has no labels to stratify by: split it without.")
+        dealt = deal(base.samples, into, seed=seed, labels=base.labels() if stratify else None)
+        parts = [part_of(base, samples) for samples in dealt.values()]
+        for name, (shards, _) in zip(names, parts, strict=True):  # before anything is written
+            self._same_part(name, shards)
+        rows = base.rows()
+
+        def publish(name: str, shards: tuple[Shard, ...], numbers: list[int], samples: Ints) -> Dataset | None:
+            there = self._same_part(name, shards)
+            if there is not None:
+                return there
+
+            def batches(attempt: str) -> pa.RecordBatchReader:
+                return part_rows(rows, name, attempt, numbers, samples)
+
+            seconds = (now() - started).total_seconds()
+            return self._keep(name, None, list(shards), batches, base.image, base.label, base.classes, seconds)
+
+        asked = zip(names, parts, dealt.values(), strict=True)
+        return [
+            until_claimed(partial(publish, name, *part, samples), f"Publishing dataset {name}")
+            for name, part, samples in asked
+        ]
+
     def changes(self, name: str) -> list[dict[str, object]]:
         """What was put right since a dataset was published, in order: change, kind, shard, uri, classes, created."""
         return [{k: v for k, v in row.items() if k != LOG} for row in self._change_rows(name)]
@@ -216,7 +253,11 @@ class Datasets:
         name, version = split_ref(ref)
         heads = self._heads(name)
         if not heads:
-            raise DatasetNotFound(f"No dataset {name!r} in {self._root.url}; there are: {self._names()}.")
+            names = self._names()
+            meant = did_you_mean(name, names)
+            raise DatasetNotFound(
+                f"No dataset {name!r} in {self._root.url}; there are: {', '.join(names) or 'none'}.{meant}"
+            )
         if version is not None and version > len(heads):
             raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {len(heads)}, not {version}.")
         return self._load(heads[: version or len(heads)])
@@ -241,8 +282,8 @@ class Datasets:
             return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
         return self._tables.every("datasets", f"name/{name}")
 
-    def _names(self) -> str:
-        return ", ".join(sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))) or "none"
+    def _names(self) -> list[str]:
+        return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))
 
     def _newest(self, name: str) -> Dataset | None:
         heads = self._heads(name)
@@ -284,6 +325,16 @@ class Datasets:
             "shards. Datasets never change: append the new shards (--append), or choose another name."
         )
 
+    def _same_part(self, name: str, shards: Sequence[Shard]) -> Dataset | None:
+        """The dataset of this name, which must consist of just these shards; None where there is none."""
+        there = self._newest(name)
+        if there is None or [s.content for s in there.shards] == [s.content for s in shards]:
+            return there
+        raise DatasetExists(
+            f"Dataset {name!r} is there already (version {there.version}, {there.samples} samples) and has other "
+            "samples. Nothing was written: choose other names for the parts, or the seed and shares that made it."
+        )
+
     def _publish(
         self,
         name: str,
@@ -295,7 +346,6 @@ class Datasets:
         seconds: float,
     ) -> Dataset | None:
         """Payload first, the head last; None when somebody else published this version meanwhile."""
-        attempt, version = new_attempt(), 1 if base is None else base.version + 1
         first = 0 if base is None else base.samples
         before = () if base is None else base.shards
         check_keys([] if base is None else base.keys(), found)
@@ -303,27 +353,40 @@ class Datasets:
         for one in found:
             shards.append(replace(one.shard, first_sample=first))
             first += one.shard.count
+
+        def rows(attempt: str) -> pa.RecordBatchReader:
+            return sample_rows(name, attempt, len(before), shards, [f.index for f in found])
+
+        return self._keep(name, base, shards, rows, image, label, classes, seconds)
+
+    def _keep(
+        self,
+        name: str,
+        base: Dataset | None,
+        shards: list[Shard],
+        rows: Callable[[str], pa.RecordBatchReader],
+        image: str,
+        label: str | None,
+        classes: tuple[str, ...],
+        seconds: float,
+    ) -> Dataset | None:
+        """Publish shards and the rows of their samples, which an attempt's name is given to, behind a version's."""
+        attempt, version = new_attempt(), 1 if base is None else base.version + 1
+        before = () if base is None else base.shards
         everything = (*before, *shards)
-        key = key_of(
-            "dataset",
-            {
-                "shards": [s.content for s in everything],
-                "image": image,
-                "label": label,
-                "classes": list(classes),
-            },
-        )
-        rows = sample_rows(name, attempt, len(before), shards, [f.index for f in found])
-        samples_at = self._tables.append("samples", rows)
+        contents = {"shards": [s.content for s in everything], "image": image, "label": label}
+        key = key_of("dataset", {**contents, "classes": list(classes)})
+        samples_at = self._tables.append("samples", rows(attempt))
         shards_at = self._tables.append("shards", self._shard_rows(name, version, attempt, len(before), shards))
+        count = everything[-1].first_sample + everything[-1].count
         head = {
-            "dataset": name, "version": version, "key": key, "samples": first, "shards": len(everything),
+            "dataset": name, "version": version, "key": key, "samples": count, "shards": len(everything),
             "bytes": sum(s.bytes for s in everything), "image": image, "label": label, "classes": list(classes),
             "seconds": seconds, "created": now(), "attempt": attempt,
         }  # fmt: skip
         if self._tables.publish("datasets", [head], {f"name/{name}": version}):
             attempts = (*(() if base is None else base.attempts), attempt)
-            return Dataset(name, version, key, first, everything, image, label, tuple(classes), self._tables, attempts)
+            return Dataset(name, version, key, count, everything, image, label, tuple(classes), self._tables, attempts)
         self._tables.drop_attempt("samples", samples_at)
         self._tables.drop_attempt("shards", shards_at)
         return None
@@ -351,7 +414,7 @@ class Datasets:
             return [
                 {"kind": MOVED, "version": dataset.version, "shard": i, "uri": self._relative(b.uri), "stamp": b.stamp}
                 for i, a, b in pairs
-                if _moved(a, b)
+                if moved(a, b)
             ]
 
         if places:
@@ -381,19 +444,3 @@ class Datasets:
 
     def _absolute(self, uri: str) -> str:
         return uri if is_remote(uri) or Path(uri).is_absolute() else f"{self._root.url}/{uri}"
-
-
-def _moved(there: Shard, found: Shard) -> bool:
-    """Whether a shard that was found again lies elsewhere.
-
-    Raises:
-        ShardError: nobody can tell that it is the same.
-    """
-    if there.uri == found.uri:
-        return False
-    if there.digest is not None and there.digest == found.digest:
-        return True
-    raise ShardError(
-        f"{found.uri} looks like shard {there.uri} of the dataset, but one of them was indexed without a digest, so "
-        "nobody can tell. Add it with digests; where the dataset itself has none, add it under another name."
-    )

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tamis.store.errors import ShardError
+from tamis.store.shards.shards import Shard
+
 MOVED = "moved"
 CLASSES = "classes"
 
@@ -91,3 +94,19 @@ def _intervals(changes: Changes) -> list[tuple[int, int, tuple[str, ...]]]:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def moved(there: Shard, found: Shard) -> bool:
+    """Whether a shard that was found again lies elsewhere.
+
+    Raises:
+        ShardError: nobody can tell that it is the same.
+    """
+    if there.uri == found.uri:
+        return False
+    if there.digest is not None and there.digest == found.digest:
+        return True
+    raise ShardError(
+        f"{found.uri} looks like shard {there.uri} of the dataset, but one of them was indexed without a digest, so "
+        "nobody can tell. Add it with digests; where the dataset itself has none, add it under another name."
+    )

@@ -4,6 +4,7 @@ import codecs
 import os
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from tamis.store.errors import ShardError
 from tamis.store.roots.regular import open_regular
@@ -42,6 +43,12 @@ def read_classes(path: str | os.PathLike[str]) -> list[str]:
         ) from error
     names = [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
     return list(check_classes(names, str(path)))
+
+
+def classes_beside(shard: str) -> list[str]:
+    """The names in classes.txt beside a local shard; none where there is no such file."""
+    file = Path(shard).parent / "classes.txt"
+    return read_classes(file) if file.is_file() else []
 
 
 def check_classes(names: Sequence[str], where: str = "The class names") -> Sequence[str]:

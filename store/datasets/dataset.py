@@ -9,7 +9,9 @@ import pyarrow as pa
 from tamis.store.errors import DatasetNotFound
 from tamis.store.shards.indexing import Progress, in_threads
 from tamis.store.shards.shards import Shard
+from tamis.store.shards.skipped import Skipped
 from tamis.store.shards.tars import members_named
+from tamis.store.tables.specs import TABLES
 from tamis.store.tables.tables import Tables
 
 Ints = npt.NDArray[np.int64]
@@ -88,6 +90,10 @@ class Dataset:
         """Every member of every sample: `sample`, `key`, `shard`, `members` (list of name, offset, size), by sample."""
         return self._rows(["key", "shard", "members"])
 
+    def rows(self) -> pa.Table:
+        """The rows of the table `samples`, by sample."""
+        return self._rows([c for c in TABLES["samples"].schema.names if c != "sample"])
+
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Hash every shard again; one sentence for each that is missing or changed, none when all is well."""
         return [p for p in in_threads(Shard.problem, self.shards, progress) if p is not None]
@@ -100,3 +106,13 @@ class Dataset:
         if len(rows) < self.samples:
             raise DatasetNotFound(f"{self.ref}: {self.samples} samples were published, {len(rows)} can be read.")
         return rows
+
+
+@dataclass(frozen=True)
+class Added:
+    """What adding shards came to."""
+
+    dataset: Dataset
+    skipped: tuple[Skipped, ...]  # what of the shards is in no sample
+    moved: int  # shards that were there already, and lie elsewhere now
+    renamed: bool  # whether classes that were there are called otherwise now

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tamis.store.datasets import Dataset, Datasets
+from tamis.store.datasets import AUTO, Dataset, Datasets
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
 from tamis.store.keys import check_name
 from tamis.store.roots.roots import reporting_full
-from tamis.store.shards.folders import Pictures, find_pictures
+from tamis.store.shards.folders import Pictures, find_pictures, path_keys
 from tamis.store.shards.skipped import Skipped
 from tamis.store.shards.writing import Hashed, NewShard, check_key, remove_abandoned, write_members
 
@@ -100,9 +100,20 @@ def pack_pictures(pictures: Pictures, out: str | os.PathLike[str], *, per_shard:
     return Packed(paths, list(pictures.classes), pictures.skipped)
 
 
-def picture_samples(pictures: Pictures) -> Iterator[Sample]:
-    """The samples that `pack_pictures` packs."""
-    return _folder_samples(pictures.files, pictures.kind)
+def picture_samples(pictures: Pictures, *, keep_paths: bool = False) -> Iterator[Sample]:
+    """The samples that `pack_pictures` packs, each image as it is.
+
+    Args:
+        pictures: from `find_pictures`.
+        keep_paths: keys are the files' paths in the folder (`path_keys`), not class and number.
+    """
+    keys = path_keys(pictures) if keep_paths else None
+    for place in range(max(map(len, pictures.files))):
+        for label, group in enumerate(pictures.files):
+            if place < len(group):
+                file = group[place]
+                key = f"{label:04d}-{place:07d}" if keys is None else keys[file]
+                yield key, {pictures.packed_as(file): file.read_bytes(), "cls": str(label).encode()}
 
 
 def pack_pairs(
@@ -152,6 +163,7 @@ def pack_dataset(
     *,
     per_shard: int = 5000,
     classes: Sequence[str] = (),
+    image: str = AUTO,
 ) -> Dataset:
     """Pack samples and index them as a new dataset.
 
@@ -164,6 +176,7 @@ def pack_dataset(
         out: path and beginning of the shards' names.
         per_shard: samples in a shard.
         classes: names of the classes, by number.
+        image: the member that is the input.
 
     Raises:
         InvalidName: the name cannot be a dataset's.
@@ -187,7 +200,7 @@ def pack_dataset(
             datasets.rename_classes(name, classes)
         if all(shard.is_there() for shard in found.shards):
             return datasets.get(found.ref)
-    return datasets.add(name, pack_samples(samples(), out, per_shard=per_shard), classes=classes)
+    return datasets.add(name, pack_samples(samples(), out, per_shard=per_shard), classes=classes, image=image)
 
 
 def _same(datasets: Datasets, newest: Dataset, samples: Iterable[Sample], per_shard: int) -> Dataset | None:
@@ -196,7 +209,7 @@ def _same(datasets: Datasets, newest: Dataset, samples: Iterable[Sample], per_sh
     count, rest = 0, iter(samples)
     for first in rest:
         digest = _digest(itertools.chain([first], itertools.islice(rest, per_shard - 1)))
-        left = [d for d in left if len(d.shards) > count and d.shards[count].digest == digest]
+        left = [d for d in left if len(d.shards) > count and d.shards[count].content == digest]
         if not left:
             return None
         count += 1
@@ -220,13 +233,6 @@ def _members(samples: Iterable[Sample]) -> Iterator[tuple[str, bytes]]:
     for key, members in samples:
         check_key(key)
         yield from ((f"{key}.{extension}", data) for extension, data in members.items())
-
-
-def _folder_samples(files: Sequence[Sequence[Path]], kind: str) -> Iterator[Sample]:
-    for place in range(max(map(len, files))):
-        for label, group in enumerate(files):
-            if place < len(group):
-                yield f"{label:04d}-{place:07d}", {kind: group[place].read_bytes(), "cls": str(label).encode()}
 
 
 def _pair_samples(pairs: Labelled, prefix: str) -> Iterator[Sample]:

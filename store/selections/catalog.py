@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tamis.store.advice import did_you_mean
 from tamis.store.errors import SelectionNotFound
 from tamis.store.keys import KEY, NAME, canonical, check_name, split_ref
 from tamis.store.roots.roots import Root
@@ -110,8 +111,11 @@ class Selections:
         name, version = split_ref(ref)
         newest = self._tables.claimed("selections", f"name/{name}") if NAME.fullmatch(name) else 0
         if not newest:
-            names = ", ".join(sorted({s.name for s in self.all()})) or "none"
-            raise SelectionNotFound(f"No selection {ref!r} in {self._root.url}; there are: {names}.")
+            names = sorted({s.name for s in self.all()})
+            raise SelectionNotFound(
+                f"No selection {ref!r} in {self._root.url}; there are: {', '.join(names) or 'none'}."
+                f"{did_you_mean(name, names)}"
+            )
         found = self._found(f"name/{name}", newest if version is None else version)
         if found is None:
             raise SelectionNotFound(f"Selection {name!r} has versions 1 to {newest}, not {version}.")

@@ -5,12 +5,13 @@ they are what editors, finders and file systems leave behind (`.DS_Store`, `._a.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.store.errors import ShardError
-from tamis.store.shards.images import IMAGES, SAME
+from tamis.store.shards.images import EITHER, IMAGES, SAME
 from tamis.store.shards.skipped import Skipped, summed
 
 _OWN = "__MACOSX"  # where macOS puts hidden files into archives
@@ -20,17 +21,39 @@ _OWN = "__MACOSX"  # where macOS puts hidden files into archives
 class Pictures:
     """The images of a folder, by class."""
 
+    root: Path
     files: tuple[tuple[Path, ...], ...]  # of each class, in order
     classes: tuple[str, ...]
-    kind: str  # the suffix under which all are packed
     skipped: tuple[Skipped, ...]
+
+    @property
+    def kind(self) -> str:
+        """The suffix under which all are packed; where there are several, all of them ("jpg;png")."""
+        kinds = {_suffix(path) for group in self.files for path in group}
+        if len(kinds) > 1:
+            kinds = {SAME.get(kind, kind) for kind in kinds}
+        return EITHER.join(kind for kind in IMAGES if kind in kinds)
+
+    def packed_as(self, file: Path) -> str:
+        """The suffix under which a file is packed."""
+        suffix = _suffix(file)
+        return suffix if suffix in self.kind.split(EITHER) else SAME[suffix]
+
+    @property
+    def samples(self) -> int:
+        return sum(map(len, self.files))
+
+    @property
+    def bytes(self) -> int:
+        """Of all images together, as the file system has them."""
+        return sum(path.stat().st_size for group in self.files for path in group)
 
 
 def find_pictures(folder: str | os.PathLike[str]) -> Pictures:
     """Look for images in one folder a class.
 
     Raises:
-        ShardError: there are none, they are of several kinds, or a class has only files that cannot be packed.
+        ShardError: there are none, or a class has only files that cannot be packed.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
@@ -44,14 +67,26 @@ def find_pictures(folder: str | os.PathLike[str]) -> Pictures:
             f"{root} holds no images (.{', .'.join(IMAGES)}) in sub-folders: one sub-folder a class was expected.{left}"
         )
     _check_empty(root, classes, files, skipped)
-    kinds = {p.suffix.lower().removeprefix(".") for group in files for p in group}
-    if len(kinds) > 1:
-        kinds = {SAME.get(kind, kind) for kind in kinds}
-    if len(kinds) > 1:
-        raise ShardError(
-            f"{root} mixes {', '.join(sorted(kinds))}: a dataset has one kind of image. Convert them first."
-        )
-    return Pictures(tuple(files), tuple(classes), kinds.pop(), summed(skipped))
+    return Pictures(root, tuple(files), tuple(classes), summed(skipped))
+
+
+def path_keys(pictures: Pictures) -> dict[Path, str]:
+    """A key for each file that keeps its path: "cat/left.2.jpg" is "cat/left_2".
+
+    Where files of one folder differ in nothing but their suffix, their keys end in it: "cat/a_jpg" and "cat/a_png".
+    """
+    files = [path for group in pictures.files for path in group]
+    plain = {path: _key(pictures.root, path) for path in files}
+    times = Counter(plain.values())
+    return {path: key if times[key] == 1 else f"{key}_{_suffix(path)}" for path, key in plain.items()}
+
+
+def _key(root: Path, path: Path) -> str:
+    return path.relative_to(root).with_name(path.stem.replace(".", "_")).as_posix()
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
 
 
 def _classes(root: Path, skipped: list[Skipped]) -> Iterator[str]:

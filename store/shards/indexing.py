@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.store.errors import ShardChanged, ShardError
-from tamis.store.shards.images import IMAGES
+from tamis.store.shards.images import EITHER, IMAGES
 from tamis.store.shards.shards import Shard, read_index
 from tamis.store.shards.tars import ShardIndex, members_named
 from tamis.store.tables.arrow import pc
@@ -66,7 +66,7 @@ def _index_one(uri: str, image: str, label: str | None, digests: bool, options: 
     shard, index = read_index(uri, label, digests, options)
     names = set(index.member_name.unique().to_pylist())
     if image == AUTO:
-        image = next((suffix for suffix in IMAGES if suffix in names), "")
+        image = _image(index, [suffix for suffix in IMAGES if suffix in names])
         if not image:
             raise ShardError(
                 f"Shard {uri} has no image member ({', '.join(IMAGES)}); its members are: {', '.join(sorted(names))}. "
@@ -74,6 +74,12 @@ def _index_one(uri: str, image: str, label: str | None, digests: bool, options: 
             )
     members_named(uri, index.keys, index.member_start, index.member_name, image, "image")
     return Found(shard, index, image, label)
+
+
+def _image(index: ShardIndex, suffixes: list[str]) -> str:
+    """The first image of a list that every sample has; where none is, any of them ("png;jpg")."""
+    every = [s for s in suffixes[:1] if pc.sum(pc.equal(index.member_name, s)).as_py() >= len(index.keys)]
+    return EITHER.join(every or suffixes)
 
 
 def sample_rows(
@@ -114,8 +120,9 @@ def not_in(there: Sequence[Shard], found: Sequence[Found]) -> tuple[list[Found],
             continue
         if one.shard.uri in places:
             raise ShardChanged(
-                f"Shard {one.shard.uri} is in the dataset already and changed since. Numbers that were given stay, so "
-                "it cannot be replaced: restore it, or add the new file as a dataset of another name."
+                f"Shard {one.shard.uri} is in the dataset already and changed since (or is in it in part). Numbers "
+                "that were given stay, so it cannot be replaced: restore it, or add the new file as a dataset of "
+                "another name."
             )
         fresh.append(one)
     return fresh, again
@@ -123,6 +130,8 @@ def not_in(there: Sequence[Shard], found: Sequence[Found]) -> tuple[list[Found],
 
 def alike(a: Shard, b: Shard) -> bool:
     """Whether two shards have the same content, as far as is known."""
+    if a.is_part or b.is_part:
+        return a.content == b.content
     if a.digest and b.digest:
         return a.digest == b.digest
     return a.index_digest == b.index_digest and a.bytes == b.bytes

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.errors import ShardError
+from tamis.store.shards.images import EITHER
 from tamis.store.shards.skipped import SOME, Skipped
 from tamis.store.tables.arrow import pc
 
@@ -133,12 +134,12 @@ def group(shown: str, data: Bytes, members: Members, label: str | None) -> Shard
 
 
 def members_named(shown: str, keys: pa.Array, starts: Ints, name: pa.Array, wanted: str, role: str = "member") -> Ints:
-    """[K] which member of each sample has the wanted name; `role` is what it is wanted for.
+    """[K] which member of each sample has the wanted name ("jpg;png": either); `role` is what it is wanted for.
 
     Raises:
         ShardError: names the samples that have none, or more than one.
     """
-    at = np.flatnonzero(np.asarray(pc.equal(name, wanted)))
+    at = np.flatnonzero(np.asarray(pc.is_in(name, value_set=pa.array(wanted.split(EITHER), pa.string()))))
     sample = np.searchsorted(starts, at, side="right") - 1
     count = np.bincount(sample, minlength=len(keys))
     for wrong, what in ((count == 0, "have no"), (count > 1, "have more than one")):

@@ -8,10 +8,11 @@ indexed at once.
 import contextlib
 import datetime as dt
 import fnmatch
+import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,7 @@ from tamis.store.shards.tars import ShardIndex, index_shard
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
+PART = "part:"  # how the index digest of a shard begins of which a dataset has some samples only
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -43,7 +45,7 @@ class Shard:
     uri: str  # absolute path, or URL
     bytes: int
     digest: str | None  # sha256 of the file, None where it was not hashed
-    index_digest: str  # sha256 of what the index says
+    index_digest: str  # sha256 of what the index says; of a part, of the shard's content and of which samples it has
     stamp: int  # modification time, ns
     first_sample: int
     count: int
@@ -51,8 +53,18 @@ class Shard:
 
     @property
     def content(self) -> str:
-        """What identifies the content: the file's digest, else the index's."""
+        """What identifies the content: the file's digest, else the index's; of a part, the file and its samples."""
+        return self.index_digest if self.is_part else self.file
+
+    @property
+    def file(self) -> str:
+        """What identifies the file: its digest, else what there is."""
         return self.digest or f"index:{self.index_digest}"
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the dataset has some of the file's samples only (`tamis.store.datasets.splitting`)."""
+        return self.index_digest.startswith(PART)
 
     def is_there(self) -> bool:
         """Whether there is anything where the shard was indexed."""
@@ -127,6 +139,24 @@ def shard_uri(shard: str | os.PathLike[str]) -> str:
     if "\0" in text:
         raise ShardError(f"{text!r} names no file: a path has no byte 0.")
     return str(Path(text).expanduser().absolute())
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """Paths and URLs, with what matches in place of each pattern (*, ?, [...]), by name.
+
+    Raises:
+        ShardError: a pattern matches nothing.
+    """
+    found: list[str] = []
+    for pattern in patterns:
+        if not any(c in pattern for c in "*?["):
+            found.append(pattern)
+            continue
+        names = matching(pattern) if is_remote(pattern) else sorted(glob.glob(pattern))
+        if not names:
+            raise ShardError(f"{pattern!r} matches no file.")
+        found += names
+    return found
 
 
 def matching(pattern: str, options: Mapping[str, str] | None = None) -> list[str]:

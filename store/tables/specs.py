@@ -21,7 +21,8 @@ class Spec:
         partition_by: those of them that are in the files' paths.
         head: of a payload, the head table that names its attempts.
         folder: of a payload without partitions, a column whose value is a folder for the eye.
-        since: the store format that began with the table; older stores lack it.
+        since: 1 for tables that every store has. Others came later: a store that lacks one reads it as empty, and its
+            first writer makes it.
     """
 
     schema: pa.Schema
@@ -69,6 +70,7 @@ TABLES: dict[str, Spec] = {
         log_version=_LONG,
     ),
     "scores": _spec(("run",), "runs", run=_TEXT, metric=_TEXT, sample=_LONG, value=_REAL, attempt=_TEXT),
+    "features": _spec(("run",), "runs", since=2, run=_TEXT, sample=_LONG, vector=pa.list_(_FLOAT), attempt=_TEXT),
     "losses": _spec(
         ("run",), "runs",
         run=_TEXT, epoch=_INT, sample=_LONG, loss=_FLOAT, loss_epoch=_INT, probability=_FLOAT, selected=pa.bool_(),

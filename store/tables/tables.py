@@ -55,6 +55,7 @@ _UPKEEP = 32  # commits from one checkpoint to the next
 # An append reads what all versions before it have: their files are kept fewer.
 _UPKEEP_OF = {"datasets": 8, "shards": 8, "samples": 8}
 _FILE_ROWS = 1 << 24
+_BATCH = 1 << 12  # rows, of what is read a little at a time
 _CHECKED = 64 << 20  # bytes of a reading up to which every file is checked against its digest
 
 
@@ -222,6 +223,23 @@ class Tables:
         parts = [datafiles.matching(self._file(state, f, read), wanted) for f in files.to_pylist()]
         return pa.concat_tables(parts).select(schema.names)
 
+    def batches(self, name: str, columns: list[str], /, **equal: str) -> Iterator[pa.RecordBatch]:
+        """As `read`, a few thousand rows at a time: memory stays that of some batches, and digests are not checked.
+
+        Raises:
+            StoreFormatError: a file is damaged, or missing.
+        """
+        state = self.state(name)
+        files = state.of(**{column: pa.array([value]) for column, value in equal.items()})
+        if not len(files):
+            return
+        terms = [pc.field(column) == value for column, value in equal.items()]
+        with reaching(self._root.url), datafiles.reading(f"Table {name} of {self._root.url}"):
+            yield from self.dataset(state, files).to_batches(
+                columns=columns, filter=datafiles.either(terms), batch_size=_BATCH, batch_readahead=2,
+                fragment_readahead=1,
+            )  # fmt: skip
+
     def file_rows(self, name: str, path: str) -> pa.Table | None:
         """The rows of one file that was appended, checked; None where it was merged into another, or is gone."""
         return datafiles.read(self._root, name, Layout(TABLES[name].schema, ()), path, {})
@@ -317,7 +335,7 @@ class Tables:
                 merge(self._root, state := self.state(name), None, state.version, every // 2)
             elif name == "losses":
                 merge(self._root, self.state(name), None, 0, every // 2)
-            elif name != "scores":
+            elif head != "runs":  # a run's payload is one attempt in a partition of its own
                 heads = self.state(head)  # first: what it names is in the payload's state
                 merge(self._root, self.state(name), self.attempts(heads), heads.version, every // 2)
             patiently(self._root.url, self.options, self.open(name).create_checkpoint)

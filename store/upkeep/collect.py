@@ -134,7 +134,7 @@ def _never_published(store: "Store", table: str) -> set[str]:
     for file in files.files.to_pylist():
         if file["attempt"] is None or file["attempt"] in named:
             continue
-        said = store.tables.found("runs", f"scores/{file['run']}", 1) if table == "scores" else None
+        said = store.tables.found("runs", f"{table}/{file['run']}", 1) if head == "runs" else None
         old_run = table == "scores" and "attempt" in files.layout.parts  # of an earlier version: runs name no attempts
         if not old_run and (said is None or said.note["attempt"] != file["attempt"]):
             paths.add(file["path"])

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from benchlib import Result, folder
 
-from tamis.flows.settings import prepare
 from tamis.store import Store
 from tamis.store.datasets.packing import pack_digits
 from tamis.store.runs import Run
@@ -18,21 +17,17 @@ BATCH = 256
 
 
 def run(quick: bool, data: Path | None) -> list[Result]:
-    prepare()  # before Prefect is imported
-    from prefect.testing.utilities import prefect_test_harness
-
-    # A server with a database of its own: neither its start nor the user's Prefect home has a part in this.
-    with prefect_test_harness(server_startup_timeout=120), folder() as path:
+    with folder() as path:
         shards = [] if quick or data is None else sorted(Path(data).glob("train-*.tar"))
         shards = shards or pack_digits(path / "digits")
         trained, model = _train(path / "trained", shards[:1], "preact8" if len(shards) == 5 else "preact20")
-        _score(path / "warm", shards[:1], trained, model)  # starts the server and fills PyTorch's caches
+        _score(path / "warm", shards[:1], trained, model)  # fills PyTorch's caches
         flow, bare, cached = [], [], []
         for number in range(1 if quick else 3):
             flow.append(_score(path / f"flow{number}", shards, trained, model)[0])
             bare.append(_bare(path / f"flow{number}", trained))
             cached.append(_score(path / f"flow{number}", shards, trained, model)[1])
-        note = f"{trained.model}, {len(shards)} shards, server start not counted"
+        note = f"{trained.model}, {len(shards)} shards"
         middle = [float(np.median(times)) for times in (flow, bare, cached)]
         return [
             Result("scoring flow", middle[0], "s", "bare forward loop, decoded batches", middle[1], 1.10, note),
@@ -53,9 +48,8 @@ def _train(path: Path, shards: list[Path], name: str) -> tuple[Run, bytes]:
 
 def _score(path: Path, shards: list[Path], trained: Run, model: bytes) -> tuple[float, float]:
     """Seconds of the flow, and of asking again, on a store that has the data and the model."""
+    from tamis.flows import work
     from tamis.flows.configs import Resources, ScoreConfig
-    from tamis.flows.flows import score_flow
-    from tamis.flows.work import cached_scores
 
     store = Store.open_or_create(path)
     store.datasets.add("data", shards)
@@ -63,9 +57,9 @@ def _score(path: Path, shards: list[Path], trained: Run, model: bytes) -> tuple[
     store.runs.finish(trained.key, model=store.blobs.put(model))
     config = ScoreConfig(dataset="data", runs=(trained.key,))
     started = time.perf_counter()
-    score_flow(str(path), config, Resources(batch_size=BATCH))
+    work.run("score", str(path), config, Resources(batch_size=BATCH), runner="direct")
     scored = time.perf_counter()
-    assert cached_scores(store, config) is not None
+    assert work.cached_scores(store, config) is not None
     return scored - started, time.perf_counter() - scored
 
 

@@ -1,4 +1,4 @@
-"""A real Prefect server for the session, and the command line as a function."""
+"""The command line as a function, and a real Prefect server for the tests that ask for one."""
 
 import contextlib
 import io
@@ -17,12 +17,18 @@ from tamis.flows.temporary_server import temporary_server
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prefect_server(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> str:
-    """The temporary server of this process, for all tests; the user's Prefect home and cache are not touched."""
+def prefect_home(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> None:
+    """The user's Prefect home and cache are not touched."""
     kept = getattr(pytestconfig, "cache", None)  # which lasts: so does the server's first database
     os.environ["XDG_CACHE_HOME"] = str(kept.mkdir("tamis") if kept else tmp_path_factory.mktemp("cache"))
     os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    os.environ.pop("PREFECT_API_URL", None)
     prepare()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_home: None) -> str:
+    """The address of this process's temporary server."""
     return temporary_server()
 
 

@@ -109,6 +109,7 @@ def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path: Path
     assert told["error"] == "ServerUnreachable"
     assert told["message"].startswith(f"The Prefect server at http://{nobody}/api does not answer")
     assert "prefect server start" in told["message"]
+    assert "--runner direct" in told["message"]
     assert "secret" not in line
 
 

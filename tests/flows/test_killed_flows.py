@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import get_current_settings
 
 from tamis.flows.temporary_server import _PREFIX
 from tamis.store import Store
@@ -45,31 +44,37 @@ main(sys.argv[2:])
 """
 
 
-def command(*arguments: object) -> dict[str, Any]:
-    """How to start a process that talks to the session's Prefect server."""
-    environment = {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url), "OMP_NUM_THREADS": "1"}
+def command(*arguments: object, server: str | None = None) -> dict[str, Any]:
+    """How to start a process of its own, on a Prefect server or without one."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("PREFECT_API_URL", None)
+    if server is not None:
+        environment["PREFECT_API_URL"] = server
     return {"args": [sys.executable, *map(str, arguments)], "env": environment, "text": True}
 
 
-def die_after(writes: int, store: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        **command("-c", DYING, writes, "--store", store, *arguments), capture_output=True, timeout=240, check=False
-    )
+def die_after(
+    writes: int, store: Path, *arguments: object, server: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    given = command("-c", DYING, writes, "--store", store, *arguments, server=server)
+    return subprocess.run(**given, capture_output=True, timeout=240, check=False)
 
 
 def everything(store: Store) -> list[dict[str, Any]]:
     return store.query("select metric, sample, value from scores order by metric, sample").to_pylist()
 
 
-def test_scoring_killed_at_its_writes(digits: dict[str, list[Path]], tmp_path: Path) -> None:
-    """Each try dies after three or four writes; the scores are in the end those of a flow that was never killed."""
+def test_scoring_killed_at_its_writes(digits: dict[str, list[Path]], tmp_path: Path, prefect_server: str) -> None:
+    """Each try dies after three or four writes, now on a server, now without; the scores are in the end those of a flow
+    that was never killed."""
     score = ("score", "uncertainty", "--dataset", "digits", "--proxy", "preact8", "--epochs", 2, "--batch-size", 64,
              "--augment", "none", "--json")  # fmt: skip
     for name in ("whole", "killed"):
         Store.create(tmp_path / name).datasets.add("digits", digits["train"])
     killed = Store.open(tmp_path / "killed")
     for tried in range(30):
-        done = die_after(3 + tried % 2, tmp_path / "killed", *score)
+        server = prefect_server if tried == 1 else None
+        done = die_after(3 + tried % 2, tmp_path / "killed", *score, server=server)
         assert len(everything(killed)) in (0, 6 * 1498), "scores show whole or not at all"
         if done.returncode == 0:
             break
@@ -108,7 +113,7 @@ def test_interrupt_is_clean_and_the_same_command_goes_on(digits: dict[str, list[
     store = Store.create(where)
     store.datasets.add("digits", digits["train"])
     train = ("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
-             "--epochs", 10, "--batch-size", 16, "--augment", "none")  # fmt: skip
+             "--epochs", 4, "--batch-size", 16, "--augment", "none")  # fmt: skip
     # As from a terminal: a shell makes what it runs in the background, and its children, deaf to SIGINT.
     running = subprocess.Popen(
         **command(*train), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_interrupts
@@ -141,9 +146,8 @@ def test_a_command_takes_its_temporary_server_along(
     store = Store.create(where)
     store.datasets.add("digits", digits["train"])
     given = command("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
-                    "--epochs", 1000, "--batch-size", 16, "--augment", "none")  # fmt: skip
+                    "--epochs", 1000, "--batch-size", 16, "--augment", "none", "--runner", "prefect")  # fmt: skip
     given["env"] |= {"TMPDIR": str(temporary)}
-    del given["env"]["PREFECT_API_URL"]  # and so a server of its own
     running = subprocess.Popen(**given, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_hear_interrupts)
     _until(lambda: bool(store.root.list("checkpoints")), running)
     (home,) = temporary.glob(f"{_PREFIX}*")

@@ -14,24 +14,16 @@ from tamis.store import Store
 from tests.flows.test_killed_flows import command
 
 
-def test_serve_runs_a_flow_and_leaves_its_schedule(digits: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_serve_runs_a_flow_and_leaves_its_schedule(
+    digits: dict[str, list[Path]], tmp_path: Path, prefect_server: str
+) -> None:
     store = Store.create(tmp_path / "store")
     store.datasets.add("digits", digits["train"])
     config = tmp_path / "select.json"
     config.write_text(json.dumps({"dataset": "digits", "method": "random", "budget": "10%", "name": "nightly"}))
-    serve = (
-        "-m",
-        "tamis.flows.cli",
-        "--store",
-        store.root.url,
-        "serve",
-        "select",
-        "--cron",
-        "0 3 * * *",
-        "--config",
-        config,
-    )
-    serving = subprocess.Popen(**command(*serve), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    serve = ("serve", "select", "--cron", "0 3 * * *", "--config", config)
+    given = command("-m", "tamis.flows.cli", "--store", store.root.url, *serve, server=prefect_server)
+    serving = subprocess.Popen(**given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         with get_client(sync_client=True) as client:
             deployment = _wait(lambda: _deployment(client), serving)
@@ -48,30 +40,22 @@ def test_serve_runs_a_flow_and_leaves_its_schedule(digits: dict[str, list[Path]]
         serving.communicate()
 
 
-def test_serve_refuses_a_bad_config_before_anything_is_scheduled(tmp_path: Path) -> None:
+def test_serve_refuses_a_bad_config_before_anything_is_scheduled(tmp_path: Path, prefect_server: str) -> None:
     Store.create(tmp_path / "store")
     config = tmp_path / "select.json"
     config.write_text(json.dumps({"dataset": "digits", "budgets": "10%"}))
-    serve = (
-        "-m",
-        "tamis.flows.cli",
-        "--store",
-        tmp_path / "store",
-        "serve",
-        "select",
-        "--config",
-        config,
-        "--cron",
-    )
-    for cron in ("0 3 * * *", "whenever"):
-        done = subprocess.run(**command(*serve, cron), capture_output=True, timeout=120, check=False)
+
+    def refused(cron: str) -> str:
+        serve = ("serve", "match", "--config", config, "--cron", cron)
+        given = command("-m", "tamis.flows.cli", "--store", tmp_path / "store", *serve, server=prefect_server)
+        done = subprocess.run(**given, capture_output=True, timeout=120, check=False)
         assert done.returncode == 1, done.stderr
-        assert "budget" in done.stderr
         assert "Traceback" not in done.stderr
-    config.write_text(json.dumps({"dataset": "digits", "method": "random", "budget": "10%"}))
-    done = subprocess.run(**command(*serve, "whenever"), capture_output=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "whenever" in done.stderr
+        return done.stderr
+
+    assert "budgets" in refused("0 3 * * *")
+    config.write_text(json.dumps({"dataset": "digits", "runs": ["ab"]}))
+    assert "whenever" in refused("whenever")
 
 
 def _deployment(client: SyncPrefectClient) -> Any:

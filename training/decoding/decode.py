@@ -58,11 +58,13 @@ SUFFIXES = (*_PILLOW, *_VALUES)
 
 
 def check_suffix(member: str, allowed: Sequence[str] = SUFFIXES) -> str:
-    """The suffix that decides a member's decoder ("left.png" -> "png").
+    """The suffix that decides a member's decoder ("left.png" -> "png"; "jpg;png", of which a sample has either, stays).
 
     Raises:
         DecoderRefused: there is no decoder for it, naming it and the ones there are.
     """
+    if store_images.EITHER in member:
+        return store_images.EITHER.join(check_suffix(each, IMAGES) for each in member.split(store_images.EITHER))
     suffix = member.rpartition(".")[2].lower()
     if suffix not in allowed:
         raise DecoderRefused(
@@ -115,7 +117,7 @@ def decode_images(
 
     Args:
         members: B encoded images, as bytes, views of them or arrays of uint8.
-        suffix: one of IMAGES.
+        suffix: one of IMAGES; of several ("jpg;png"), each image is what its first bytes say.
         channels: 1 (grey) or 3 (RGB).
         size: None takes images as they are, which must then be equally large; a number scales the shorter side to it
             and cuts the centre out.
@@ -129,10 +131,12 @@ def decode_images(
         DecodeError: an image is damaged or too large, sizes differ, or the batch would take more than `limit`.
     """
     room = _Room(len(members), channels, size, decoded_limit() if limit is None else limit, name)
+    mixed = store_images.EITHER in suffix
     out = np.zeros((0, size or 0, size or 0, channels), np.uint8)
     for i, data in enumerate(members):
         try:
-            pixels = _pixels(bytes(data), suffix, channels, size, room)
+            encoded = bytes(data)
+            pixels = _pixels(encoded, store_images.told(encoded) if mixed else suffix, channels, size, room)
         except DecodeError:
             raise
         except _UNREADABLE as error:

@@ -15,6 +15,8 @@ Cost: none; torch is not loaded.
 import json
 import struct
 
+from tamis.store.shards.images import EITHER
+
 JPEG_VERSION = 2  # raise it when a scaled JPEG comes to have other pixels
 JPEGS = frozenset({"jpg", "jpeg"})
 
@@ -31,8 +33,8 @@ def decoder_key(*images: tuple[str, int | None]) -> dict[str, int]:
 
 
 def is_jpeg(member: str) -> bool:
-    """Whether a member is a JPEG, by its suffix."""
-    return member.rpartition(".")[2].lower() in JPEGS
+    """Whether a member is a JPEG, by its suffix; of "jpg;png", whether one may be."""
+    return any(each.rpartition(".")[2].lower() in JPEGS for each in member.split(EITHER))
 
 
 def image_size_of(model: bytes) -> int | None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tamis.store.datasets import Dataset
 from tamis.store.keys import canonical
 from tamis.store.roots.roots import Root
 from tamis.training.errors import DestinationTaken
@@ -79,6 +80,17 @@ class Curated:
         if len(self.shards) == 1:
             return self.paths()[0]
         return f"{self.url}/curated-{{000000..{len(self.shards) - 1:06d}}}.tar"
+
+
+def stock_reader(made: Curated, dataset: Dataset) -> str:
+    """The expression by which stock webdataset reads a set of this dataset's samples."""
+    # Stock webdataset opens no s3:// by itself.
+    url = f"pipe:aws s3 cp {made.pattern} -" if made.url.startswith("s3://") else made.pattern
+    members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.label, "tamis.json") if m is not None)
+    return (
+        f'wds.WebDataset("{url}", shardshuffle={len(made.shards)}).shuffle(1000)'
+        f'.decode("torchrgb8").to_tuple({members})'
+    )
 
 
 def shard_name(number: int) -> str:

@@ -67,6 +67,27 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """How often the N samples of a selection were chosen.
+
+    Attributes:
+        rounds: how many rounds were counted.
+        left_out: how many hold every sample and were not.
+        samples: N.
+        never: how many were never chosen.
+        most: how often the one chosen most often was.
+        histogram: of times chosen, or of sums of weights.
+    """
+
+    rounds: int
+    left_out: int
+    samples: int
+    never: int
+    most: int
+    histogram: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
 class Overlap:
     """M selections side by side, each with each.
 
@@ -125,6 +146,26 @@ def histogram(values_N: Ints | Floats, *, most: int = 20) -> tuple[Bin, ...]:
     low = min(0.0, float(others.min()))
     counts, limits = np.histogram(others, bins=most, range=(low, max(0.0, float(others.max()))))
     return first, *(Bin(a, b, int(n)) for (a, b), n in zip(pairwise(limits.tolist()), counts, strict=True))
+
+
+def counts(selection: Selection, samples: int, *, weighted: bool = False, bins: int = 20) -> Counts:
+    """How often the samples of a selection were chosen, as a page shows it.
+
+    Args:
+        selection: a published selection.
+        samples: N, of the dataset version that it chooses from.
+        weighted: count sums of weights, not how often.
+        bins: of the histogram, beside the one for 0.
+    """
+    found = priority(selection, samples)
+    return Counts(
+        found.rounds,
+        found.left_out,
+        samples,
+        int((found.times == 0).sum()),
+        int(found.times.max()),
+        histogram(found.weight if weighted else found.times, most=bins),
+    )
 
 
 def most(found: Priority, count: int) -> Ints:

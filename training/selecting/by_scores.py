@@ -6,14 +6,14 @@ selection is there already nothing is read but its head.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits
 
 from tamis.curation.budget import resolve_budget
 from tamis.curation.contract import Choice, Inputs, Method, Need
@@ -30,11 +30,10 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
 from tamis.training.selecting.answers import Computed, answer
-from tamis.training.selecting.features import Features
 from tamis.training.selecting.own import find_method
 
-Measure = Literal["entropy", "margin", "confidence"]
-_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct"})  # the signals that the store has
+MEASURES = ("entropy", "margin", "confidence", "loss")  # what scoring by a model gives to rank by; imports have others
+_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct", "features"})  # the signals that the store has
 
 
 class SelectConfig(BaseModel):
@@ -44,8 +43,9 @@ class SelectConfig(BaseModel):
         dataset: "name" or "name@version".
         method: a name in `tamis.curation.methods.METHODS`, or a method of one's own as "module:function".
         budget: "40%", 0.4 or 20000.
-        measure: which score ranks, for methods that need scores.
+        measure: which score ranks, for methods that need scores: one of MEASURES, or a metric of an import.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
+        features: key of a run of features, for methods that need them. None: the newest run of this version.
         params: the method's own parameters; what is absent has the method's default.
         seed: of the method's generator.
         rounds: how many times to choose, for methods that can choose anew.
@@ -58,8 +58,9 @@ class SelectConfig(BaseModel):
     dataset: str
     method: str = "uncertainty"
     budget: str | int | float
-    measure: Measure = "entropy"
+    measure: str = "entropy"
     scores: tuple[str, ...] = ()
+    features: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
     rounds: int = Field(default=1, ge=1, le=2000)  # the first epoch of the last fits 31 bits
@@ -67,13 +68,12 @@ class SelectConfig(BaseModel):
     name: str | None = None
 
 
-def select(store: Store, config: SelectConfig, *, features: Features | None = None, force: bool = False) -> Published:
+def select(store: Store, config: SelectConfig, *, force: bool = False) -> Published:
     """Choose samples and publish them.
 
     Args:
         store: the store.
         config: what to select.
-        features: of the dataset's samples, for a method that needs them.
         force: choose again where the selection is there already, and say whether it comes out the same.
 
     Raises:
@@ -83,8 +83,7 @@ def select(store: Store, config: SelectConfig, *, features: Features | None = No
     """
     dataset = store.datasets.get(config.dataset)
     method, code = find_method(config.method)
-    used = features if "features" in method.needs else None
-    _check_needs(method, used)
+    _check_needs(method)
     k = resolve_budget(config.budget, dataset.samples)
     own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
@@ -93,15 +92,17 @@ def select(store: Store, config: SelectConfig, *, features: Features | None = No
         params["code"] = code
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
-    inputs = [*(r.key for r in runs), *((used.key,) if used else ())]
+    seen = _features(store, dataset, config) if "features" in method.needs else None
+    inputs = [r.key for r in (*runs, seen) if r is not None]
     request = Request(dataset, method.name, method.version, params, inputs, config.seed)
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
 
     def compute() -> Computed:
         started = perf_counter()
-        given = replace(_inputs(store, dataset, config, runs, own), features_NE=used.read() if used else None)
-        choices = _choose(method, config.rounds, given, k, own, config.seed)
-        costs = _costs(store, runs, used) | {"select": perf_counter() - started}
+        given = _inputs(store, dataset, config, runs, seen, own)
+        with threadpool_limits(1, user_api="blas"):  # threads of BLAS wait for each other at every small product
+            choices = _choose(method, config.rounds, given, k, own, config.seed)
+        costs = _costs(store, runs, seen) | {"select": perf_counter() - started}
         rounds = [RoundData(c.samples, c.weights, i * config.every, c.objective) for i, c in enumerate(choices)]
         return Computed(rounds, costs, {**choices[0].notes, "excluded": choices[0].excluded})
 
@@ -118,13 +119,19 @@ def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[st
     return list(islice(method.rounds(inputs, k=k, **own, generator=generator), rounds))
 
 
-def newest_scores(store: Store, dataset: Dataset) -> Run:
-    """The scoring run of this dataset version that finished last.
+def newest_scores(store: Store, dataset: Dataset, measure: str = "entropy") -> Run:
+    """The scoring run of this dataset version that finished last, of those that have a measure.
 
     Raises:
         RunNotFound: nothing scored this version yet.
     """
-    found = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
+    scored = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
+    found = [r for r in scored if measure in r.config.get("metrics", MEASURES)]  # imports list theirs
+    if scored and not found:
+        raise RunNotFound(
+            f"No scoring run of {dataset.ref} has the measure {measure!r}. "
+            f"{command(store.root, 'run', 'ls', '--kind', 'score')} lists the runs with scores."
+        )
     if not found:
         scoring = command(store.root, "score", "uncertainty", "--dataset", dataset.ref, "--proxy", "preact20")
         raise RunNotFound(f"Nothing has scored {dataset.ref} yet. Score it first, by a proxy model: {scoring}")
@@ -161,7 +168,7 @@ def compare_scores(store: Store, runs: Sequence[str], measure: str) -> NDArray[n
 
 def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     if not config.scores:
-        return [newest_scores(store, dataset)]
+        return [newest_scores(store, dataset, config.measure)]
     runs = sorted((store.runs.get(key) for key in config.scores), key=lambda r: r.key)
     if len({r.key for r in runs}) < len(runs):
         raise CurationError("A scoring run is named twice: an ensemble counts each run once.")
@@ -174,10 +181,8 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     return runs
 
 
-def _check_needs(method: Method, features: Features | None) -> None:
-    beyond = sorted(method.needs - _STORED - ({"features"} if features else set()))
-    if beyond == ["features"]:
-        raise CurationError(f"method {method.name} needs the features of a model: pass them to `select`")
+def _check_needs(method: Method) -> None:
+    beyond = sorted(method.needs - _STORED)
     if beyond:
         raise CurationError(
             f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
@@ -190,16 +195,36 @@ def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
     return f"{dataset.name}-{config.measure if scored and ':' not in config.method else last}"
 
 
-def _inputs(store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], own: Mapping[str, Any]) -> Inputs:
+def _features(store: Store, dataset: Dataset, config: SelectConfig) -> Run:
+    """The run whose features are asked for, or the one of this dataset version that finished last."""
+    if config.features is not None:
+        run = store.runs.get(config.features)
+        if run.kind != "features" or run.dataset != dataset.ref:
+            raise RunNotFound(
+                f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not features of {dataset.ref}. "
+                f"{command(store.root, 'run', 'ls', '--kind', 'features')} lists the runs with features."
+            )
+        return run
+    found = [r for r in store.runs.all() if r.kind == "features" and r.status == FINISHED and r.dataset == dataset.ref]
+    if not found:
+        computing = command(store.root, "score", "features", "--dataset", dataset.ref, "--model-run", "KEY")
+        raise RunNotFound(f"There are no features of {dataset.ref} yet. Compute them by a trained model: {computing}")
+    return found[-1]
+
+
+def _inputs(
+    store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], seen: Run | None, own: Mapping[str, Any]
+) -> Inputs:
     """Only what is asked for is read."""
     n = dataset.samples
-    scores = [store.runs.scores(r.key, config.measure, n) for r in runs]
+    scores = [store.runs.hardness(r.key, config.measure, n) for r in runs]
     correct = [store.runs.scores(r.key, "correct", n) == 1 for r in runs] if own.get("correct_only") else []
     return Inputs(
         n=n,
         labels_N=dataset.labels() if dataset.label is not None else None,
         scores_MN=np.stack(scores) if scores else None,
         correct_MN=np.stack(correct) if correct else None,
+        features_NE=None if seen is None else store.runs.features(seen.key, dataset),
     )
 
 
@@ -208,11 +233,11 @@ def _generator(seed: int, method: Method) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *method.name.encode()]))
 
 
-def _costs(store: Store, runs: list[Run], features: Features | None) -> dict[str, float]:
-    """What the signals cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
-    trainings = {r.config["model_run"] for r in runs if r.config.get("model_run")}
+def _costs(store: Store, runs: list[Run], seen: Run | None) -> dict[str, float]:
+    """What the signals cost, s: the passes over the dataset, and the training of the models behind them, once each."""
+    passes = [*runs, *([] if seen is None else [seen])]
+    trainings = {r.config["model_run"] for r in passes if r.config.get("model_run")}
     return {
-        "score": sum(r.seconds.get("total", 0.0) for r in runs),
+        "score": sum(r.seconds.get("total", 0.0) for r in passes),
         "proxy": sum(store.runs.get(t).seconds.get("total", 0.0) for t in trainings),
-        **({"features": features.seconds} if features else {}),
     }

@@ -219,7 +219,7 @@ class ShardCache:
             ShardChanged: it is missing, or has other bytes than when it was indexed.
             StoreUnreachable, StoreFull: in the words of the medium.
         """
-        name = hashlib.sha256(f"{shard.content} {shard.uri}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{shard.file} {shard.uri}".encode()).hexdigest()[:32]
         path = self._folder / f"{name}.tar"
         if not path.exists() or path.stat().st_size != shard.bytes:
             self._make_room(shard.bytes)

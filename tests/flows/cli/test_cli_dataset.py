@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tamis.flows.counting import SHOWN, by_class
+from tamis.store.summaries import SHOWN, by_class
 
 
 def png() -> bytes:
@@ -130,3 +130,20 @@ def test_samples_by_class_have_bounds_whatever_the_labels_are() -> None:
     assert (len(many), more, many["only"]) == (SHOWN, 4000, 1)
     assert by_class(np.array([0, 2, 2]), ("crane", "x", "crane")) == ({"crane (0)": 1, "x": 0, "crane (2)": 2}, 0)
     assert by_class([2], ()) == ({"0": 0, "1": 0, "2": 1}, 0)
+
+
+def test_a_dry_run_says_all_and_writes_nothing(tamis: Any, pictures: Path, tmp_path: Path) -> None:
+    tamis("init")
+    (pictures / "cat" / "bad.jpg").write_bytes(b"no picture")
+    refused = tamis("dataset", "pack", "d", pictures, "--check", "--dry-run")
+    assert refused.code == 1
+    assert "cat/bad.jpg" in refused.err
+    before = sorted(tmp_path.rglob("*"))
+    planned = tamis("dataset", "pack", "d", pictures, "--skip-bad", "--dry-run", "--per-shard", 3, "--json")
+    assert planned.code == 0, planned.err
+    assert sorted(tmp_path.rglob("*")) == before
+    made = tamis("dataset", "pack", "d", pictures, "--skip-bad", "--per-shard", 3, "--keys", "path", "--json")
+    assert made.code == 0, made.err
+    same = ("samples", "shards", "image", "samples_by_class", "skipped")
+    assert [planned.json[name] for name in same] == [made.json[name] for name in same]
+    assert tamis("sql", "select key from samples order by sample limit 1", "--json").json == [{"key": "cat/0"}]

@@ -37,7 +37,7 @@ def test_for_people_with_a_line_of_code_that_runs(tamis: Any, chosen: Store) -> 
     assert sorted(added["sample"] for _, _, added in read) == sorted(samples.tolist())
     assert {label for _, label, _ in read} == set(range(10))
     again = tamis("selection", "materialize", "few", "--shard-size", "100kB")
-    assert "was there already" in again.out
+    assert "cached" in again.out
 
 
 def test_for_programs(tamis: Any, chosen: Store, tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""The tasks that flows are made of: plain functions, each a step that can be run again.
+
+A task's body calls one library function. Tasks take and give plain values and keys, never arrays or open stores: what
+runs them (`tamis.flows.runners`) may be this process or a Prefect server. What is computed already is known by the
+store, so a task that was killed and runs again computes what is left.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from tamis.curation.errors import CurationError
+from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources
+from tamis.flows.progress import steps, track
+from tamis.store import Store
+from tamis.store.errors import TamisError
+from tamis.training import job
+from tamis.training.job import TrainConfig
+from tamis.training.selecting import by_runs, by_scores
+from tamis.training.selecting.by_runs import MatchConfig
+from tamis.training.selecting.by_scores import SelectConfig
+from tamis.training.signals import features, scoring
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRIES, PAUSE = 2, 1.0  # times a task is tried again, and seconds before each
+
+
+@dataclass(frozen=True)
+class Task(Generic[P, R]):
+    """A step of a flow.
+
+    Attributes:
+        name: as a server shows it.
+        body: does the work.
+        retried: whether a fault of the machine is met by trying again.
+    """
+
+    name: str
+    body: Callable[P, R]
+    retried: bool = True
+
+
+def worth_retrying(error: BaseException) -> bool:
+    """A fault of the machine may pass; what tamis refuses, it refuses again."""
+    return isinstance(error, Exception) and not isinstance(error, TamisError | CurationError)
+
+
+def _index(store: str, config: IndexConfig) -> IndexResult:
+    options = config.model_dump(exclude={"name", "shards"})
+    opened = Store.open_or_create(store)
+    return IndexResult.of(opened.datasets.index(config.name, config.shards, progress=steps("index"), **options))
+
+
+def _train(store: str, config: TrainConfig, resources: Resources, force: bool) -> dict[str, Any]:
+    bar = steps(f"train {config.model}")
+    result = job.train(Store.open(store), config, device=resources.device, force=force, progress=bar)
+    return {"run": result.run.key, "cached": result.cached, "confirmed": result.confirmed}
+
+
+def _score(store: str, dataset: str, shards: list[int], model: str, resources: Resources, force: bool) -> float:
+    opened = Store.open(store)
+    version = opened.datasets.get(dataset)
+    bar = track("score", sum(version.shards[i].count for i in shards))
+    options: dict[str, Any] = {"device": resources.device, "batch_size": resources.batch_size}
+    return scoring.score_parts(opened, version, shards, model, force=force, progress=bar, **options)
+
+
+def _features(store: str, config: FeaturesConfig, shards: list[int], model: str, resources: Resources) -> None:
+    opened = Store.open(store)
+    version = opened.datasets.get(config.dataset)
+    bar = track("features", sum(version.shards[i].count for i in shards))
+    asked = features.Question(opened, version, model, config.layer, config.dtype)
+    features.compute_parts(asked, shards, device=resources.device, batch_size=resources.batch_size, progress=bar)
+
+
+def _select(store: str, config: SelectConfig, force: bool) -> dict[str, Any]:
+    published = by_scores.select(Store.open(store), config, force=force)
+    return {"selection": published.selection.ref, "created": published.created, "confirmed": published.confirmed}
+
+
+def _match(store: str, config: MatchConfig, resources: Resources, force: bool) -> dict[str, Any]:
+    bar = steps("match gradients")
+    made = by_runs.select_by_runs(Store.open(store), config, device=resources.device, force=force, progress=bar)
+    return {"selection": made.selection.ref, "created": made.created, "confirmed": made.confirmed}
+
+
+INDEX = Task("index-shards", _index)
+TRAIN = Task("train", _train, retried=False)  # it resumes by itself, and may have run for hours
+SCORE = Task("score-shards", _score)
+FEATURES = Task("features-of-shards", _features)
+SELECT = Task("select", _select)
+MATCH = Task("match", _match)
