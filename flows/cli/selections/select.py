@@ -63,9 +63,7 @@ _SCORE_OPTIONS = (
     ),
 )
 
-_features = click.option(
-    "--features", required=True, metavar="RUN", help="The features to choose by: a run of `tamis score features`."
-)
+_FEATURE_OPTION = click.option("--features", metavar="RUN", help="Run of tamis score features. Default: newest.")
 
 _ROUND_OPTIONS = (
     click.option("--rounds", default=1, show_default=True, type=click.IntRange(1), help="Number of rounds."),
@@ -120,7 +118,7 @@ def _command(method: Method) -> click.Command:
         click.option("--dataset", required=True, help="name or name@version."),
         click.option("--budget", required=True, help="How much: 40%, 0.4, or a number of samples."),
         *(_SCORE_OPTIONS if scored else ()),
-        *((_features,) if "features" in method.needs else ()),
+        *((_FEATURE_OPTION,) if "features" in method.needs else ()),
         own_options(method),
         *(_ROUND_OPTIONS if method.rounds else ()),
         click.option("--name", help="The selection's name; default: from dataset and measure or method."),
@@ -141,11 +139,11 @@ def _command(method: Method) -> click.Command:
 def _help(method: Method) -> str:
     scored = "scores" in method.needs
     example = f"tamis select {method.name} --dataset cifar10 --budget {'50%' if method.caution else '40%'}"
-    example += " --features 1f0c9a" if "features" in method.needs else ""
     text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
     text += " --measure margin\n" if scored else " --seed 7\n"
-    second = "--scores 1f0c9a --scores 77ab02" if scored else "--per-class --json"
-    return text + f"  {example} {second if scored or 'per_class' in parameters(method) else '--json'}\n"
+    more = "--per-class --json" if "per_class" in parameters(method) else "--json"
+    more = "--features 1f0c9a" if "features" in method.needs else more
+    return text + f"  {example} {'--scores 1f0c9a --scores 77ab02' if scored else more}\n"
 
 
 def _select(app: App, method: Method, given: dict[str, Any]) -> None:
