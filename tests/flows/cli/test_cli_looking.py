@@ -33,7 +33,7 @@ def test_report_speedup(tamis: Any, trained: Store, tmp_path: Path) -> None:
     out = tmp_path / "speedup.svg"
     said = tamis("report", "speedup", "--accuracy", 0.1, "--out", out, "--json")
     assert said.code == 0, said.err
-    assert "1 training was not measured" in said.err
+    assert "1 training run skipped: no intermediate evaluations" in said.err
     assert [row["way"] for row in said.json["rows"]] == ["reselect", "replay", "full"]
     assert len(said.json["unmeasured"]) == 1
     assert said.json["drawn"] == str(out)
