@@ -34,7 +34,7 @@ def datasets(store: "Store") -> list[Row]:
 
 def dataset(found: Dataset) -> Row:
     """One version of a dataset, and how many samples each class has."""
-    counts, more = by_class(found.labels(), found.classes) if found.label else ({}, 0)
+    counts, more = by_class(found.labels(), found.classes) if found.has_classes else ({}, 0)
     row: Row = {
         "dataset": found.ref,
         "key": found.key,
@@ -80,7 +80,7 @@ def selection(store: "Store", ref: str, *, epoch: int = 0, top: int = 5) -> Row:
     found = store.selections.get(ref)
     of = store.datasets.get(found.dataset)
     samples, weights = found.round_at(epoch)
-    labels = of.labels()[samples] if of.label else None
+    labels = of.labels()[samples] if of.has_classes else None
     best: list[Row] = [
         {"rank": rank, "sample": int(sample), "key": key, "weight": float(weight)}
         for rank, (sample, key, weight) in enumerate(

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from tamis.training.job import TrainConfig as TrainConfig
     from tamis.training.job import TrainResult as TrainResult
     from tamis.training.job import train as train
-    from tamis.training.loop import evaluate as evaluate
     from tamis.training.models.registry import build_model as build_model
     from tamis.training.signals.gradients import last_layer as last_layer
     from tamis.training.signals.gradients import per_sample_gradients as per_sample_gradients
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
     from tamis.training.signals.outputs import predict as predict
     from tamis.training.signals.outputs import score_shard as score_shard
     from tamis.training.streaming.stream import SelectionStream as SelectionStream
+    from tamis.training.tasks.evaluation import evaluate as evaluate
 
 _WHERE = {
     "SelectionStream": "streaming.stream",
     "TrainConfig": "job",
     "TrainResult": "job",
     "build_model": "models.registry",
-    "evaluate": "loop",
+    "evaluate": "tasks.evaluation",
     "last_layer": "signals.gradients",
     "load_model": "signals.outputs",
     "per_sample_gradients": "signals.gradients",

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -31,9 +32,11 @@ from tamis.store.selections import Request, Selection
 from tamis.training import border
 from tamis.training.decoding.pixels import decoder_key
 from tamis.training.models.own import source
+from tamis.training.tasks import CLASSIFICATION, get_task
 
 GRADMATCH = METHODS["gradmatch"]
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
+_LATER = frozenset({"task"})  # fields that enter the key only where they differ from their default
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Epochs = Annotated[int, Field(ge=1, le=border.EPOCHS)]
 
@@ -97,26 +100,33 @@ class Reselect(BaseModel):
 class TrainConfig(BaseModel):
     """What to train, on what, and how.
 
+    The command line's options are these fields with these defaults and texts (`tamis.flows.cli.fields`).
+
     Attributes:
-        dataset: "name" or "name@version".
-        selection: train on this selection ("name", "name@version" or key) of it; None: on all of it.
-        reselect: choose what to train on as the training goes, and leave the choices as a selection.
-        model: a name for `tamis.training.models.registry.build_model`.
-        epochs: passes over the samples.
-        batch_size: samples a step.
-        optimizer: "sgd", "adam" or "rmsprop".
-        lr, weight_decay: of the optimizer.
-        momentum, nesterov: of stochastic gradient descent.
-        schedule: "cosine" goes from lr to 0 over the epochs; "step" multiplies by gamma every step_size epochs.
-        step_size, gamma: see schedule.
-        seed: of weights, order, augmentation and dropout.
-        augment: "crop-flip" shifts images by up to 4 pixels and mirrors them at random.
-        precision: of matrix products on a GPU; a CPU always computes in fp32.
-        channels: 3 reads images as RGB, 1 as grey.
-        image_size: scale and cut images to this many pixels; None takes them as they are.
-        evaluate_on: a data set to measure the final accuracy on.
-        evaluate_every: epochs between measurements on the way, which `tamis report` draws; None: at the end only.
-        record_losses: keep every sample's training loss of every epoch.
+        dataset: name or name@version.
+        selection: train on this selection of the dataset: name, name@version or key; default: train on all.
+        reselect: choose what to train on as the run goes, and leave the choices as a selection.
+        model: a model's name: preact20, preact56, resnet18, ..., or your own as module:function.
+        epochs: number of training epochs.
+        batch_size: batch size.
+        optimizer: optimizer.
+        lr: initial learning rate.
+        momentum: momentum of sgd.
+        weight_decay: weight decay.
+        nesterov: Nesterov momentum, with sgd.
+        schedule: learning rate: cosine goes from lr to 0 over the epochs; step multiplies it by gamma every step_size
+            epochs.
+        step_size: epochs between steps of the schedule.
+        gamma: factor of a step of the schedule.
+        seed: seed of weights, order, augmentation and dropout.
+        augment: augmentation: crop-flip shifts images by up to 4 pixels and mirrors them at random.
+        precision: precision of matrix products on a GPU; a CPU always computes in fp32.
+        channels: read images as RGB (3) or grey (1).
+        image_size: scale and cut images to this many pixels; default: take them as they are.
+        evaluate_on: dataset to evaluate on at the end, as name or name@version.
+        evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only.
+        record_losses: keep every sample's training loss of every epoch (table losses).
+        task: what is learnt: classification, or regression of the numbers that the dataset was added with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -125,7 +135,7 @@ class TrainConfig(BaseModel):
     selection: str | None = None
     reselect: Reselect | None = None
     model: str = "preact20"
-    epochs: _Epochs = 30
+    epochs: _Epochs = 10
     batch_size: int = Field(default=128, ge=1, le=border.BATCH)
     optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
     lr: _Number = Field(default=0.1, gt=0)
@@ -136,13 +146,19 @@ class TrainConfig(BaseModel):
     step_size: _Epochs = 30
     gamma: _Number = Field(default=0.1, gt=0, le=1)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
-    augment: Literal["none", "crop-flip"] = "none"
+    augment: Literal["none", "crop-flip"] = "crop-flip"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels: Literal[1, 3] = 3
     image_size: int | None = Field(default=None, ge=1, le=border.IMAGE)
     evaluate_on: str | None = None
     evaluate_every: _Epochs | None = None
     record_losses: bool = False
+    task: str = CLASSIFICATION.name
+
+    @field_validator("task")
+    @classmethod
+    def _is_task(cls, name: str) -> str:
+        return get_task(name).name
 
     @model_validator(mode="after")
     def _agreeing(self) -> "TrainConfig":
@@ -210,7 +226,9 @@ def plan(store: Store, config: TrainConfig) -> Plan:
     judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
     matched = None if config.reselect is None else config.reselect.target
     target = None if matched is None else store.datasets.get(matched)
-    payload: dict[str, Any] = config.model_dump(mode="json")
+    payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
+    if config.task != CLASSIFICATION.name:
+        payload["task_version"] = get_task(config.task).version
     payload |= {
         "version": VERSION,
         "dataset": dataset.key,
@@ -223,6 +241,11 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
     drafted = None if config.reselect is None else _drafted(config, config.reselect, dataset, target, payload)
     return Plan(config, dataset, selection, judged, key_of("train", payload), drafted)
+
+
+def _is_later(name: str, value: Any) -> bool:
+    """Whether a field was not there when the first keys were made, and says what was computed then."""
+    return name in _LATER and value == TrainConfig.model_fields[name].default
 
 
 def _drafted(

@@ -35,6 +35,10 @@ class LabelError(TamisError, ValueError):
     """Labels that a model cannot be trained on or judged by: none at all, or more classes than the model has."""
 
 
+class TaskError(TamisError, ValueError):
+    """No task of this name, or one that a strategy, scorer or method is not made for."""
+
+
 class HeadError(TamisError, ValueError):
     """A model whose last layer is not one that gradients can be taken of in the way asked for."""
 

@@ -1,6 +1,6 @@
-"""A training as a question with a key: the same question is answered once.
+"""A training run as a question with a key: the same question is answered once.
 
-What: `train` trains a model on a data set or a selection of it, keeps the model and what it cost in the store, and
+What: `train` trains a model on a dataset or a selection of it, keeps the model and what it cost in the store, and
 answers at once when it did so before. Killed at any point and asked again, it goes on where it was.
 When: for every model that is to be kept: proxies, targets, baselines.
 Cost: see `tamis.training.loop`; a cached answer reads a few small tables and loads neither torch nor a model.
@@ -21,7 +21,7 @@ __all__ = ["TrainConfig", "TrainResult", "find", "train"]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The answer to a training.
+    """The answer to a training run.
 
     Attributes:
         run: the finished run; `run.blob` is the model's digest.
@@ -53,7 +53,7 @@ def train(
     """Train a model, or answer with the one that this configuration gave before.
 
     Args:
-        store: where data sets and selections are found and the run is kept.
+        store: where datasets and selections are found and the run is kept.
         config: what to train.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", ...
         checkpoint_every: steps between checkpoints, beside the one after each epoch; a killed run resumes the last.
@@ -81,7 +81,7 @@ def train(
             again = hashlib.sha256(fitting.fit(progress).model).hexdigest()
         fitting.forget()
         return TrainResult(there, cached=False, confirmed=again == there.blob)
-    trained_on = made.draft or made.selection  # the first will be there when the training is done
+    trained_on = made.draft or made.selection  # the first will be there when the run is done
     selection = None if trained_on is None else trained_on.key
     store.runs.begin(
         kind="train",

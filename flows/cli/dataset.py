@@ -23,7 +23,9 @@ def dataset() -> None:
 @click.argument("name")
 @click.argument("shards", nargs=-1, required=True)
 @click.option("--image", default="auto", show_default=True, help="The member that is the input (png, jpg, ...).")
-@click.option("--label", default="auto", show_default=True, help="The member with the class number, or none.")
+@click.option(
+    "--label", default="auto", show_default=True, help="The label: a member (cls), json:label.id, number:txt, or none."
+)
 @click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name a line.")
 @click.option("--append", is_flag=True, help="Make the next version of a dataset that exists.")
 @click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard, to notice changes.")

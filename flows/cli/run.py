@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.output import emit, repeatedly, run_facts, table
+from tamis.flows.cli.output import emit, facts, repeatedly, run_facts, table
 
 _COLUMNS = ("run", "kind", "dataset", "model", "selection", "status", "accuracy", "total s")
 
@@ -58,3 +58,25 @@ def show(app: App, key: str) -> None:
     """
     found = vars(app.open().runs.get(key))
     emit(found, app.as_json, lambda: run_facts(found))
+
+
+@run.command()
+@click.argument("key")
+@click.option("--to", required=True, type=click.Path(file_okay=False), metavar="FOLDER", help="A folder to make.")
+@common
+def export(app: App, key: str, to: str) -> None:
+    """Write the model of a finished training run to a folder that needs no store: KEY is the run's, or its beginning.
+
+    The folder holds the weights (model.safetensors), the facts to load them by (config.json: model, classes, mean, std,
+    image size) and a README that shows how. Nothing is overwritten.
+
+    \b
+    Examples:
+      tamis run export 1f0c9a --to models/cifar10-preact20
+      tamis run export 1f0c9a --to models/cifar10-preact20 --json
+    """
+    from tamis.training.models.saved import export_run
+
+    folder = export_run(app.open(), key, to)
+    answer = {"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())}
+    emit(answer, app.as_json, lambda: facts(answer))

@@ -16,7 +16,6 @@ from tamis.flows.cli.output import emit, facts, note
 
 if TYPE_CHECKING:
     from tamis.store.selections import Selection
-    from tamis.training.selecting.by_scores import SelectConfig
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _READABLE = frozenset({"labels", "scores", "correct", "features"})  # the signals that a generated command reads
@@ -159,7 +158,7 @@ def _select(app: App, method: Method, given: dict[str, Any]) -> None:
         config = config.model_copy(update={"scores": tuple(store.runs.get(key).key for key in given["scores"])})
     if given.get("features"):
         config = config.model_copy(update={"features": store.runs.get(given["features"]).key})
-    answer = _ask(app, config, force)
+    answer = run_flow("select", None, store.root.url, config, force=force)
     chosen = store.selections.get(answer["selection"])
     advice = method.advice(chosen.size, store.datasets.get(chosen.dataset).samples)
     shown = answer | {
@@ -185,12 +184,8 @@ def make_beside(app: App, chosen: "Selection", *, per_class: bool = False, force
     """The random selection of the same size, as name@version; made where it is not there."""
     from tamis.training.selecting.beside import random_beside
 
-    answer: dict[str, Any] = _ask(app, random_beside(chosen, per_class=per_class), force)
+    answer = run_flow("select", None, app.open().root.url, random_beside(chosen, per_class=per_class), force=force)
     return answer["selection"]
-
-
-def _ask(app: App, config: "SelectConfig", force: bool) -> dict[str, Any]:
-    return run_flow("select", None, app.open().root.url, config, force=force)
 
 
 for _method in METHODS.values():

@@ -32,6 +32,7 @@ from tamis.store.shards.indexing import (
     not_in,
     sample_rows,
 )
+from tamis.store.shards.naming import number_names
 from tamis.store.shards.shards import Shard, look, shard_digest, shard_uri
 from tamis.store.shards.skipped import summed
 from tamis.store.tables.specs import LOG, TABLES
@@ -64,8 +65,10 @@ class Datasets:
             name: the dataset's name.
             shards: uncompressed tar files, paths or URLs of objects, in the order that numbers the samples.
             image: the member that holds the input ("png", ...); "auto" takes the first of IMAGES that is there.
-            label: the member that holds the class number; None for data without labels; "auto" takes "cls".
-            classes: names of the classes, by number; may be empty.
+            label: where labels are: a member ("cls"), a value inside of one ("json:label.id"), or a number to learn
+                ("number:txt"); see `tamis.store.shards.labels`. None for data without labels; "auto" takes "cls".
+            classes: names of the classes, by number; may be empty. Where labels are names, they are numbered by it, or
+                in alphabetical order.
             digests: hash every shard, so that a later change of its bytes is noticed.
             append: add to the newest version of the name; shards that it has already are passed over.
             progress: called with (shards done, shards).
@@ -105,10 +108,8 @@ class Datasets:
             raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {there}. Add it first.")
         if base is not None:
             image, label = base.image, base.label
-        names = tuple(classes) or (() if base is None else base.classes)
         found = index_all(uris, image, label, digests, self._root.options, progress)
         image, label = found[0].image, found[0].label
-        check_count(found, names)
 
         def publish() -> tuple[Dataset, dict[int, Shard]] | None:
             newest = base
@@ -119,6 +120,10 @@ class Datasets:
             fresh, again = not_in(() if newest is None else newest.shards, found)
             if newest is not None and not fresh:
                 return newest, again
+            known = tuple(classes) or (() if newest is None else newest.classes)
+            plain = newest is not None and newest.label is not None and not newest.classes
+            fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain)
+            check_count(fresh, names)
             made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds())
             return None if made is None else (made, again)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tamis.store.errors import ShardError
 from tamis.store.roots.regular import open_regular
-from tamis.store.shards.members import LARGEST_LABEL
+from tamis.store.shards.labels import LARGEST_LABEL
 
 _LARGEST = 1 << 26  # bytes of a file
 _LONGEST = 1000  # characters of a name

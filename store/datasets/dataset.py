@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from tamis.store.errors import DatasetNotFound
 from tamis.store.shards.indexing import Progress, in_threads
+from tamis.store.shards.labels import parse_label
 from tamis.store.shards.shards import Shard
 from tamis.store.shards.skipped import Skipped
 from tamis.store.shards.tars import members_named
@@ -46,6 +47,16 @@ class Dataset:
         return f"{self.name}@{self.version}"
 
     @property
+    def label_member(self) -> str | None:
+        """The member that holds the label, or the value that is the label."""
+        return None if self.label is None else parse_label(self.label).member
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether its labels are classes: not where it has none, or numbers to learn."""
+        return self.label is not None and not parse_label(self.label).number
+
+    @property
     def bytes(self) -> int:
         return sum(s.bytes for s in self.shards)
 
@@ -55,7 +66,7 @@ class Dataset:
         return self._tables.options
 
     def labels(self) -> Ints:
-        """[N] class numbers; -1 for all where the dataset has no labels."""
+        """[N] class numbers; -1 for all where the dataset has no labels, or numbers to learn."""
         return np.asarray(self._rows(["label"])["label"].fill_null(-1), np.int64)
 
     def keys(self, samples: npt.ArrayLike | None = None) -> list[str]:

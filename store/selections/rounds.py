@@ -1,8 +1,10 @@
 """Rounds: what a selection consists of, checked before it is published, and as rows of the tables."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +42,34 @@ class Round:
     first_epoch: int
     size: int
     objective: float | None
+
+
+class Begins(Protocol):
+    """Anything that is in force from an epoch on, until the next one is."""
+
+    @property
+    def first_epoch(self) -> int: ...
+
+
+R = TypeVar("R", bound=Begins)
+
+
+def in_force(rounds: Sequence[R], epoch: int, ref: str = "The selection") -> R:
+    """The round in force at an epoch: the last one that begins no later.
+
+    Args:
+        rounds: by first epoch, rising.
+        epoch: from 0.
+        ref: what a message calls the selection.
+
+    Raises:
+        SelectionError: no round is in force so early.
+    """
+    count = bisect_right(rounds, epoch, key=lambda one: one.first_epoch)
+    if not count:
+        first = rounds[0].first_epoch if rounds else "none yet"
+        raise SelectionError(f"{ref} begins at epoch {first}: nothing is selected in epoch {epoch}.")
+    return rounds[count - 1]
 
 
 def digest_of(rounds: Iterable[tuple[int, Ints, Floats]]) -> str:

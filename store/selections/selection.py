@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tamis.store.errors import SelectionError, StoreFormatError
 from tamis.store.keys import split_ref
-from tamis.store.selections.rounds import Floats, Ints, Round, digest_of
+from tamis.store.selections.rounds import Floats, Ints, Round, digest_of, in_force
 from tamis.store.tables.tables import Tables
 
 RoundHead = tuple[int, int, int, float | None]  # the fields of a Round
@@ -80,12 +80,7 @@ class Selection:
         Raises:
             SelectionError: no round is in force so early.
         """
-        in_force = [r.round for r in self.rounds if r.first_epoch <= epoch]
-        if not in_force:
-            raise SelectionError(
-                f"{self.ref} begins at epoch {self.rounds[0].first_epoch}: nothing is selected in epoch {epoch}."
-            )
-        return self.read_round(in_force[-1])
+        return self.read_round(in_force(self.rounds, epoch, self.ref).round)
 
     def read_round(self, number: int) -> tuple[Ints, Floats]:
         """Samples and weights of one round, in rank order."""

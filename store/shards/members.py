@@ -16,19 +16,15 @@ import pyarrow as pa
 
 from tamis.store.errors import ShardError
 from tamis.store.shards.images import EITHER
+from tamis.store.shards.labels import Bytes, Ints, Labels, parse_label, read_labels
 from tamis.store.shards.skipped import SOME, Skipped
 from tamis.store.tables.arrow import pc
 
-Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
-
-LARGEST_LABEL = 10_000_000 - 1
-_LABEL_WIDTH = 20
 _NO_SAMPLE = "files that belong to no sample (hidden, without an extension, or WebDataset's own __NAME__)"
 _REMEDIES = {
     "member": "which of them is meant",
     "image": "which of them is the input (--image)",
-    "label": "which of them holds the class number (--label), or that the data has no labels (--label none)",
+    "label": "which of them holds the label (--label), or that the data has no labels (--label none)",
 }
 
 
@@ -43,8 +39,9 @@ class ShardIndex:
     member_name: pa.Array  # [M] text: the extension, in lower case
     member_offset: Ints  # [M] first byte of the content
     member_size: Ints  # [M] bytes of the content
-    label: Ints | None  # [K]
+    label: Ints | None  # [K] class numbers
     skipped: tuple[Skipped, ...] = field(default=(), compare=False)  # what of the tar is in no sample
+    names: pa.Array | None = None  # [K] text: names of classes, which the dataset numbers
 
     def digest(self) -> str:
         """sha256 of everything the index says: what tells shards apart whose bytes were not hashed."""
@@ -61,6 +58,8 @@ class ShardIndex:
             self.label,
         ):
             total.update(b"-" if numbers is None else np.ascontiguousarray(numbers).tobytes())
+        if self.names is not None:
+            total.update("\0".join(self.names.to_pylist()).encode())
         return total.hexdigest()
 
 
@@ -85,11 +84,18 @@ def no_samples(count: int, some: Sequence[bytes]) -> tuple[Skipped, ...]:
 def split_name(name: bytes) -> tuple[bytes, bytes] | None:
     """A member's stem and extension, or None where it belongs to no sample.
 
-    The stem ends at the first dot after the last slash.
+    The stem ends at the first dot after the last slash. Stems and top folders such as `__meta__` are WebDataset's own.
     """
     folder, slash, file = name.rpartition(b"/")
     stem, _, extension = file.partition(b".")
-    return (folder + slash + stem, extension) if stem and extension and not file.startswith(b"__") else None
+    if not stem or not extension or _is_own(stem) or _is_own(folder.partition(b"/")[0]):
+        return None
+    return folder + slash + stem, extension
+
+
+def _is_own(name: bytes) -> bool:
+    """Whether a name is of the kind that WebDataset keeps for itself."""
+    return len(name) >= 4 and name.startswith(b"__") and name.endswith(b"__")
 
 
 def texts(shown: str, offsets: npt.NDArray[np.int32], content: bytes | bytearray) -> pa.Array:
@@ -113,7 +119,7 @@ def group(shown: str, data: Bytes, members: Members, label: str | None) -> Shard
         shown: what messages call the shard.
         data: the whole tar.
         members: of the shard, in its order.
-        label: the member whose content is the class number, or None.
+        label: where labels are (`tamis.store.shards.labels`), or None.
     """
     count = len(members.stem)
     if not count:
@@ -124,12 +130,13 @@ def group(shown: str, data: Bytes, members: Members, label: str | None) -> Shard
     ends = (members.offset + members.size + 511) & -512
     keys, names = members.stem.filter(pa.array(first)), pc.utf8_lower(members.extension)
     header = members.header[starts[:-1]]
-    values = None
+    found = Labels()
     if label is not None:
-        values = _labels(shown, data, keys, starts, names, members.offset, members.size, label)
+        place = members_named(shown, keys, starts, names, parse_label(label).member, "label")
+        found = read_labels(shown, data, keys, label, members.offset[place], members.size[place])
     return ShardIndex(
-        keys, header, ends[starts[1:] - 1] - header, starts, names, members.offset, members.size, values,
-        members.skipped,
+        keys, header, ends[starts[1:] - 1] - header, starts, names, members.offset, members.size, found.numbers,
+        members.skipped, found.names,
     )  # fmt: skip
 
 
@@ -171,57 +178,3 @@ def _refuse_apart(shown: str, keys: pa.Array, incomplete: npt.NDArray[np.bool_])
             "the shard again in the order of names: `mkdir new && tar -xf SHARD -C new && tar -C new --sort=name "
             "--format=ustar -cf SORTED.tar .`"
         )
-
-
-def _labels(
-    shown: str,
-    data: Bytes,
-    keys: pa.Array,
-    starts: Ints,
-    name: pa.Array,
-    offset: Ints,
-    size: Ints,
-    label: str,
-) -> Ints:
-    """The class number of every sample, parsed for all at once."""
-    place = members_named(shown, keys, starts, name, label, "label")
-    length = size[place]
-    width = int(min(max(length.max(), 1), _LABEL_WIDTH))
-    digits = _gather(data, offset[place], width)  # the end-of-archive marker lies behind the last one
-    inside = np.arange(width) < length[:, None]
-    digits = np.where(inside, digits, ord(" "))
-    number = (digits >= ord("0")) & (digits <= ord("9"))
-    blank = (digits == ord(" ")) | (digits == ord("\n")) | (digits == ord("\r")) | (digits == ord("\t"))
-    ends_once = (np.diff(number.astype(np.int8), axis=1) == 1).sum(axis=1) + number[:, 0] == 1
-    good = (number | blank).all(axis=1) & ends_once & (length <= _LABEL_WIDTH)
-    values = np.zeros(len(place), np.int64)
-    for column in np.flatnonzero(number.any(axis=0)):
-        more = np.minimum(values * 10 + (digits[:, column].astype(np.int64) - ord("0")), LARGEST_LABEL + 1)
-        values = np.where(number[:, column], more, values)
-    for wrong in (~good, values > LARGEST_LABEL):
-        if wrong.any():
-            worst = int(np.flatnonzero(wrong)[0])
-            content = data[offset[place[worst]] : offset[place[worst]] + min(int(length[worst]), 40)].tobytes()
-            raise ShardError(_wrong_label(shown, f"{keys[worst]}.{label}", content, int(wrong.sum()), len(wrong)))
-    return values
-
-
-def _wrong_label(shown: str, member: str, content: bytes, wrong: int, count: int) -> str:
-    if any(97 <= byte | 32 <= 122 for byte in content) and content.strip().decode("utf-8", "ignore").isprintable():
-        advice = (
-            "Where it is the name of a class: number the classes from 0, pack the numbers as .cls, and hand the names "
-            "in the order of their numbers to --classes FILE. --label none takes the data without labels."
-        )
-    else:
-        advice = "Name the member that holds it (--label), or --label none if there are no labels."
-    return (
-        f"Shard {shown}: member {member} holds {content!r}; a class number (0, 1, 2, ..., at most {LARGEST_LABEL:,}) "
-        f"was expected. {wrong} of {count} labels are like that. {advice}"
-    )
-
-
-def _gather(data: Bytes, start: Ints, width: int) -> Bytes:
-    """[len(start), width] bytes of data from each start."""
-    if len(data) < width:
-        return np.zeros((len(start), width), np.uint8)
-    return np.lib.stride_tricks.sliding_window_view(data, width)[start]

@@ -21,7 +21,8 @@ import pyarrow as pa
 from tamis.store.errors import ShardChanged, ShardError
 from tamis.store.roots.regular import open_regular
 from tamis.store.shards.dialects import BLOCK, MOST_MEMBERS, Walk, is_header
-from tamis.store.shards.members import Bytes, Ints, Members, group, no_samples, texts
+from tamis.store.shards.labels import Bytes, Ints
+from tamis.store.shards.members import Members, group, no_samples, texts
 from tamis.store.shards.members import ShardIndex as ShardIndex
 from tamis.store.shards.members import members_named as members_named
 from tamis.store.shards.skipped import SOME, Skipped
@@ -228,9 +229,18 @@ def _split(names: Bytes) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
     dot = np.full(count, width)
     dot[row[::-1]] = column[::-1]  # here the first one is
     kept = (dot > base) & (length > dot + 1)
-    own = names[np.arange(count), np.minimum(base, width - 1)] == ord("_")
-    own &= names[np.arange(count), np.minimum(base + 1, width - 1)] == ord("_")
-    return dot, length, kept & ~own
+    slash = names == ord("/")
+    top = np.where(slash.any(axis=1), slash.argmax(axis=1), 0)
+    return dot, length, kept & ~_is_own(names, base, dot) & ~_is_own(names, np.zeros(count, np.int64), top)
+
+
+def _is_own(names: Bytes, start: Ints, end: Ints) -> npt.NDArray[np.bool_]:
+    """Whether start..end of every row begins and ends with two underscores."""
+    rows, last = np.arange(len(names)), names.shape[1] - 1
+    own = end - start >= 4
+    for column in (start, start + 1, end - 2, end - 1):
+        own &= names[rows, np.clip(column, 0, last)] == ord("_")
+    return own
 
 
 def _texts(shown: str, names: Bytes, start: Ints, end: Ints) -> pa.Array:

@@ -14,7 +14,6 @@ from tamis.training.loop import (
     At,
     Recipe,
     augment,
-    evaluate,
     learning_rate,
     make_optimizer,
     make_scaler,
@@ -23,6 +22,7 @@ from tamis.training.loop import (
 )
 from tamis.training.models.registry import ImageClassifier, build_model
 from tamis.training.streaming.batches import Batch
+from tamis.training.tasks.evaluation import evaluate
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(

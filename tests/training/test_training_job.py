@@ -210,7 +210,8 @@ def test_killed_and_run_again_gives_the_same_weights(
     # The first 1,024 samples are read at once, for mean and deviation: there is no checkpoint among them.
     resumed = stops[-1] // 5 * 5 if stops[-1] > 16 else 0
     assert seen == list(range(resumed + 1, 49))
-    assert spoken == []
+    epoch = resumed // 24  # of 24 steps
+    assert spoken == ([f"Resuming run {run.key[:12]} at epoch {epoch}, step {resumed}."] if resumed else [])
     assert run.blob == expected.blob
     assert run.metrics == expected.metrics
     losses = [s.query("select epoch, sample, loss from losses order by all") for s in (store, calm)]
@@ -275,7 +276,7 @@ def test_a_bad_checkpoint_is_ignored_with_a_notice(
     run = train(other, config, notify=spoken.append).run
     assert run.blob == expected.blob
     assert len(spoken) == 1
-    assert "is ignored, training begins anew" in spoken[0]
+    assert "is ignored; restarting from scratch" in spoken[0]
     assert not (tmp_path / "witness").exists()
 
 
@@ -367,7 +368,7 @@ def test_one_sample_is_enough(store: Store, sixty: Dataset, select: Select) -> N
 def test_mixed_precision_without_a_gpu_says_so(store: Store, sixty: Dataset, spoken: list[str]) -> None:
     config = TrainConfig(dataset="sixty", model="preact8", epochs=1, precision="bf16")
     train(store, config, device="cpu", notify=spoken.append)
-    assert spoken == ["bf16 needs a GPU: this training computes in fp32 on the cpu."]
+    assert spoken == ["bf16 needs a GPU: this run computes in fp32 on the cpu."]
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset, Progress
-from tamis.store.errors import SelectionError
 from tamis.store.keys import key_of
 from tamis.store.roots.roots import Root
 from tamis.store.selections import Round, Selection
+from tamis.store.selections.rounds import in_force
 from tamis.training.border import check_kind
 from tamis.training.decoding.suffixes import is_executable
 from tamis.training.errors import DecoderRefused
@@ -115,16 +115,11 @@ def materialize(
 
 
 def _round(selection: Selection, epoch: int | None) -> Round:
-    in_force = [r for r in selection.rounds if epoch is None or r.first_epoch <= epoch]
-    if not in_force:
-        raise SelectionError(
-            f"{selection.ref} begins at epoch {selection.rounds[0].first_epoch}: nothing is selected in epoch {epoch}."
-        )
-    return in_force[0 if epoch is None else -1]
+    return selection.rounds[0] if epoch is None else in_force(selection.rounds, epoch, selection.ref)
 
 
 def _refuse_executable(dataset: Dataset) -> None:
-    for suffix in (dataset.image, dataset.label or ""):
+    for suffix in (dataset.image, dataset.label_member or ""):
         if is_executable(suffix):
             raise DecoderRefused(
                 f"Member .{suffix} of {dataset.ref} is not copied: stock decoders would unpickle it, and pickles run "

@@ -1,10 +1,10 @@
 """Models and checkpoints as bytes: safetensors for what is kept, `torch.save` behind a digest for what is resumed.
 
 What: `pack_model`/`unpack_model` write a network's weights with what is needed to use them (`ModelMeta`);
-`pack_checkpoint`/`unpack_checkpoint` write everything a training needs to go on.
+`pack_checkpoint`/`unpack_checkpoint` write everything a training run needs to go on.
 Trust: safetensors holds numbers only; checkpoints are loaded with `weights_only=True`, and only when their digest says
 that they are what was written.
-The same weights give the same bytes, so a model's digest confirms that a training was repeated exactly.
+The same weights give the same bytes, so a model's digest confirms that a training run was repeated exactly.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ class ModelMeta:
         mean, std: of the pixels it was trained on, scaled to 0..1, one number a channel.
         classes: their names; may be empty.
         image_size: what images are scaled and cut to; None for as they are.
+        task: what it learnt (`tamis.training.tasks`).
     """
 
     model: str
@@ -44,14 +45,18 @@ class ModelMeta:
     std: tuple[float, ...]
     classes: tuple[str, ...] = ()
     image_size: int | None = None
+    task: str = "classification"
 
 
 def pack_model(weights: dict[str, Tensor], meta: ModelMeta) -> bytes:
     """A network's state dict and its meta data as one safetensors file."""
     # Copies, because safetensors refuses tensors that share memory (tied weights).
     tensors = {name: w.detach().cpu().clone(memory_format=torch.contiguous_format) for name, w in weights.items()}
+    facts = asdict(meta)
+    if meta.task == ModelMeta.task:  # models from before there were others have the same bytes, and the same digest
+        del facts["task"]
     # One entry: with more their order in the file, and with it the digest, would change from process to process.
-    return safetensors.torch.save(tensors, metadata={"tamis": json.dumps(asdict(meta), sort_keys=True)})
+    return safetensors.torch.save(tensors, metadata={"tamis": json.dumps(facts, sort_keys=True)})
 
 
 def unpack_model(data: bytes) -> tuple[dict[str, Tensor], ModelMeta]:
@@ -71,7 +76,7 @@ def unpack_model(data: bytes) -> tuple[dict[str, Tensor], ModelMeta]:
     except (SafetensorError, struct.error, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{len(data)} bytes that are no model of tamis ({type(error).__name__}: {error}): a safetensors file with "
-            "its description, as a finished training writes it, was expected."
+            "its description, as a finished training run writes it, was expected."
         ) from error
 
 

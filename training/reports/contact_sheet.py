@@ -126,7 +126,7 @@ def _shown(index: Index, found: Priority, samples_B: Ints) -> tuple[Shown, ...]:
 
 
 def _name(dataset: Dataset, label: int) -> str | None:
-    if dataset.label is None:
+    if not dataset.has_classes:
         return None
     return dataset.classes[label] if 0 <= label < len(dataset.classes) else str(label)
 

@@ -1,7 +1,7 @@
 """What selecting has cost and what it has saved: fixed-accuracy speedup over full training.
 
-What: from trainings that were measured on the way (`evaluate_every`), with r a run and f full training, which has the
-same model, data set and recipe but for the selection:
+What: from training runs that were evaluated as they went (`evaluate_every`), with r a run and f full training, which
+has the same model, dataset and recipe but for the selection:
 
     a           the best accuracy that r reached, or one that is given
     T_x(a)      the first time at which training x has accuracy a or more
@@ -15,7 +15,7 @@ speedup a bound. Of a run that chose as it went (Grad-Match) T holds the choosin
 does not pay: a replay's speedup is without it, and `speedup_once` adds all of C to its time, as if there were no other
 training to share it. A run that chose as it went stands for its own replay (T_r less the choosing) and is the first to
 save: it pays after max(ceil(C / saved) - 1, 0) replays.
-When: after trainings, to say whether a selection was worth making.
+When: after training runs, to say whether a selection was worth making.
 Cost: one read of runs and selections; no model is loaded.
 Departs: the paper has the tables and no formula. The line between measurements is for full training, whose epochs are
 long: taking the end of the epoch would credit a subset with up to one of them.
@@ -33,6 +33,7 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Selection
 from tamis.training.config import TrainConfig
 from tamis.training.errors import ReportError
+from tamis.training.strategies import strategy_of
 
 _DEFAULTS = {name: field.default for name, field in TrainConfig.model_fields.items() if not field.is_required()}
 _NO_RECIPE = ("dataset", "selection", "reselect", "evaluate_every", "record_losses", "seed")
@@ -42,7 +43,7 @@ Way = Literal["full", "reselect", "replay"]
 
 @dataclass(frozen=True)
 class Curve:
-    """M measurements of a training on the way.
+    """M evaluations during a training run.
 
     Attributes:
         seconds: [M] what it had cost by then, measuring left out, rising.
@@ -58,6 +59,8 @@ class Curve:
     def of(cls, run: Run) -> "Curve | None":
         """A run's measurements; None where it has none."""
         history: list[dict[str, float]] = run.metrics.get("history") or []
+        if history and "accuracy" not in history[0]:  # it learnt something else than classes
+            return None
         columns = ([one[name] for one in history] for name in ("seconds", "selecting", "accuracy"))
         return cls(*map(tuple, columns)) if history else None
 
@@ -75,11 +78,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Speedup:
-    """One training beside full training. Seconds throughout.
+    """One training run beside full training. Seconds throughout.
 
     Attributes:
         run: its key.
-        way: "full" trained on everything, "reselect" chose as it went, "replay" trained on a selection that was there.
+        way: what its strategy says of itself: "full" is a baseline, "reselect" chose as it trained, "replay" trained on
+            a selection that was there.
         method, selection: how that was chosen, and its name@version; None for everything.
         dataset, model, optimizer, lr, epochs, seed: what was trained, and how.
         best: the highest accuracy measured.
@@ -126,11 +130,11 @@ class Speedup:
 
 @dataclass(frozen=True)
 class Report:
-    """Trainings beside full training.
+    """Training runs beside full training.
 
     Attributes:
-        rows: one a training, the oldest first.
-        unmeasured: keys of finished trainings that were not measured on the way, and are left out.
+        rows: one a training run, the oldest first.
+        unmeasured: keys of finished training runs that were not evaluated during training, and are left out.
     """
 
     rows: tuple[Speedup, ...]
@@ -145,15 +149,15 @@ def speedups(
     accuracy: float | None = None,
     dataset: str | None = None,
 ) -> Report:
-    """Set trainings beside full training.
+    """Set training runs beside full training.
 
     Args:
         store: the store.
-        runs: keys of training runs, or their beginnings; by default every finished one that was measured on the way.
-        full: key of the full training; by default, for each run, the one with the same data set, recipe and (where
+        runs: keys of training runs, or their beginnings; by default every finished one that was evaluated as it went.
+        full: key of the full training; by default, for each run, the one with the same dataset, recipe and (where
             there is such) seed that was measured most often.
         accuracy: a; by default each run's best.
-        dataset: only trainings on this, "name" or "name@version".
+        dataset: only runs on this, "name" or "name@version".
 
     Raises:
         RunNotFound, DatasetNotFound: naming what there is.
@@ -179,7 +183,7 @@ def speedups(
 
 
 def speedup(run: Run, full: Run | None, selection: Selection | None = None, accuracy: float | None = None) -> Speedup:
-    """Set one training beside full training; see the module for what is computed.
+    """Set one training run beside full training; see the module for what is computed.
 
     Args:
         run: measured on the way.
@@ -220,7 +224,7 @@ def find_full(run: Run, among: Sequence[Run]) -> Run | None:
 
     Args:
         run: the run; a full training is its own.
-        among: finished trainings.
+        among: finished training runs.
     """
     if _way(run) == "full":
         return run
@@ -256,7 +260,7 @@ def _note(
     if mine is None:
         return f"never reached {accuracy:.4g}"
     if full is None:
-        return "no full training of the same model, data and recipe was measured on the way"
+        return "no full training of the same model, data and recipe was evaluated during training"
     if theirs is None:
         return f"full training never reached {accuracy:.4g}"
     curve = Curve.of(full)
@@ -266,13 +270,14 @@ def _note(
 
 
 def _way(run: Run) -> Way:
-    if run.config.get("reselect") is not None:
-        return "reselect"
-    return "full" if run.selection is None else "replay"
+    strategy = strategy_of({"selection": run.selection} | run.config)
+    if strategy.baseline:
+        return "full"
+    return "reselect" if strategy.chooses else "replay"
 
 
 def _recipe(run: Run) -> dict[str, Any]:
-    """What two trainings must share to differ in the selection alone."""
+    """What two training runs must share to differ in the selection alone."""
     config = _DEFAULTS | run.config
     return {k: v for k, v in config.items() if k not in _NO_RECIPE} | {"dataset": run.dataset}
 
@@ -287,18 +292,18 @@ def _is_of(run: Run, dataset: str | None) -> bool:
 
 def _measured(run: Run) -> Run:
     if (run.kind, run.status) != ("train", FINISHED):
-        raise ReportError(f"Run {run.key[:12]} ({run.kind}, {run.status}) is no finished training: name one.")
+        raise ReportError(f"Run {run.key[:12]} ({run.kind}, {run.status}) is no finished training run: name one.")
     if Curve.of(run) is None:
         raise ReportError(
-            f"Run {run.key[:12]} was not measured on the way: train with evaluate_on and evaluate_every to know when "
-            "it reached which accuracy."
+            f"Run {run.key[:12]} was not evaluated during training: train with evaluate_on and evaluate_every to know "
+            "when it reached which accuracy."
         )
     return run
 
 
 def _full(run: Run) -> Run:
     if _way(_measured(run)) != "full":
-        raise ReportError(f"Run {run.key[:12]} was trained on a selection: name a training on everything.")
+        raise ReportError(f"Run {run.key[:12]} was trained on a selection: name a training run on everything.")
     return run
 
 

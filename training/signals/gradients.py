@@ -5,7 +5,8 @@ What: `last_layer` gathers what the last layer's gradients follow from in closed
 differentiation.
 When: to choose samples by `tamis.curation.gradmatch.method`, between two epochs of a training.
 How: the model runs in evaluation mode, so batch statistics and dropout have no part in it, and is left in the mode in
-which it was. What the head is given is caught by a hook. The loss is cross-entropy.
+which it was. What the head is given is caught by a hook. The loss is the task's; legend and closed form are those of
+classification, by cross-entropy.
 Cost: one forward pass; beside it 4 (C + E) bytes a sample for `last_layer`, and for `per_sample_gradients` a backward
 pass through the head and 4 D bytes a sample, with D the number of the head's parameters. What is gathered lies in the
 main memory.
@@ -23,12 +24,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn import functional
 
 from tamis.curation.gradmatch.gradients import LastLayer, Matrix
 from tamis.training.devices import pick_device
 from tamis.training.errors import HeadError, LabelError
 from tamis.training.streaming.batches import Batch
+from tamis.training.tasks import CLASSIFICATION
+from tamis.training.tasks.contract import Task
 
 _NAMED = 10
 
@@ -53,7 +55,9 @@ class SampleGradients:
     head: str
 
 
-def last_layer(model: nn.Module, batches: Iterable[Batch], device: str | torch.device = "auto") -> SampleGradients:
+def last_layer(
+    model: nn.Module, batches: Iterable[Batch], device: str | torch.device = "auto", task: Task = CLASSIFICATION
+) -> SampleGradients:
     """The gradients of the last layer, in closed form.
 
     Args:
@@ -61,6 +65,7 @@ def last_layer(model: nn.Module, batches: Iterable[Batch], device: str | torch.d
             it returned: that layer is found while the first batch goes through. Moved to the device.
         batches: what to look at.
         device: "auto", "cpu", "cuda", ... or a device.
+        task: whose loss it is.
 
     Raises:
         HeadError: the model's last layer is not linear, or something comes after it.
@@ -80,8 +85,7 @@ def last_layer(model: nn.Module, batches: Iterable[Batch], device: str | torch.d
                 head, logits, features = _find_head(model, images)
             else:
                 logits, ((features,),) = _watched(model, head[1], images)
-            residuals = functional.softmax(logits.float(), dim=1)
-            residuals[torch.arange(len(logits), device=logits.device), _labels(batch, logits)] -= 1
+            residuals = task.residuals(logits.float(), _targets(task, batch, logits))
             parts.append((_fetch(residuals), _fetch(features.float())))
 
     labels, samples = _run(model, batches, gather, place)
@@ -91,7 +95,11 @@ def last_layer(model: nn.Module, batches: Iterable[Batch], device: str | torch.d
 
 
 def per_sample_gradients(
-    model: nn.Module, batches: Iterable[Batch], head: str, device: str | torch.device = "auto"
+    model: nn.Module,
+    batches: Iterable[Batch],
+    head: str,
+    device: str | torch.device = "auto",
+    task: Task = CLASSIFICATION,
 ) -> SampleGradients:
     """The gradients of a head of any kind, written out.
 
@@ -101,6 +109,7 @@ def per_sample_gradients(
         head: name of the module whose parameters the gradients are of, as in `model.named_modules()`: what it returns
             must be what the model returns, but for the shape.
         device: "auto", "cpu", "cuda", ... or a device.
+        task: whose loss it is.
 
     Returns:
         A `Matrix` [N, D]; the parameters are in the order of the module's `named_parameters()`.
@@ -112,13 +121,13 @@ def per_sample_gradients(
     """
     place = pick_device(device)
     module = _module(model.to(place), head)
-    one = _one_gradient(module)
+    one = _one_gradient(module, task)
     parts: list[Tensor] = []
 
     def gather(batch: Batch) -> None:
         with torch.no_grad():
             logits, calls = _watched(model, module, batch.images.to(place, non_blocking=True), same=head)
-            labels = _labels(batch, logits)
+            labels = _targets(task, batch, logits)
             gradients = vmap(one, in_dims=(None, 0, 0))(
                 {name: value.detach() for name, value in module.named_parameters()}, calls[0], labels
             )
@@ -128,13 +137,13 @@ def per_sample_gradients(
     return _named(Matrix(torch.cat(parts).numpy()), labels, samples, head)
 
 
-def _one_gradient(module: nn.Module) -> Callable[..., dict[str, Tensor]]:
+def _one_gradient(module: nn.Module, task: Task) -> Callable[..., dict[str, Tensor]]:
     """The gradient of one sample's loss with respect to the parameters of a module."""
     buffers = dict(module.named_buffers())
 
     def loss(parameters: dict[str, Tensor], inputs: tuple[Tensor, ...], label: Tensor) -> Tensor:
         logits = functional_call(module, {**parameters, **buffers}, tuple(x[None] for x in inputs))
-        return functional.cross_entropy(logits.reshape(1, -1).float(), label[None])
+        return task.losses(logits.reshape(1, -1).float(), label[None])[0]
 
     return grad(loss)
 
@@ -247,13 +256,13 @@ def _module(model: nn.Module, name: str) -> nn.Module:
     return modules[name]
 
 
-def _labels(batch: Batch, logits: Tensor) -> Tensor:
-    bad = (batch.labels < 0) | (batch.labels >= logits.shape[1])
+def _targets(task: Task, batch: Batch, logits: Tensor) -> Tensor:
+    bad = ~task.known(logits, batch.labels)
     if bad.any():
         named = ", ".join(map(str, batch.samples[bad][:_NAMED].tolist()))
         raise LabelError(
-            f"{int(bad.sum())} samples of a batch have labels outside 0 to {logits.shape[1] - 1}, the model's classes "
-            f"(samples {named}): a gradient needs the label. Leave them out, or label them."
+            f"{int(bad.sum())} samples of a batch have no label that a model of {logits.shape[1]} outputs knows "
+            f"(samples {named}): a gradient of {task.name} needs the label. Leave them out, or label them."
         )
     return batch.labels.to(logits.device, non_blocking=True)
 

@@ -1,8 +1,8 @@
-"""Signals of a trained model: logits, and from them one number a sample.
+"""Signals of a trained model: its outputs, and from them one number a sample.
 
-What: `load_model` opens a model of the store, `predict` runs it over batches, `score_shard` gives the uncertainties,
-losses and predictions of one shard's samples, in their order.
-When: to score a data set (`tamis.training.signals.scoring` calls it shard by shard).
+What: `load_model` opens a model of the store, `predict` runs it over batches, `score_shard` gives what a scorer
+(`tamis.training.signals.scorers`) makes of it for one shard's samples, in their order.
+When: to score a dataset (`tamis.training.signals.scoring` calls it shard by shard).
 Cost: one forward pass; decoding goes on beside it in a thread. NaN stands where a model gave logits that are not
 finite: they are counted and kept out of rankings later, never hidden.
 """
@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from tamis.curation.uncertainty import MEASURES
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.devices import pick_device
-from tamis.training.errors import CheckpointError
-from tamis.training.models.registry import ImageClassifier, build_model
-from tamis.training.models.weights import ModelMeta, unpack_model
+from tamis.training.models.registry import ImageClassifier
+from tamis.training.models.saved import open_model
+from tamis.training.models.weights import ModelMeta
+from tamis.training.signals.scorers import UNCERTAINTY, Scorer
 from tamis.training.streaming.batches import Batch, Chosen, Images, load_batches
 from tamis.training.streaming.lookup import Index
+from tamis.training.tasks import get_task
 
 
 def load_model(store: Store, digest: str) -> tuple[ImageClassifier, ModelMeta]:
@@ -41,16 +41,7 @@ def load_model(store: Store, digest: str) -> tuple[ImageClassifier, ModelMeta]:
         BlobNotFound, BlobCorrupt: the store's answer.
         CheckpointError: the blob is no model, or its weights do not fit the model that it names.
     """
-    weights, meta = unpack_model(store.blobs.get(digest))
-    network = build_model(meta.model, num_classes=meta.num_classes, in_channels=meta.in_channels)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"The weights of blob {digest} do not fit {meta.model} with {meta.num_classes} classes: the model's code "
-            f"has changed since. Train it again. ({str(error).splitlines()[0]})"
-        ) from error
-    return ImageClassifier(network, meta.mean, meta.std).eval(), meta
+    return open_model(store.blobs.get(digest), f"blob {digest}")
 
 
 def predict(
@@ -83,24 +74,27 @@ def score_shard(
     *,
     device: str | torch.device = "auto",
     batch_size: int = 256,
+    scorer: Scorer = UNCERTAINTY,
 ) -> dict[str, NDArray[np.float64] | NDArray[np.int64] | NDArray[np.bool_]]:
     """Every signal of one shard's samples.
 
     Args:
-        store: the store that the data set is in.
-        dataset: the data set.
+        store: the store that the dataset is in.
+        dataset: the dataset.
         shard: number of the shard.
         model: from `load_model`.
         meta: from `load_model`.
         device: where to compute.
         batch_size: samples a forward pass.
+        scorer: what is made of the model's outputs.
 
     Returns:
-        Arrays [count] in the order of the shard's samples: `confidence`, `margin`, `entropy` (float64, NaN where logits
-        are not finite), `predicted` (int64), and for data with labels `loss` (float64; NaN where the model has no such
-        class) and `correct` (bool).
+        Arrays [count] in the order of the shard's samples. Those of "uncertainty": `confidence`, `margin`, `entropy`
+        (float64, NaN where logits are not finite), `predicted` (int64), and for data with labels `loss` (float64; NaN
+        where the model has no such class) and `correct` (bool).
 
     Raises:
+        TaskError: the scorer is not made for what the model learnt.
         ShardChanged, DecodeError: naming the shard or the sample.
     """
     if batch_size < 1:
@@ -108,8 +102,11 @@ def score_shard(
     first, count = dataset.shards[shard].first_sample, dataset.shards[shard].count
     chosen = _in_order(np.arange(first, first + count), batch_size)
     parts: list[dict[str, Tensor]] = []
-    index = Index.open(store, dataset)
-    with closing(load_batches(index, chosen, Images(meta.in_channels, meta.image_size))) as loaded:
+    scorer.check_task(meta.task)
+    task, labelled = get_task(meta.task), dataset.label is not None
+    targets = task.targets(dataset) if labelled else None
+    index = Index.open(store, dataset, [dataset.image, *([] if targets is None else [targets.member])])
+    with closing(load_batches(index, chosen, Images(meta.in_channels, meta.image_size), targets)) as loaded:
         kept: list[Tensor] = []
 
         def batches() -> Generator[Batch]:
@@ -118,21 +115,9 @@ def score_shard(
                 yield batch
 
         for _, logits_BK in predict(model, batches(), device):
-            parts.append(_signals(logits_BK, kept.pop() if dataset.label is not None else None))
+            with torch.inference_mode():
+                parts.append(scorer.score(logits_BK, kept.pop() if labelled else None, task))
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-
-
-@torch.inference_mode()
-def _signals(logits_BK: Tensor, labels_B: Tensor | None) -> dict[str, Tensor]:
-    logits_BK = logits_BK.cpu()
-    signals = {name: measure(logits_BK).double() for name, measure in MEASURES.items()}
-    signals["predicted"] = logits_BK.argmax(dim=1)
-    if labels_B is not None:
-        known = (labels_B >= 0) & (labels_B < logits_BK.shape[1])
-        losses = functional.cross_entropy(logits_BK.double(), torch.where(known, labels_B, 0), reduction="none")
-        signals["loss"] = torch.where(known, losses, torch.nan)
-        signals["correct"] = signals["predicted"] == labels_B
-    return signals
 
 
 def _in_order(samples: NDArray[np.int64], batch_size: int) -> Iterator[Chosen]:

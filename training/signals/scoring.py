@@ -1,4 +1,4 @@
-"""Scoring a data set with a model, part by part: a part is one shard under one model.
+"""Scoring a dataset with a model, part by part: a part is one shard under one model.
 
 Parts are keyed by the shard's content, the model's digest, the scorer and where pixels changed with it the decoder's
 version, and kept as files of their own. So a killed
@@ -24,9 +24,7 @@ from tamis.store.runs import Run
 from tamis.training.border import check_kind
 from tamis.training.decoding.pixels import decoder_key, image_size_of, is_jpeg
 from tamis.training.models.own import failing
-
-SCORER = {"name": "uncertainty", "version": 1}
-MEASURES = ("confidence", "margin", "entropy")
+from tamis.training.signals.scorers import UNCERTAINTY, Scorer
 
 Columns = Mapping[str, npt.NDArray[Any]]
 
@@ -48,21 +46,24 @@ class Scored:
     confirmed: bool | None = None
 
 
-def score_key(dataset: Dataset, model: str, decoder: Mapping[str, int]) -> str:
+def score_key(dataset: Dataset, model: str, decoder: Mapping[str, int], scorer: Scorer = UNCERTAINTY) -> str:
     """The key of a scoring run.
 
     Args:
         dataset: the version that is scored.
         model: digest of the model's blob.
         decoder: from `decoder_of`.
+        scorer: what is made of the model's outputs.
     """
-    return key_of("score", {"dataset": dataset.key, "model": model, "scorer": SCORER, **decoder})
+    return key_of("score", {"dataset": dataset.key, "model": model, "scorer": scorer.identity, **decoder})
 
 
-def part_key(dataset: Dataset, shard: Shard, model: str, decoder: Mapping[str, int]) -> str:
+def part_key(
+    dataset: Dataset, shard: Shard, model: str, decoder: Mapping[str, int], scorer: Scorer = UNCERTAINTY
+) -> str:
     """The key of one shard's scores."""
-    payload = {"shard": shard.content, "image": dataset.image, "label": dataset.label, "model": model, "scorer": SCORER}
-    return key_of("score-part", payload | dict(decoder))
+    payload = {"shard": shard.content, "image": dataset.image, "label": dataset.label, "model": model}
+    return key_of("score-part", payload | {"scorer": scorer.identity} | dict(decoder))
 
 
 def decoder_of(store: Store, dataset: Dataset, model: str) -> dict[str, int]:
@@ -73,10 +74,10 @@ def decoder_of(store: Store, dataset: Dataset, model: str) -> dict[str, int]:
     return decoder_key((dataset.image, image_size_of(store.blobs.get(model)))) if is_jpeg(dataset.image) else {}
 
 
-def missing_parts(store: Store, dataset: Dataset, model: str) -> list[int]:
+def missing_parts(store: Store, dataset: Dataset, model: str, scorer: Scorer = UNCERTAINTY) -> list[int]:
     """The shards, by number, that have no scores under this model yet."""
     decoder = decoder_of(store, dataset, model)
-    keys = [part_key(dataset, shard, model, decoder) for shard in dataset.shards]
+    keys = [part_key(dataset, shard, model, decoder, scorer) for shard in dataset.shards]
     return [i for i, key in enumerate(keys) if not store.root.exists(_name(key))]
 
 
@@ -90,6 +91,7 @@ def score_parts(
     batch_size: int = 256,
     force: bool = False,
     progress: Callable[[int], None] | None = None,
+    scorer: Scorer = UNCERTAINTY,
 ) -> float:
     """Score some shards and keep their parts.
 
@@ -102,6 +104,7 @@ def score_parts(
         batch_size: samples a forward pass.
         force: compute what is there already, and leave it as it is.
         progress: called with the number of samples just scored.
+        scorer: what is made of the model's outputs.
 
     Returns:
         With `force`, the largest difference between a recomputed and a stored number (inf where only one is NaN);
@@ -113,13 +116,16 @@ def score_parts(
     module, meta = load_model(store, model)
     decoder, worst = decoder_key((dataset.image, meta.image_size)), 0.0
     for number in shards:
-        name = _name(part_key(dataset, dataset.shards[number], model, decoder))
+        name = _name(part_key(dataset, dataset.shards[number], model, decoder, scorer))
         stored = _read(store, name)
         if stored is not None and not force:
             continue
         started = perf_counter()
         with failing(meta.model):
-            columns = dict(score_shard(store, dataset, number, module, meta, device=device, batch_size=batch_size))
+            made = score_shard(
+                store, dataset, number, module, meta, device=device, batch_size=batch_size, scorer=scorer
+            )
+        columns = dict(made)
         if stored is None:
             store.root.put(name, _pack({**columns, "seconds": np.asarray(perf_counter() - started)}))
         else:
@@ -129,12 +135,20 @@ def score_parts(
     return worst
 
 
-def find_scores(store: Store, dataset: Dataset, model: str) -> Run | None:
+def find_scores(store: Store, dataset: Dataset, model: str, scorer: Scorer = UNCERTAINTY) -> Run | None:
     """The finished run of this dataset under this model, or None. Runs no model."""
-    return store.runs.find(score_key(dataset, model, decoder_of(store, dataset, model)))
+    return store.runs.find(score_key(dataset, model, decoder_of(store, dataset, model), scorer))
 
 
-def finish_scores(store: Store, dataset: Dataset, model: str, *, name: str | None, model_run: str | None = None) -> Run:
+def finish_scores(
+    store: Store,
+    dataset: Dataset,
+    model: str,
+    *,
+    name: str | None,
+    model_run: str | None = None,
+    scorer: Scorer = UNCERTAINTY,
+) -> Run:
     """Make the run of parts that are all there.
 
     Args:
@@ -143,30 +157,32 @@ def finish_scores(store: Store, dataset: Dataset, model: str, *, name: str | Non
         model: digest of the model's blob.
         name: the model's name, for people.
         model_run: key of the run that trained the model.
+        scorer: what was made of the model's outputs; which of its numbers mean a hard sample is kept with the run.
     """
     decoder = decoder_of(store, dataset, model)
-    key = score_key(dataset, model, decoder)
+    key = score_key(dataset, model, decoder, scorer)
     there = store.runs.find(key)
     if there is not None:
         return there
-    config = {"model": model, "model_run": model_run, "scorer": SCORER, **decoder}
-    store.runs.begin(kind="score", key=key, dataset=dataset.ref, model=name, config=config)
-    tally = _Tally()
-    store.runs.put_score_batches(key, _batches(store, dataset, model, decoder, tally))
+    config = {"model": model, "model_run": model_run, "scorer": scorer.identity, "hard": dict(scorer.metrics)}
+    store.runs.begin(kind="score", key=key, dataset=dataset.ref, model=name, config=config | decoder)
+    tally = _Tally(next(iter(scorer.metrics)))
+    store.runs.put_score_batches(key, _batches(store, dataset, model, decoder, scorer, tally))
     return store.runs.finish(key, metrics=tally.metrics(), seconds={"total": tally.seconds}, model=model)
 
 
 class _Tally:
-    """What is worth knowing about a pass, gathered while its parts go by."""
+    """What is worth knowing about a pass, gathered while its parts go by; a sample whose metric is NaN is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
         self.samples = self.correct = self.nonfinite = 0
         self.first: list[int] = []
         self.seconds = 0.0
 
     def add(self, first_sample: int, columns: Columns) -> None:
-        bad = np.flatnonzero(~np.isfinite(columns["entropy"]))
-        self.samples += len(columns["entropy"])
+        bad = np.flatnonzero(~np.isfinite(columns[self._metric]))
+        self.samples += len(columns[self._metric])
         self.nonfinite += len(bad)
         self.first = [*self.first, *(int(b) + first_sample for b in bad)][:10]
         if "correct" in columns:
@@ -181,14 +197,14 @@ class _Tally:
 
 
 def _batches(
-    store: Store, dataset: Dataset, model: str, decoder: Mapping[str, int], tally: _Tally
+    store: Store, dataset: Dataset, model: str, decoder: Mapping[str, int], scorer: Scorer, tally: _Tally
 ) -> Iterator[tuple[Columns, npt.NDArray[np.int64]]]:
     for number, shard in enumerate(dataset.shards):
-        name = _name(part_key(dataset, shard, model, decoder))
+        name = _name(part_key(dataset, shard, model, decoder, scorer))
         columns = _read(store, name)
         if columns is None:  # removed or damaged since: one shard's work
             store.root.delete(name)
-            score_parts(store, dataset, [number], model)
+            score_parts(store, dataset, [number], model, scorer=scorer)
             columns = _read(store, name)
             assert columns is not None
         tally.add(shard.first_sample, columns)

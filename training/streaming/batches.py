@@ -47,12 +47,26 @@ class Batch(NamedTuple):
     """B samples, ready for a model."""
 
     images: Tensor  # uint8 [B, C, H, W]
-    labels: Tensor  # int64 [B], -1 where the data set has none
+    labels: Tensor  # int64 [B], -1 where the data set has none; or a task's targets (`Targets`)
     weights: Tensor  # float32 [B]
     samples: Tensor  # int64 [B]
 
 
-def _batch(images: Tensor, labels: Ints, weights: Floats, samples: Ints) -> Batch:
+@dataclass(frozen=True)
+class Targets:
+    """How a task's targets are read, where they are no class numbers: out of a member beside the image.
+
+    Attributes:
+        member: by suffix.
+        decode: from the members of B samples, and what sample i is called in a message, to numbers [B]. A function of a
+            module, so that worker processes find it.
+    """
+
+    member: str
+    decode: Callable[[Sequence[bytes], Callable[[int], str]], NDArray[Any]]
+
+
+def _batch(images: Tensor, labels: NDArray[Any], weights: Floats, samples: Ints) -> Batch:
     return Batch(images, torch.from_numpy(labels), torch.from_numpy(weights), torch.from_numpy(samples))
 
 
@@ -173,6 +187,7 @@ class Loader:
         side_by_side: the samples of a batch lie side by side, so near ranges are worth reading as one.
         share: raw batches are bound for another process.
         held: batches that are in memory at a time: those made ahead, the one being made, and the one in use.
+        targets: what `batch` gives in place of class numbers; the index has its member.
 
     Raises:
         ShardChanged, DecodeError: by all methods, naming the shard or the sample.
@@ -187,9 +202,10 @@ class Loader:
         side_by_side: bool = False,
         share: bool = False,
         held: int = AHEAD + 2,
+        targets: Targets | None = None,
     ) -> None:
         self._index, self._media, self._side_by_side, self._share = index, media, side_by_side, share
-        self._images, self._held = images or Images(), held
+        self._images, self._held, self._targets = images or Images(), held, targets
         self._readers: dict[int, Reader] = {}
 
     def batch(self, chosen: Chosen, soon: Chosen | None = None) -> Loaded:
@@ -211,7 +227,7 @@ class Loader:
             limit=decoded_limit(self._held),
             name=lambda i: index.name(int(samples[i])),
         )
-        batch = _batch(images, index.labels[samples], chosen.weights, samples)
+        batch = _batch(images, self._labels(reader, samples), chosen.weights, samples)
         return Loaded(batch, reader.bytes_read - before)
 
     def raw(self, chosen: Chosen, soon: Chosen | None = None) -> Loaded:
@@ -239,6 +255,13 @@ class Loader:
         while self._readers:
             self._readers.popitem()[1].close()
 
+    def _labels(self, reader: Reader, samples: Ints) -> NDArray[Any]:
+        index, targets = self._index, self._targets
+        if targets is None:
+            return index.labels[samples]
+        found = reader.each(samples, index.where(targets.member, samples))
+        return targets.decode(found, lambda i: index.name(int(samples[i])))
+
     def _expect(self, chosen: Chosen | None) -> None:
         if chosen is not None:
             for name in self._index.members:
@@ -254,13 +277,16 @@ class Loader:
         return self._readers[thread]
 
 
-def load_batches(index: Index, chosen: Iterable[Chosen], images: Images | None = None) -> Generator[Loaded]:
+def load_batches(
+    index: Index, chosen: Iterable[Chosen], images: Images | None = None, targets: Targets | None = None
+) -> Generator[Loaded]:
     """Decoded batches of samples that lie side by side, in order: a pass over whole shards.
 
     Args:
         index: of the data set.
         chosen: the batches' samples and weights; drawn as they are needed.
         images: how images are decoded.
+        targets: what batches have in place of class numbers; the index has its member.
 
     Yields:
         The batches, and the bytes that each was read from.
@@ -269,7 +295,7 @@ def load_batches(index: Index, chosen: Iterable[Chosen], images: Images | None =
         ShardChanged, DecodeError: naming the shard or the sample.
     """
     media = Media("ranges", options=index.store.root.options)
-    loader = Loader(index, media, images, side_by_side=True)
+    loader = Loader(index, media, images, side_by_side=True, targets=targets)
     try:
         yield from in_background(loader.batch, chosen, ahead=AHEAD)
     finally:

@@ -33,6 +33,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError
 from tamis.store.selections import Selection
 from tamis.store.selections.drafts import Draft
+from tamis.store.selections.rounds import in_force
 from tamis.training import border
 from tamis.training.decoding.suffixes import is_executable
 from tamis.training.errors import DecoderRefused
@@ -44,6 +45,7 @@ from tamis.training.streaming.batches import (
     Loaded,
     Loader,
     RawBatch,
+    Targets,
     in_background,
     joined,
     parted,
@@ -100,6 +102,7 @@ class SelectionStream(IterableDataset[Any]):
         check: how far shards are trusted: "stamp" (unchanged size and time), "headers" (each member's tar header is
             read and compared), "digest" (each shard is hashed before it is first read).
         cache_limit: bytes that whole shards may take on this machine.
+        targets: what decoded batches have in place of class numbers, as a task reads it.
 
     Attributes:
         samples_read: samples delivered by this object so far.
@@ -128,6 +131,7 @@ class SelectionStream(IterableDataset[Any]):
         reading: Literal["auto", "ranges", "shards"] = "auto",
         check: Literal["stamp", "headers", "digest"] = "stamp",
         cache_limit: int = CACHE_LIMIT,
+        targets: Targets | None = None,
     ) -> None:
         super().__init__()
         _check_choices(yields=(yields, FORMS), reading=(reading, READING), check=(check, CHECKS))
@@ -146,7 +150,8 @@ class SelectionStream(IterableDataset[Any]):
         self._members = _members(self.dataset, members)
         # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
         self._index = Index.open(store, self.dataset, [m for m in self._members if m != self.dataset.label])
-        self._pixels = Index.open(store, self.dataset)
+        self._targets, image = targets, self.dataset.image
+        self._pixels = Index.open(store, self.dataset, [image] if targets is None else [image, targets.member])
         if yields == "samples":
             self._index.keys(np.zeros(0, np.int64))
         for each in _rounds(chosen):
@@ -194,7 +199,7 @@ class SelectionStream(IterableDataset[Any]):
 
         WebDataset dicts have `__key__`, `__url__` (the shard), the members as bytes, `__sample__` (the number) and
         `__weight__`. The last two are named like that because stock decoders take every other value for bytes. The
-        label's text is the number that the index has.
+        label's text is the class number that the index has; where it lies inside of a member, that is `cls`, beside it.
 
         DataLoader workers share out whole batches in turn, so a loader with the same batch size (or `batch_size=None`
         with `yields="batches"`) keeps the order. After a whole epoch the next one is due; where worker processes
@@ -314,7 +319,9 @@ class SelectionStream(IterableDataset[Any]):
         share = share or (get_worker_info() is not None and self.yields != "samples")
         ahead, threads = (_REMOTE_AHEAD, _REMOTE_AHEAD) if remote else (AHEAD, 1)
         index = self._index if raw else self._pixels
-        loader = Loader(index, self._media, self.images, share=share, held=ahead + 2)
+        loader = Loader(
+            index, self._media, self.images, share=share, held=ahead + 2, targets=None if raw else self._targets
+        )
         work = loader.raw if raw else loader.batch
         items = with_next(self._groups(at), _SOON)
         try:
@@ -357,6 +364,8 @@ class SelectionStream(IterableDataset[Any]):
             columns[name] = (
                 [b"%d" % n for n in batch.labels.tolist()] if text else list(map(bytes, batch.members[name]))
             )
+        if self.dataset.has_classes and label not in columns and self.dataset.label_member in columns:
+            columns.setdefault("cls", [b"%d" % n for n in batch.labels.tolist()])
         columns |= {"__sample__": samples.tolist(), "__weight__": batch.weights.tolist()}
         names = tuple(columns)
         return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -381,12 +390,7 @@ class SelectionStream(IterableDataset[Any]):
         return start
 
     def _round(self, epoch: int) -> _Round:
-        rounds = _rounds(self._chosen)
-        in_force = [r for r in rounds if r.first_epoch <= epoch]
-        if not in_force:
-            first = rounds[0].first_epoch if rounds else "none yet"
-            raise SelectionError(f"The selection begins at epoch {first}: nothing is selected in epoch {epoch}.")
-        return in_force[-1]
+        return in_force(_rounds(self._chosen), epoch)
 
     def _known_size(self, epoch: int) -> int | None:
         try:
@@ -469,7 +473,7 @@ def _rounds(chosen: Selection | Draft | Dataset) -> list[_Round]:
 
 def _members(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ...]:
     if members is None:
-        return (dataset.image,) if dataset.label is None else (dataset.image, dataset.label)
+        return (dataset.image,) if dataset.label_member is None else (dataset.image, dataset.label_member)
     refused = [m for m in members if is_executable(m)]
     if refused:
         raise DecoderRefused(

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,9 @@ def add(store: Store, folder: Path, write: Write, image: str) -> Dataset:
     return store.datasets.add(image, [write(folder / f"{image}.tar", samples)])
 
 
+OLD: dict[str, Any] = {"epochs": 30, "augment": "none"}  # defaults when these keys were made: asked in full they answer
+
+
 def keep_model(store: Store, size: int | None) -> str:
     meta = ModelMeta("preact8", 2, 3, (0.5,) * 3, (0.25,) * 3, (), size)
     return store.blobs.put(pack_model({"w": torch.zeros(2)}, meta))
@@ -55,7 +59,7 @@ def keep_model(store: Store, size: int | None) -> str:
 def keys(store: Store, dataset: Dataset, size: int | None) -> tuple[str, str, str, str]:
     model = keep_model(store, size)
     decoder = scoring.decoder_of(store, dataset, model)
-    config = TrainConfig(dataset=dataset.name, model="preact8", image_size=size)
+    config = TrainConfig(dataset=dataset.name, model="preact8", image_size=size, **OLD)
     drafted = plan(store, config.model_copy(update={"reselect": Reselect(budget=2)})).draft
     assert drafted is not None
     return (
@@ -101,7 +105,9 @@ def test_only_a_scaled_jpeg_names_its_decoder() -> None:
 def test_what_measures_does_not_change_what_is_chosen(store: Store, tmp_path: Path, write: Write) -> None:
     for image in ("ppm", "jpg"):
         add(store, tmp_path, write, image)
-    config = TrainConfig(dataset="ppm", model="preact8", image_size=8, evaluate_on="jpg", reselect=Reselect(budget=2))
+    config = TrainConfig(
+        dataset="ppm", model="preact8", image_size=8, evaluate_on="jpg", reselect=Reselect(budget=2), **OLD
+    )
     drafted = plan(store, config).draft
     assert drafted is not None
     assert drafted.key == STORED["ppm", 8][3]

@@ -163,7 +163,7 @@ def test_what_is_no_model_is_refused(store: Store, model: ImageClassifier) -> No
         with pytest.raises(CheckpointError, match="no model of tamis"):
             load_model(store, store.blobs.put(data))
     smaller = ModelMeta("preact8", 7, 1, (0.3,), (0.4,))
-    with pytest.raises(CheckpointError, match="do not fit preact8 with 7 classes"):
+    with pytest.raises(CheckpointError, match="do not fit preact8 with 7 outputs"):
         load_model(store, store.blobs.put(pack_model(state, smaller)))
     with pytest.raises(BlobNotFound):
         load_model(store, "0" * 64)

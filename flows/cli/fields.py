@@ -1,0 +1,108 @@
+"""Options out of a configuration's fields: a new field needs no line here.
+
+What: each field of a pydantic model becomes an option by its annotation (`Literal` a choice, `bool` a flag, a number
+with its range), with the field's default, and the field's line under "Attributes" as help.
+When: by a command's class, `FieldsCommand`, the first time that its options are asked for: listing commands loads no
+configuration.
+"""
+
+import re
+import types
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+_LINE = re.compile(r"^ {8}(\w+(?:, \w+)*): (.*)$")
+_MORE = re.compile(r"^ {12}(.*)$")
+_SHOWN = 1_000  # borders that nobody comes near are the model's to refuse, and no part of a help text
+_BOUNDS = (("ge", "min", False), ("gt", "min", True), ("le", "max", False), ("lt", "max", True))
+
+
+class FieldsCommand(click.Command):
+    """A command whose first options are the fields of a model.
+
+    Args:
+        fields: gives the model; called once, when the options are asked for.
+        without: fields that have no option.
+        parameters: of `click.Command`.
+    """
+
+    def __init__(
+        self, *args: Any, fields: "Callable[[], type[BaseModel]]", without: tuple[str, ...] = (), **parameters: Any
+    ) -> None:
+        super().__init__(*args, **parameters)
+        self._fields, self._without = fields, without
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Those of the fields, and then the command's own."""
+        return [*_options(self._fields(), self._without), *super().get_params(ctx)]
+
+
+@cache
+def _options(model: "type[BaseModel]", without: tuple[str, ...]) -> tuple[click.Option, ...]:
+    helps = attributes(model)
+    return tuple(
+        _option(name, field, helps.get(name, "")) for name, field in model.model_fields.items() if name not in without
+    )
+
+
+def attributes(model: "type[BaseModel]") -> Mapping[str, str]:
+    """The lines under "Attributes" of a docstring, by attribute."""
+    found, names = dict[str, str](), list[str]()
+    for line in (model.__doc__ or "").partition("Attributes:")[2].splitlines():
+        one, more = _LINE.match(line), _MORE.match(line)
+        if one:
+            names = one[1].split(", ")
+            found |= dict.fromkeys(names, one[2])
+        elif more:
+            found |= {name: f"{found[name]} {more[1]}" for name in names}
+    return found
+
+
+def _option(name: str, field: "FieldInfo", text: str) -> click.Option:
+    flag, required = f"--{name.replace('_', '-')}", field.is_required()
+    help_ = f"{text[:1].upper()}{text[1:]}"
+    kind, limits = _kind(field.annotation, list(field.metadata))
+    default = None if required else field.default
+    if kind is bool:
+        both = f"{flag}/--no-{flag[2:]}" if default else flag
+        return click.Option([both, name], is_flag=True, default=default, show_default=bool(default), help=help_)
+    choices = {str(choice): choice for choice in get_args(kind)} if get_origin(kind) is Literal else {}
+
+    def chosen(_ctx: click.Context, _option: click.Parameter, value: Any) -> Any:
+        return choices.get(value, value)
+
+    return click.Option(
+        [flag, name], type=click.Choice(list(choices)) if choices else _ranged(kind, limits), required=required,
+        default=str(default) if choices and default is not None else default, callback=chosen if choices else None,
+        help=help_, show_default=default is not None,
+    )  # fmt: skip
+
+
+def _kind(annotation: Any, limits: list[Any]) -> tuple[Any, list[Any]]:
+    """A field's type without None and without its limits, and these."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
+    if hasattr(annotation, "__metadata__"):  # Annotated
+        annotation, *more = get_args(annotation)
+        for one in more:
+            limits += getattr(one, "metadata", [one])  # of a Field
+    return annotation, limits
+
+
+def _ranged(kind: Any, limits: list[Any]) -> Any:
+    if kind not in (int, float):
+        return str
+    given: dict[str, Any] = {}
+    for limit in limits:
+        for bound, end, is_open in _BOUNDS:
+            value = getattr(limit, bound, None)
+            if value is not None and value < _SHOWN:
+                given |= {end: value, f"{end}_open": is_open}
+    return (click.IntRange if kind is int else click.FloatRange)(**given) if given else kind
