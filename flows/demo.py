@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tamis.flows.cli.output import emit, note, say, size, table
-from tamis.flows.settings import server_url, shown, start_temporary
+from tamis.flows.server.settings import server_url, shown, start_temporary
 from tamis.store import Store
 from tamis.store.advice import command
 from tamis.store.datasets.packing import pack_digits
@@ -44,13 +44,13 @@ def run_demo(folder: str, *, epochs: int | None, as_json: bool) -> None:
         as_json: print one JSON object.
     """
     store = Store.open_or_create(Path(folder) / "store")
-    note(_seen())
+    note(where_seen())
     rows = _steps(store, epochs or EPOCHS)
     answers = {question: store.query(query).to_pylist() for question, query in QUERIES.items()}
     emit({"store": store.root.url, "results": rows, "queries": answers}, as_json, lambda: _print(store, rows, answers))
 
 
-def _seen() -> str:
+def where_seen() -> str:
     """Where Prefect shows the demo's flows; starts the temporary server where none is configured."""
     url = server_url()
     if url is not None:
@@ -110,7 +110,8 @@ def _row(store: Store, what: str, ref: str | None, key: str) -> dict[str, Any]:
 
 def _print(store: Store, rows: list[dict[str, Any]], answers: dict[str, list[dict[str, Any]]]) -> None:
     shown = [row | {"accuracy": f"{row['accuracy']:.1%}", "bytes read": size(row["bytes read"])} for row in rows]
-    table(shown, title=f"\n{TARGET} on scikit-learn's digits; {PROXY} chose the 40 %")
+    say("")
+    table(shown, title=f"{TARGET} on scikit-learn's digits; {PROXY} chose the 40 %")
     say("Selecting is paid once: a second training run on the same selection costs the training column alone.")
     for question, answer in answers.items():
         say(f"\n{question}")

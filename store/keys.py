@@ -39,7 +39,7 @@ def check_name(name: str, what: str) -> str:
     """A name that is safe in paths, partitions and on a command line, or InvalidName."""
     if not NAME.match(name):
         raise InvalidName(
-            f"{name[:200]!r} is no name for a {what}: use 1 to 100 of a-z, 0-9, '.', '_' and '-', "
+            f"{name[:200]!r} is an invalid name for a {what}: use 1 to 100 of a-z, 0-9, '.', '_' and '-', "
             "beginning with a letter or a digit."
         )
     return name

@@ -2,8 +2,8 @@
 
 A run's rows are events, appended and never changed: `running`, then `finished` or `failed`. Its state is the newest
 event in the order of the log, and `finished` is final. A run that is `running` on this machine and whose process is
-gone shows as `interrupted`. Scores become visible with the finished run; the losses of a training become visible epoch
-by epoch, each epoch whole.
+gone shows as `interrupted`. Scores become visible with the finished run; the losses of a training run become visible
+epoch by epoch, each epoch whole.
 """
 
 import json

@@ -19,22 +19,22 @@ def report() -> None:
 
 @report.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--full", metavar="RUN", help="Compare with this training on everything; default: found by its recipe.")
+@click.option("--full", metavar="RUN", help="Compare with this run on everything; default: found by its recipe.")
 @click.option(
     "--accuracy", type=click.FloatRange(0, 1, min_open=True), help="Compare times to this; default: each run's best."
 )
-@click.option("--dataset", help="Only trainings on it, as name or name@version.")
+@click.option("--dataset", help="Only training runs on it, as name or name@version.")
 @click.option("--out", metavar="FILE", help="Draw accuracy against seconds as .png or .svg.")
 @common
 def speedup(
     app: App, runs: tuple[str, ...], full: str | None, accuracy: float | None, dataset: str | None, out: str | None
 ) -> None:
-    """Say how much faster than full training each training reached its best accuracy, selecting included.
+    """Say how much faster than full training each run reached its best accuracy, selecting included.
 
     Speedup is the seconds in which full training (same model, data and recipe, but for the selection) reached that
     accuracy, over those of the run. What a run chose as it went is in its seconds; of a replay the selection's cost is
     shown beside it, and after how many replays it has paid for itself. RUNs are keys, or their beginnings; default: all
-    that were measured on the way (evaluate_every).
+    with evaluations during training (--evaluate-every).
 
     \b
     Examples:
@@ -48,8 +48,8 @@ def speedup(
     found = speedups(app.open(), runs, full=full, accuracy=accuracy, dataset=dataset)
     drawn = None if out is None else str(draw_speedups(found.rows, out))
     if found.unmeasured:
-        left = f"{len(found.unmeasured)} trainings were" if len(found.unmeasured) > 1 else "1 training was"
-        note(f"{left} not measured on the way (evaluate_every) and left out.")
+        left = f"{len(found.unmeasured)} training runs" if len(found.unmeasured) > 1 else "1 training run"
+        note(f"{left} skipped: no intermediate evaluations (--evaluate-every).")
     emit(asdict(found) | {"drawn": drawn}, app.as_json, lambda: _show(found, drawn))
 
 

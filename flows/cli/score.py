@@ -127,7 +127,7 @@ def features(
 @score.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
-    "--measure", default="entropy", show_default=True, type=click.Choice(["entropy", "margin", "confidence", "loss"])
+    "--measure", default="entropy", show_default=True, help="entropy, margin, confidence, loss, or an imported metric."
 )
 @common
 def compare(app: App, runs: tuple[str, ...], measure: str) -> None:

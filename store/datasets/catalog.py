@@ -219,8 +219,8 @@ class Datasets:
         """
         started, base = now(), self.get(ref)
         names = [check_name(f"{base.name}-{part}", "dataset") for part in into]
-        if stratify and base.label is None:
-            raise ShardError(f"{base.ref} has no labels to stratify by: split it without.")
+        if stratify and not base.has_classes:
+            raise ShardError(f"{base.ref} has no classes to stratify by: split it without.")
         dealt = deal(base.samples, into, seed=seed, labels=base.labels() if stratify else None)
         parts = [part_of(base, samples) for samples in dealt.values()]
         for name, (shards, _) in zip(names, parts, strict=True):  # before anything is written
@@ -238,10 +238,9 @@ class Datasets:
             seconds = (now() - started).total_seconds()
             return self._keep(name, None, list(shards), batches, base.image, base.label, base.classes, seconds)
 
-        asked = zip(names, parts, dealt.values(), strict=True)
         return [
             until_claimed(partial(publish, name, *part, samples), f"Publishing dataset {name}")
-            for name, part, samples in asked
+            for name, part, samples in zip(names, parts, dealt.values(), strict=True)
         ]
 
     def changes(self, name: str) -> list[dict[str, object]]:
@@ -299,25 +298,18 @@ class Datasets:
         name, attempts = str(head["dataset"]), tuple(str(h["attempt"]) for h in heads)
         version, changes = int(str(head["version"])), Changes.of(self._change_rows(name))
         rows = self._tables.read("shards", dataset=name, attempt=attempts).sort_by("shard").to_pylist()
-        shards = tuple(
-            Shard(
-                self._absolute(changes.places.get(r["shard"], (r["uri"],))[0]),
-                r["bytes"],
-                r["digest"],
-                r["index_digest"],
-                changes.places.get(r["shard"], ("", r["stamp"]))[1],
-                r["first_sample"],
-                r["count"],
-                self._root.options,
-            )
-            for r in rows
-        )
+        shards = tuple(self._shard(row, changes) for row in rows)
         return Dataset(
             name, version, str(head["key"]), int(str(head["samples"])), shards, str(head["image"]),
             None if head["label"] is None else str(head["label"]),
             changes.classes(version, tuple(head["classes"] or ())),  # type: ignore[arg-type]  # all are texts
             self._tables, attempts,
         )  # fmt: skip
+
+    def _shard(self, row: Mapping[str, Any], changes: Changes) -> Shard:
+        place, stamp = changes.places.get(row["shard"], (row["uri"], row["stamp"]))
+        told = (row[name] for name in ("bytes", "digest", "index_digest"))
+        return Shard(self._absolute(place), *told, stamp, row["first_sample"], row["count"], self._root.options)
 
     def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""

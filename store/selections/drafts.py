@@ -1,8 +1,8 @@
-"""Drafts: selections whose rounds are still being made, by a training that chooses again as it goes.
+"""Drafts: selections whose rounds are still being made, by a training run that chooses again as it goes.
 
 A draft has the key that its selection will have. Each round is a file of its own, written once, before anything is
-trained on it: a training that is killed finds the rounds that it made and goes on with them. When all are there they
-are published as one selection, and the draft is removed.
+trained on it: a training run that is killed finds the rounds that it made and goes on with them. When all are there
+they are published as one selection, and the draft is removed.
 """
 
 import json

@@ -10,6 +10,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from tamis.flows.configs import FeaturesConfig, IndexConfig, Resources, ScoreConfig
+from tamis.flows.demo import where_seen
 from tamis.flows.runners import Direct
 from tamis.flows.tasks import RETRIES, Task
 from tamis.flows.work import FLOWS, run
@@ -125,6 +126,12 @@ def test_a_command_takes_what_was_asked_for(tamis: Any, digits: dict[str, list[P
             assert said.code == 1
             assert json.loads(said.err.splitlines()[-1])["error"] == "DatasetNotFound"
         assert len(client.read_flow_runs()) == before + 1
+
+
+def test_the_demo_says_where_its_runs_are(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"PREFECT_API_URL={prefect_server} prefect flow-run ls" in where_seen()
+    monkeypatch.setenv("PREFECT_API_URL", "http://ann:secret@host:4200/api")
+    assert where_seen() == "Prefect shows the flow runs at http://host:4200/runs"
 
 
 def test_resources_reach_the_work(tamis: Any, digits: dict[str, list[Path]]) -> None:

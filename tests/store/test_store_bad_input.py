@@ -50,7 +50,7 @@ def test_invalid_names_are_refused_before_anything_is_written(store: Store, smal
         lambda: store.runs.put_losses(name, 0, [0], [0.0], 0),
         lambda: store.runs.put_scores(name, {"entropy": [0.0]}, [0]),
     ):
-        with pytest.raises(InvalidName, match=r"is no name for a .*: use 1 to 100 of a-z, 0-9"):
+        with pytest.raises(InvalidName, match=r"is an invalid name for a .*: use 1 to 100 of a-z, 0-9"):
             work()
     assert counts(store) == before
 

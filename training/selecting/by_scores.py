@@ -221,7 +221,7 @@ def _inputs(
     correct = [store.runs.scores(r.key, "correct", n) == 1 for r in runs] if own.get("correct_only") else []
     return Inputs(
         n=n,
-        labels_N=dataset.labels() if dataset.label is not None else None,
+        labels_N=dataset.labels() if dataset.has_classes else None,
         scores_MN=np.stack(scores) if scores else None,
         correct_MN=np.stack(correct) if correct else None,
         features_NE=None if seen is None else store.runs.features(seen.key, dataset),

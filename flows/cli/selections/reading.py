@@ -8,7 +8,7 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, facts, say, size, table
-from tamis.flows.cli.selection import selection
+from tamis.flows.cli.selections.selection import selection
 from tamis.store.sql.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _shard_size(context: click.Context, parameter: click.Parameter, value: str) 
 
 @selection.command()
 @click.argument("ref")
-@click.option("--epochs", default=1, show_default=True, type=click.IntRange(1), help="How long the training will be.")
+@click.option("--epochs", default=1, show_default=True, type=click.IntRange(1), help="Epochs of the training run.")
 @click.option("--latency", type=click.FloatRange(0), help="Milliseconds a request takes; default: measured.")
 @click.option("--bandwidth", type=click.FloatRange(0, min_open=True), help="MB a second; default: measured.")
 @click.option("--cache", default="64GiB", show_default=True, help="What whole shards may take on this machine.")
