@@ -9,6 +9,7 @@ or the process PARENT has ended: a pipe that a fork of the parent still holds sa
 import os
 import select
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -18,6 +19,7 @@ _LOOK = 1.0  # s
 
 def serve(home: str, parent: int, listening: int) -> None:
     """Serve until the parent has ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with its parent, and would leave its folder behind
     threading.Thread(target=_end_with, args=(parent, home), daemon=True).start()
     import uvicorn  # takes seconds, with what follows: the parent may end meanwhile
     from prefect.server.api.server import create_app

@@ -122,7 +122,8 @@ class Datasets:
                 return newest, again
             known = tuple(classes) or (() if newest is None else newest.classes)
             plain = newest is not None and newest.label is not None and not newest.classes
-            fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain)
+            former = () if newest is None else self._published_classes(name)
+            fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain, former=former)
             check_count(fresh, names)
             made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds())
             return None if made is None else (made, again)
@@ -285,6 +286,10 @@ class Datasets:
         if self._tables.claimed("datasets", f"name/{name}") > _MANY:
             return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
         return self._tables.every("datasets", f"name/{name}")
+
+    def _published_classes(self, name: str) -> tuple[str, ...]:
+        """What the classes of the newest version were called when it was published."""
+        return tuple(map(str, self._heads(name)[-1]["classes"] or ()))  # type: ignore[call-overload]  # a list of texts
 
     def _names(self) -> list[str]:
         return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))

@@ -49,6 +49,31 @@ def test_a_list_is_imported_and_exported(tamis: Any, indexed: Store, tmp_path: P
     assert [row["sample"] for row in rows] == [5, 3]
 
 
+def test_k_center_chooses_by_the_features_of_a_run(tamis: Any, indexed: Store) -> None:
+    trained = tamis("train", "--dataset", "digits", "--model", "preact8", "--epochs", 1, "--batch-size", 64, "--json")
+    made = tamis("score", "features", "--dataset", "digits", "--model-run", trained.json["run"], "--json")
+    assert made.code == 0, made.err
+    asked = ("select", "k-center", "--dataset", "digits", "--budget", 20, "--features")
+    chosen = tamis(*asked, made.json["run"][:12], "--json")
+    assert chosen.code == 0, chosen.err
+    selection = indexed.selections.get(chosen.json["selection"])
+    assert selection.inputs == (made.json["run"],)
+    assert selection.stats["seconds"]["features"] > 0
+    vectors = indexed.runs.features(made.json["run"], indexed.datasets.get("digits"))
+    samples, _ = selection.round_at(0)
+    radius = min_distances(vectors, samples).max()
+    drawn = np.random.default_rng(0).choice(1498, 20, replace=False)
+    assert radius < min_distances(vectors, drawn).max(), "centres are nearer to all samples than random ones"
+    refused = tamis(*asked, trained.json["run"])
+    assert refused.code == 1
+    assert "has no features" in refused.err
+
+
+def min_distances(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """[N] from each vector to the nearest of the centres."""
+    return np.linalg.norm(vectors[:, None] - vectors[centres][None], axis=2).min(axis=1)
+
+
 def test_parts_are_trained_on_scored_and_told_apart(tamis: Any, indexed: Store) -> None:
     """Scores of a part are those that its samples have in the whole, under the same model."""
     split = tamis("dataset", "split", "digits", "--into", "train=.8,validation=.2", "--stratify", "--json")

@@ -33,7 +33,7 @@ def test_report_speedup(tamis: Any, trained: Store, tmp_path: Path) -> None:
     out = tmp_path / "speedup.svg"
     said = tamis("report", "speedup", "--accuracy", 0.1, "--out", out, "--json")
     assert said.code == 0, said.err
-    assert "1 training was not measured" in said.err
+    assert "1 training run skipped: no intermediate evaluations" in said.err
     assert [row["way"] for row in said.json["rows"]] == ["reselect", "replay", "full"]
     assert len(said.json["unmeasured"]) == 1
     assert said.json["drawn"] == str(out)
@@ -44,7 +44,7 @@ def test_report_speedup(tamis: Any, trained: Store, tmp_path: Path) -> None:
     for word in ("gradmatch, replayed", "gm@1", "pays after", "speedup", "sgd"):
         assert word in shown.out
     run = tamis("run", "show", full[:10]).out
-    facts, measured = run.split("On the way")
+    facts, measured = run.split("Evaluations during training")
     assert "history" not in facts
     assert "accuracy=" in facts
     assert [line.split("│")[1].strip() for line in measured.splitlines() if line.startswith("│")] == ["1", "2"]
