@@ -163,7 +163,7 @@ def test_bad_budgets(tamis: Any, indexed: Store, budget: str) -> None:
 
 def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store) -> None:
     for arguments, wanted, code in (
-        (("select", "forgetting", "--dataset", "digits", "--budget", "40%"), "gradmatch, random, random-pb", 2),
+        (("select", "forgetting", "--dataset", "digits", "--budget", "40%"), "gradmatch, k-center, random", 2),
         (("select", "random", "--dataset", "nope", "--budget", "40%"), "digits, digits-test", 1),
         (("select", "random", "--dataset", "digits@3", "--budget", "40%"), "versions 1 to 1", 1),
         (
