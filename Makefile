@@ -8,6 +8,9 @@ REQUIREMENTS := --editable '.[dev]'
 CONSTRAINTS := constraints.txt
 # Real data, one folder a dataset, for the tests that need it.
 DATA ?= $(or $(TAMIS_DATA),data)
+# Test files run at a time. Each worker holds a GB and a Prefect server of its own.
+WORKERS ?= 2
+PYTEST := python -m pytest -q --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: environment demo test test-nightly test-real test-newest test-oldest lint bench docs constraints clean
 .DELETE_ON_ERROR:
@@ -16,7 +19,7 @@ demo: $(READY)
 	$(BIN)/tamis demo --folder demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/$(PYTEST) tests
 
 test-nightly: $(READY)
 	$(BIN)/python -m pytest -q -m nightly tests
@@ -89,7 +92,7 @@ test-newest test-oldest: test-%: $(UV)
 	test -x .venv-$*/bin/python || $(UV) venv --quiet --clear --python $(INTERPRETER) .venv-$*
 	$(UV) pip install --quiet --python .venv-$* --resolution $(RESOLUTION) --upgrade --exact $(REQUIREMENTS)
 	@$(call link,.venv-$*)
-	.venv-$*/bin/python -m pytest -q tests
+	.venv-$*/bin/$(PYTEST) tests
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-oldest .venv-uv build dist *.egg-info demo

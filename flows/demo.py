@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tamis.flows.cli.output import emit, note, say, size, table
-from tamis.flows.settings import server_url, shown, start_temporary
+from tamis.flows.server.settings import server_url, shown, start_temporary
 from tamis.store import Store
 from tamis.store.advice import command
 from tamis.store.datasets.packing import pack_digits

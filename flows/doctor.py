@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from tamis.flows.failures import explained
-from tamis.flows.settings import check_server, server_url, shown
+from tamis.flows.server.settings import check_server, server_url, shown
 from tamis.store import Store
 
 _PACKAGES = ("tamis", "torch", "torchvision", "pyarrow", "duckdb", "deltalake", "obstore", "webdataset", "prefect")

@@ -16,7 +16,7 @@ from tamis.flows import tasks
 from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
 from tamis.flows.progress import display
 from tamis.flows.runners import Direct, Runner
-from tamis.flows.settings import has_server, on_server
+from tamis.flows.server.settings import has_server, on_server
 from tamis.store import Store
 from tamis.store.errors import RunNotFound
 from tamis.training import job

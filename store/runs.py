@@ -264,8 +264,9 @@ class Runs:
 
     def hardness(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
         """[count] as `scores`, turned so that higher means harder, whatever the run declares of its scores."""
-        values = self.scores(run, metric, count)
-        return -values if self.get(run).config.get("hard") == "lower" else values
+        values, hard = self.scores(run, metric, count), self.get(run).config.get("hard")
+        direction = hard.get(metric) if isinstance(hard, dict) else hard
+        return -values if direction == "lower" else values
 
     @one_patience
     def put_losses(

@@ -11,20 +11,20 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.evaluate import evaluate
-from tamis.flows.cli.gradmatch import select
-from tamis.flows.cli.looking import selection
 from tamis.flows.cli.output import emit, facts, say
 from tamis.flows.cli.packing import dataset
 from tamis.flows.cli.report import report
 from tamis.flows.cli.run import run
 from tamis.flows.cli.score import score
+from tamis.flows.cli.selections.gradmatch import select
+from tamis.flows.cli.selections.looking import selection
 from tamis.flows.cli.serve import serve
 from tamis.flows.cli.sql import sql
 from tamis.flows.cli.store import gc, verify
 from tamis.flows.cli.train import train
 from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
 from tamis.flows.interrupts import CODE, end_now, ending_in_time
-from tamis.flows.settings import prepare
+from tamis.flows.server.settings import prepare
 
 
 class _Tamis(click.Group):

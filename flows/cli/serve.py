@@ -41,7 +41,7 @@ def serve(app: App, flow: str, cron: str, config: str, name: str | None, timezon
       tamis serve score --cron '0 3 * * *' --config nightly.json
       tamis serve select --cron '0 5 * * 1' --config weekly.json --timezone Europe/Paris
     """
-    from tamis.flows.settings import has_server
+    from tamis.flows.server.settings import has_server
 
     if not has_server():
         raise click.UsageError(

@@ -122,7 +122,8 @@ class Datasets:
                 return newest, again
             known = tuple(classes) or (() if newest is None else newest.classes)
             plain = newest is not None and newest.label is not None and not newest.classes
-            fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain)
+            former = () if newest is None else self._published_classes(name)
+            fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain, former=former)
             check_count(fresh, names)
             made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds())
             return None if made is None else (made, again)
@@ -286,6 +287,10 @@ class Datasets:
             return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
         return self._tables.every("datasets", f"name/{name}")
 
+    def _published_classes(self, name: str) -> tuple[str, ...]:
+        """What the classes of the newest version were called when it was published."""
+        return tuple(map(str, self._heads(name)[-1]["classes"] or ()))  # type: ignore[call-overload]  # a list of texts
+
     def _names(self) -> list[str]:
         return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))
 
@@ -298,25 +303,18 @@ class Datasets:
         name, attempts = str(head["dataset"]), tuple(str(h["attempt"]) for h in heads)
         version, changes = int(str(head["version"])), Changes.of(self._change_rows(name))
         rows = self._tables.read("shards", dataset=name, attempt=attempts).sort_by("shard").to_pylist()
-        shards = tuple(
-            Shard(
-                self._absolute(changes.places.get(r["shard"], (r["uri"],))[0]),
-                r["bytes"],
-                r["digest"],
-                r["index_digest"],
-                changes.places.get(r["shard"], ("", r["stamp"]))[1],
-                r["first_sample"],
-                r["count"],
-                self._root.options,
-            )
-            for r in rows
-        )
+        shards = tuple(self._shard(row, changes) for row in rows)
         return Dataset(
             name, version, str(head["key"]), int(str(head["samples"])), shards, str(head["image"]),
             None if head["label"] is None else str(head["label"]),
             changes.classes(version, tuple(head["classes"] or ())),  # type: ignore[arg-type]  # all are texts
             self._tables, attempts,
         )  # fmt: skip
+
+    def _shard(self, row: Mapping[str, Any], changes: Changes) -> Shard:
+        place, stamp = changes.places.get(row["shard"], (row["uri"], row["stamp"]))
+        told = (row[name] for name in ("bytes", "digest", "index_digest"))
+        return Shard(self._absolute(place), *told, stamp, row["first_sample"], row["count"], self._root.options)
 
     def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""

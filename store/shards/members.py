@@ -84,11 +84,18 @@ def no_samples(count: int, some: Sequence[bytes]) -> tuple[Skipped, ...]:
 def split_name(name: bytes) -> tuple[bytes, bytes] | None:
     """A member's stem and extension, or None where it belongs to no sample.
 
-    The stem ends at the first dot after the last slash.
+    The stem ends at the first dot after the last slash. Stems and top folders such as `__meta__` are WebDataset's own.
     """
     folder, slash, file = name.rpartition(b"/")
     stem, _, extension = file.partition(b".")
-    return (folder + slash + stem, extension) if stem and extension and not file.startswith(b"__") else None
+    if not stem or not extension or _is_own(stem) or _is_own(folder.partition(b"/")[0]):
+        return None
+    return folder + slash + stem, extension
+
+
+def _is_own(name: bytes) -> bool:
+    """Whether a name is of the kind that WebDataset keeps for itself."""
+    return len(name) >= 4 and name.startswith(b"__") and name.endswith(b"__")
 
 
 def texts(shown: str, offsets: npt.NDArray[np.int32], content: bytes | bytearray) -> pa.Array:

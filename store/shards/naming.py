@@ -1,6 +1,6 @@
 """Class names become class numbers: the same ones for every shard of a dataset, whenever it was added."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ _SOME = 5
 
 
 def number_names(
-    found: Sequence[Found], classes: Sequence[str], *, fixed: bool, more: bool = True
+    found: Sequence[Found], classes: Sequence[str], *, fixed: bool, more: bool = True, former: Sequence[str] = ()
 ) -> tuple[list[Found], tuple[str, ...]]:
     """Give shards whose labels are names the numbers of these.
 
@@ -23,6 +23,7 @@ def number_names(
         classes: names that are numbered already.
         fixed: there are no others: they were given.
         more: others may be numbered behind them; False where the dataset has numbers without names.
+        former: what the classes were called before they were renamed: shards may still say so.
 
     Returns:
         The shards with class numbers, and the names of all classes. New names are numbered in alphabetical order,
@@ -41,15 +42,16 @@ def number_names(
             "a dataset has one or the other. Add them as a dataset of another name."
         )
     there = set[str]().union(*(_distinct(one) for one in found))
-    fresh = sorted(there - set(classes))
+    numbers = {name: i for i, name in enumerate(() if fixed else former)} | {n: i for i, n in enumerate(classes)}
+    fresh = sorted(there - set(numbers))
     if fresh and fixed:
         raise ShardError(
             f"{len(fresh)} names that shards have as labels are not among the {len(classes)} class names that were "
             f"given (first: {', '.join(map(repr, fresh[:_SOME]))}): add them to the file of class names, or leave it "
             "out to have the names numbered in alphabetical order."
         )
-    names = (*classes, *fresh)
-    return [_numbered(one, names) for one in found], names
+    numbers |= {name: i for i, name in enumerate(fresh, len(classes))}
+    return [_numbered(one, numbers) for one in found], (*classes, *fresh)
 
 
 def _distinct(one: Found) -> set[str]:
@@ -57,6 +59,7 @@ def _distinct(one: Found) -> set[str]:
     return set(one.index.names.unique().to_pylist())
 
 
-def _numbered(one: Found, names: tuple[str, ...]) -> Found:
-    numbers = pc.index_in(one.index.names, value_set=pa.array(names, pa.string()))
-    return replace(one, index=replace(one.index, label=np.asarray(numbers, np.int64)))
+def _numbered(one: Found, numbers: Mapping[str, int]) -> Found:
+    at = pc.index_in(one.index.names, value_set=pa.array(numbers, pa.string()))
+    label = np.fromiter(numbers.values(), np.int64)[np.asarray(at, np.int64)]
+    return replace(one, index=replace(one.index, label=label))

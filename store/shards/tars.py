@@ -229,9 +229,18 @@ def _split(names: Bytes) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
     dot = np.full(count, width)
     dot[row[::-1]] = column[::-1]  # here the first one is
     kept = (dot > base) & (length > dot + 1)
-    own = names[np.arange(count), np.minimum(base, width - 1)] == ord("_")
-    own &= names[np.arange(count), np.minimum(base + 1, width - 1)] == ord("_")
-    return dot, length, kept & ~own
+    slash = names == ord("/")
+    top = np.where(slash.any(axis=1), slash.argmax(axis=1), 0)
+    return dot, length, kept & ~_is_own(names, base, dot) & ~_is_own(names, np.zeros(count, np.int64), top)
+
+
+def _is_own(names: Bytes, start: Ints, end: Ints) -> npt.NDArray[np.bool_]:
+    """Whether start..end of every row begins and ends with two underscores."""
+    rows, last = np.arange(len(names)), names.shape[1] - 1
+    own = end - start >= 4
+    for column in (start, start + 1, end - 2, end - 1):
+        own &= names[rows, np.clip(column, 0, last)] == ord("_")
+    return own
 
 
 def _texts(shown: str, names: Bytes, start: Ints, end: Ints) -> pa.Array:

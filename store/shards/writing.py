@@ -21,6 +21,7 @@ from typing import IO, cast
 
 from tamis.store.errors import ShardError
 from tamis.store.shards.dialects import LONGEST_NAME
+from tamis.store.shards.members import split_name
 
 _KEY = re.compile(r"(?!/)(?:[^\0]*/)?[^./\0][^./\0]*\Z")
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
@@ -101,12 +102,12 @@ def check_key(key: str) -> None:
     Raises:
         ShardError: says what a key is.
     """
-    wrong = not _KEY.match(key) or ".." in key.split("/") or key.rpartition("/")[2].startswith("__")
+    wrong = not _KEY.match(key) or ".." in key.split("/") or split_name(key.encode("utf-8", "ignore") + b".x") is None
     encoded = key.encode("utf-8", "ignore")  # lone surrogates are no UTF-8: names of files with other bytes
     if wrong or len(encoded) > LONGEST_NAME or encoded.decode() != key:
         raise ShardError(
             f"{key[:200]!r} is no key for a sample: a name without dots is expected; folders before it are allowed, "
-            "but not a leading slash, '..', or a name that begins with '__'."
+            "but not a leading slash, '..', or a name such as '__meta__'."
         )
 
 

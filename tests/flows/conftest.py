@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tamis.flows.cli.app import main
-from tamis.flows.settings import prepare
-from tamis.flows.temporary_server import temporary_server
+from tamis.flows.server.settings import prepare
+from tamis.flows.server.temporary import temporary_server
 
 
 @pytest.fixture(scope="session", autouse=True)

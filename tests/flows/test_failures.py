@@ -14,8 +14,8 @@ import pytest
 from tamis.flows.cli import app as commands
 from tamis.flows.errors import ServerUnreachable
 from tamis.flows.failures import explained
-from tamis.flows.settings import check_server, shown
-from tamis.flows.temporary_server import temporary_server
+from tamis.flows.server.settings import check_server, shown
+from tamis.flows.server.temporary import temporary_server
 from tamis.store.errors import DatasetNotFound
 from tests.flows.test_killed_flows import command
 
@@ -153,7 +153,7 @@ def test_a_server_of_a_settings_file_is_found(tmp_path: Path, nobody: str) -> No
     """Not only PREFECT_API_URL says where the server is."""
     (tmp_path / "prefect.toml").write_text(f'[api]\nurl = "http://{nobody}/api"\n')
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
-    code = "from tamis.flows.settings import server_url; print(server_url())"
+    code = "from tamis.flows.server.settings import server_url; print(server_url())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
                          cwd=tmp_path, env=environment)  # fmt: skip
     assert ran.stdout == f"http://{nobody}/api\n", ran.stderr

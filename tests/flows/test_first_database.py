@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tamis.flows import first_database
+from tamis.flows.server import first_database
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_of_another_version_of_prefect_none_is_taken(
     tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database(tmp_path / "first")
-    monkeypatch.setattr("tamis.flows.first_database.metadata.version", lambda _: "99.0")
+    monkeypatch.setattr("tamis.flows.server.first_database.metadata.version", lambda _: "99.0")
     (tmp_path / "second").mkdir()
     assert not first_database.give(tmp_path / "second")
 

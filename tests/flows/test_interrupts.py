@@ -21,7 +21,7 @@ DEAF = {
     "cleaning": "clean()",
 }
 CODE = """
-import hashlib, multiprocessing, subprocess, sys, time
+import hashlib, multiprocessing, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from tamis.flows.interrupts import ending_in_time
 
@@ -36,7 +36,7 @@ if __name__ == "__main__":
     worker.start()
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     with ending_in_time(lambda: print("said", flush=True)):
-        print(worker.pid, child.pid, flush=True)
+        threading.Timer(0.5, print, (worker.pid, child.pid), {"flush": True}).start()  # it is deaf by then
         DEAF
 """
 

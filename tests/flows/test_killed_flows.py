@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tamis.flows.temporary_server import _PREFIX
+from tamis.flows.server.temporary import _PREFIX
 from tamis.store import Store
 from tests.flows.test_temporary_server import lives, until
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tamis.flows.temporary_server import _PREFIX, _spare_loopback, temporary_server
+from tamis.flows.server.temporary import _PREFIX, _spare_loopback, temporary_server
 
 # Starts a server, says which process it is, and waits. Nothing that it needs has been imported by the server yet.
 STARTING = """
 import sys, time
-from tamis.flows import temporary_server
+from tamis.flows.server import temporary as temporary_server
 print(temporary_server._start().process.pid, flush=True)
 time.sleep(60)
 """
@@ -54,7 +54,7 @@ def test_the_server_goes_with_its_parent(
 def test_what_a_killed_server_left_is_removed_by_the_next_and_nothing_else(
     starting: tuple[subprocess.Popen[str], int], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tamis.flows import temporary_server
+    from tamis.flows.server import temporary as temporary_server
 
     _, server = starting
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -73,8 +73,8 @@ def test_what_a_killed_server_left_is_removed_by_the_next_and_nothing_else(
 
 def test_a_server_that_cannot_start_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own log tells: here a Python without Prefect, as far as it can see."""
-    from tamis.flows import temporary_server
     from tamis.flows.errors import ServerFailed
+    from tamis.flows.server import temporary as temporary_server
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))  # for a server that failed, the database that is kept goes
     (folder / "uvicorn.py").write_text("raise RuntimeError('no such luck')\n")
@@ -92,7 +92,7 @@ def test_a_server_that_cannot_start_says_why(folder: Path, monkeypatch: pytest.M
 # A flow on the server that runs, whatever proxies the environment names.
 FLOW = """
 import sys
-from tamis.flows import temporary_server
+from tamis.flows.server import temporary as temporary_server
 temporary_server._tell_prefect(sys.argv[1])
 from prefect import flow
 @flow

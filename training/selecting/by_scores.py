@@ -6,7 +6,6 @@ selection is there already nothing is read but its head.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits
 
 from tamis.curation.budget import resolve_budget
 from tamis.curation.contract import Choice, Inputs, Method, Need
@@ -30,11 +30,10 @@ from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
 from tamis.training.selecting.answers import Computed, answer
-from tamis.training.selecting.features import Features
 from tamis.training.selecting.own import find_method
 
 MEASURES = ("entropy", "margin", "confidence", "loss")  # what scoring by a model gives to rank by; imports have others
-_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct"})  # the signals that the store has
+_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct", "features"})  # the signals that the store has
 
 
 class SelectConfig(BaseModel):
@@ -46,7 +45,7 @@ class SelectConfig(BaseModel):
         budget: "40%", 0.4 or 20000.
         measure: which score ranks, for methods that need scores: one of MEASURES, or a metric of an import.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
-        features: key of a run of features (`Runs.features`), for methods that choose by them.
+        features: key of a run of features, for methods that need them. None: the newest run of this version.
         params: the method's own parameters; what is absent has the method's default.
         seed: of the method's generator.
         rounds: how many times to choose, for methods that can choose anew.
@@ -69,13 +68,12 @@ class SelectConfig(BaseModel):
     name: str | None = None
 
 
-def select(store: Store, config: SelectConfig, *, features: Features | None = None, force: bool = False) -> Published:
+def select(store: Store, config: SelectConfig, *, force: bool = False) -> Published:
     """Choose samples and publish them.
 
     Args:
         store: the store.
         config: what to select.
-        features: of the dataset's samples, for a method that needs them; None: those that the config names.
         force: choose again where the selection is there already, and say whether it comes out the same.
 
     Raises:
@@ -85,8 +83,7 @@ def select(store: Store, config: SelectConfig, *, features: Features | None = No
     """
     dataset = store.datasets.get(config.dataset)
     method, code = find_method(config.method)
-    used = (features or kept_features(store, dataset, config.features)) if "features" in method.needs else None
-    _check_needs(method, used)
+    _check_needs(method)
     k = resolve_budget(config.budget, dataset.samples)
     own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
@@ -95,32 +92,21 @@ def select(store: Store, config: SelectConfig, *, features: Features | None = No
         params["code"] = code
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
-    inputs = [*(r.key for r in runs), *((used.key,) if used else ())]
+    seen = _features(store, dataset, config) if "features" in method.needs else None
+    inputs = [r.key for r in (*runs, seen) if r is not None]
     request = Request(dataset, method.name, method.version, params, inputs, config.seed)
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
 
     def compute() -> Computed:
         started = perf_counter()
-        given = replace(_inputs(store, dataset, config, runs, own), features_NE=used.read() if used else None)
-        choices = _choose(method, config.rounds, given, k, own, config.seed)
-        costs = _costs(store, runs, used) | {"select": perf_counter() - started}
+        given = _inputs(store, dataset, config, runs, seen, own)
+        with threadpool_limits(1, user_api="blas"):  # threads of BLAS wait for each other at every small product
+            choices = _choose(method, config.rounds, given, k, own, config.seed)
+        costs = _costs(store, runs, seen) | {"select": perf_counter() - started}
         rounds = [RoundData(c.samples, c.weights, i * config.every, c.objective) for i, c in enumerate(choices)]
         return Computed(rounds, costs, {**choices[0].notes, "excluded": choices[0].excluded})
 
     return answer(store, request, name, compute, force=force)
-
-
-def kept_features(store: Store, dataset: Dataset, key: str | None) -> Features | None:
-    """The features of a run (`tamis score features`), read from the store when they are needed; None for no key."""
-    if key is None:
-        return None
-    run = store.runs.get(key)
-    if run.kind != "features":
-        raise RunNotFound(
-            f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, and has no features. "
-            f"{command(store.root, 'run', 'ls', '--kind', 'features')} lists the runs that have."
-        )
-    return Features(run.key, lambda: store.runs.features(run.key, dataset), run.seconds.get("total", 0.0))
 
 
 def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[str, Any], seed: int) -> list[Choice]:
@@ -195,12 +181,8 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
     return runs
 
 
-def _check_needs(method: Method, features: Features | None) -> None:
-    beyond = sorted(method.needs - _STORED - ({"features"} if features else set()))
-    if beyond == ["features"]:
-        raise CurationError(
-            f"method {method.name} needs the features of a model: make some (tamis score features) and name the run"
-        )
+def _check_needs(method: Method) -> None:
+    beyond = sorted(method.needs - _STORED)
     if beyond:
         raise CurationError(
             f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
@@ -213,16 +195,36 @@ def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
     return f"{dataset.name}-{config.measure if scored and ':' not in config.method else last}"
 
 
-def _inputs(store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], own: Mapping[str, Any]) -> Inputs:
+def _features(store: Store, dataset: Dataset, config: SelectConfig) -> Run:
+    """The run whose features are asked for, or the one of this dataset version that finished last."""
+    if config.features is not None:
+        run = store.runs.get(config.features)
+        if run.kind != "features" or run.dataset != dataset.ref:
+            raise RunNotFound(
+                f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not features of {dataset.ref}. "
+                f"{command(store.root, 'run', 'ls', '--kind', 'features')} lists the runs with features."
+            )
+        return run
+    found = [r for r in store.runs.all() if r.kind == "features" and r.status == FINISHED and r.dataset == dataset.ref]
+    if not found:
+        computing = command(store.root, "score", "features", "--dataset", dataset.ref, "--model-run", "KEY")
+        raise RunNotFound(f"There are no features of {dataset.ref} yet. Compute them by a trained model: {computing}")
+    return found[-1]
+
+
+def _inputs(
+    store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], seen: Run | None, own: Mapping[str, Any]
+) -> Inputs:
     """Only what is asked for is read."""
     n = dataset.samples
     scores = [store.runs.hardness(r.key, config.measure, n) for r in runs]
     correct = [store.runs.scores(r.key, "correct", n) == 1 for r in runs] if own.get("correct_only") else []
     return Inputs(
         n=n,
-        labels_N=dataset.labels() if dataset.label is not None else None,
+        labels_N=dataset.labels() if dataset.has_classes else None,
         scores_MN=np.stack(scores) if scores else None,
         correct_MN=np.stack(correct) if correct else None,
+        features_NE=None if seen is None else store.runs.features(seen.key, dataset),
     )
 
 
@@ -231,11 +233,11 @@ def _generator(seed: int, method: Method) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *method.name.encode()]))
 
 
-def _costs(store: Store, runs: list[Run], features: Features | None) -> dict[str, float]:
-    """What the signals cost, s: the scoring passes, and the training of the proxies behind them, each counted once."""
-    trainings = {r.config["model_run"] for r in runs if r.config.get("model_run")}
+def _costs(store: Store, runs: list[Run], seen: Run | None) -> dict[str, float]:
+    """What the signals cost, s: the passes over the dataset, and the training of the models behind them, once each."""
+    passes = [*runs, *([] if seen is None else [seen])]
+    trainings = {r.config["model_run"] for r in passes if r.config.get("model_run")}
     return {
-        "score": sum(r.seconds.get("total", 0.0) for r in runs),
+        "score": sum(r.seconds.get("total", 0.0) for r in passes),
         "proxy": sum(store.runs.get(t).seconds.get("total", 0.0) for t in trainings),
-        **({"features": features.seconds} if features else {}),
     }

@@ -22,8 +22,8 @@ from tamis.training.errors import UnknownOwnMethod
 from tamis.training.models.own import METHOD, failing, find, source
 
 _TAKEN = frozenset({
-    "dataset", "budget", "name", "seed", "force", "scores", "measure", "rounds", "every", "beside_random", "store",
-    "as_json", "json", "verbose", "help", "code",
+    "dataset", "budget", "name", "seed", "force", "runner", "scores", "features", "measure", "rounds", "every",
+    "beside_random", "store", "as_json", "json", "verbose", "help", "code",
 })  # fmt: skip
 
 

@@ -17,14 +17,13 @@ not grow with the data set: what is looked up is mapped from files that all proc
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from multiprocessing.context import get_spawning_popen
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from tamis.store import Store
@@ -35,8 +34,6 @@ from tamis.store.selections import Selection
 from tamis.store.selections.drafts import Draft
 from tamis.store.selections.rounds import in_force
 from tamis.training import border
-from tamis.training.decoding.suffixes import is_executable
-from tamis.training.errors import DecoderRefused
 from tamis.training.streaming.batches import (
     AHEAD,
     Batch,
@@ -51,6 +48,7 @@ from tamis.training.streaming.batches import (
     parted,
     with_next,
 )
+from tamis.training.streaming.chosen import ReadRound, check_choices, members_of, place, rounds_of, to_dicts
 from tamis.training.streaming.credentials import check_secrets, secret
 from tamis.training.streaming.lookup import Index
 from tamis.training.streaming.readers import CACHE_LIMIT, CHECKS, READING, Media, is_remote
@@ -67,15 +65,6 @@ _REMOTE_AHEAD = 6  # batches fetched at a time from an object store
 
 Form = Literal["samples", "batches", "raw"]
 FORMS: tuple[Form, ...] = ("samples", "batches", "raw")
-
-
-@dataclass(frozen=True)
-class _Round:
-    """What is chosen from `first_epoch` on. `number` None stands for all of a data set, without listing them."""
-
-    first_epoch: int
-    size: int
-    number: int | None
 
 
 class SelectionStream(IterableDataset[Any]):
@@ -134,7 +123,7 @@ class SelectionStream(IterableDataset[Any]):
         targets: Targets | None = None,
     ) -> None:
         super().__init__()
-        _check_choices(yields=(yields, FORMS), reading=(reading, READING), check=(check, CHECKS))
+        check_choices(yields=(yields, FORMS), reading=(reading, READING), check=(check, CHECKS))
         border.check_kind("store", store, Store)
         border.check_kind("chosen", chosen, *border.CHOSEN)
         seed, batch_size = border.whole("seed", seed), border.whole("batch_size", batch_size, 1, border.BATCH)
@@ -142,19 +131,19 @@ class SelectionStream(IterableDataset[Any]):
         self.dataset = chosen if isinstance(chosen, Dataset) else store.datasets.get(chosen.dataset)
         self.key, self.seed, self.batch_size, self.yields = chosen.key, seed, batch_size, yields
         self.shuffle, self.near, self.images = shuffle, near, Images(channels, image_size)
-        self.rank, self.world = _place(rank, world)
+        self.rank, self.world = place(rank, world)
         self._share = Share(self.rank, self.world, batch_size, drop_last)
         self.samples_read = self.bytes_read = 0
         self._placed_by_torch = rank is None and world is None
         self._store, self._chosen = store, chosen
-        self._members = _members(self.dataset, members)
+        self._members = members_of(self.dataset, members)
         # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
         self._index = Index.open(store, self.dataset, [m for m in self._members if m != self.dataset.label])
         self._targets, image = targets, self.dataset.image
         self._pixels = Index.open(store, self.dataset, [image] if targets is None else [image, targets.member])
         if yields == "samples":
             self._index.keys(np.zeros(0, np.int64))
-        for each in _rounds(chosen):
+        for each in rounds_of(chosen):
             self._table(each)
         self._media = self._decide(reading, check, cache_limit)
         self._due = SharedNumber()
@@ -305,7 +294,7 @@ class SelectionStream(IterableDataset[Any]):
         else:
             with closing(self._loaded(at, "raw")) as loaded:
                 for batch, read in loaded:
-                    dicts = iter(self._dicts(batch))
+                    dicts = iter(to_dicts(batch, self._index, self._members))
                     self._deliver(len(batch.samples), read)
                     self._live = (dicts, len(batch.samples))
                     yield from dicts
@@ -352,24 +341,6 @@ class SelectionStream(IterableDataset[Any]):
         rows = index if self.near is None else flat.column(table, "by_place")[index]
         return flat.column(table, "sample")[rows], flat.column(table, "weight")[rows]
 
-    def _dicts(self, batch: RawBatch) -> list[dict[str, Any]]:
-        """WebDataset dicts of a batch."""
-        samples, label = batch.samples, self.dataset.label
-        columns: dict[str, Sequence[Any]] = {
-            "__key__": self._index.keys(samples),
-            "__url__": self._index.uris(samples),
-        }
-        for name in self._members:
-            text = name == label
-            columns[name] = (
-                [b"%d" % n for n in batch.labels.tolist()] if text else list(map(bytes, batch.members[name]))
-            )
-        if self.dataset.has_classes and label not in columns and self.dataset.label_member in columns:
-            columns.setdefault("cls", [b"%d" % n for n in batch.labels.tolist()])
-        columns |= {"__sample__": samples.tolist(), "__weight__": batch.weights.tolist()}
-        names = tuple(columns)
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
     def _deliver(self, samples: int, read: int) -> None:
         self._at, self._live = self._now().after(samples), None
         self.samples_read += samples
@@ -389,8 +360,8 @@ class SelectionStream(IterableDataset[Any]):
         check_secrets(self._missing - set(self._store.root.options))
         return start
 
-    def _round(self, epoch: int) -> _Round:
-        return in_force(_rounds(self._chosen), epoch)
+    def _round(self, epoch: int) -> ReadRound:
+        return in_force(rounds_of(self._chosen), epoch)
 
     def _known_size(self, epoch: int) -> int | None:
         try:
@@ -398,7 +369,7 @@ class SelectionStream(IterableDataset[Any]):
         except SelectionError:  # of a draft, whose round is still to be made
             return None
 
-    def _table(self, chosen: _Round) -> Any:
+    def _table(self, chosen: ReadRound) -> Any:
         """The samples and weights of a round, mapped; None for all of a data set."""
         if chosen.number is None:
             return None
@@ -409,7 +380,7 @@ class SelectionStream(IterableDataset[Any]):
         """How shards are read, in words that name no "auto"."""
         folder, options = flat.cache_folder(self._store.root) / "shards", self._store.root.options
         whole = max(self.dataset.bytes, 1)
-        share = max((r.size for r in _rounds(self._chosen)), default=0) / max(self.dataset.samples, 1)
+        share = max((r.size for r in rounds_of(self._chosen)), default=0) / max(self.dataset.samples, 1)
         if reading == "auto":
             reading = "ranges"
             if is_remote(self.dataset.shards):
@@ -435,11 +406,11 @@ class SelectionStream(IterableDataset[Any]):
             ShardCache(self._media.folder, self._media.options, limit=self._media.limit).fetch(shards)
 
     def _check_place(self) -> None:
-        if not self._placed_by_torch or get_worker_info() is not None or (self.rank, self.world) == _place(None, None):
+        if not self._placed_by_torch or get_worker_info() is not None or (self.rank, self.world) == place(None, None):
             return
         raise RuntimeError(
             f"The stream was made as rank {self.rank} of {self.world} and torch.distributed now says "
-            f"{_place(None, None)}: make the stream after init_process_group, or pass rank and world."
+            f"{place(None, None)}: make the stream after init_process_group, or pass rank and world."
         )
 
 
@@ -450,41 +421,3 @@ def _packed(loaded: Loaded) -> tuple[Any, Block | None]:
 
 def _unpacked(content: tuple[Any, int], block: Block | None) -> Loaded:
     return Loaded(joined(block, *content[0]), content[1])
-
-
-def _place(rank: int | None, world: int | None) -> tuple[int, int]:
-    if (rank is None) != (world is None):
-        raise ValueError(f"rank is {rank} and world is {world}: give both or neither.")
-    if rank is None or world is None:
-        if distributed.is_available() and distributed.is_initialized():
-            return distributed.get_rank(), distributed.get_world_size()
-        return 0, 1
-    rank, world = border.whole("rank", rank), border.whole("world", world, 1, border.BATCH)
-    if rank >= world:
-        raise ValueError(f"rank is {rank} of {world}: expected 0 to {world - 1}.")
-    return rank, world
-
-
-def _rounds(chosen: Selection | Draft | Dataset) -> list[_Round]:
-    if isinstance(chosen, Dataset):
-        return [_Round(0, chosen.samples, None)]
-    return [_Round(r.first_epoch, r.size, r.round) for r in chosen.rounds]
-
-
-def _members(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ...]:
-    if members is None:
-        return (dataset.image,) if dataset.label_member is None else (dataset.image, dataset.label_member)
-    refused = [m for m in members if is_executable(m)]
-    if refused:
-        raise DecoderRefused(
-            f"Members {', '.join(refused)} are not streamed: pickles run code when they are decoded, and "
-            "WebDataset's own decoder would do it. Name other members, such as "
-            f"{dataset.image!r}."
-        )
-    return tuple(members)
-
-
-def _check_choices(**choices: tuple[str, Sequence[str]]) -> None:
-    for name, (given, known) in choices.items():
-        if given not in known:
-            raise ValueError(f"{name} is {given!r}: expected one of {', '.join(known)}.")

@@ -163,7 +163,7 @@ def test_bad_budgets(tamis: Any, indexed: Store, budget: str) -> None:
 
 def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store) -> None:
     for arguments, wanted, code in (
-        (("select", "forgetting", "--dataset", "digits", "--budget", "40%"), "gradmatch, k-center, random", 2),
+        (("select", "forgetting", "--dataset", "digits", "--budget", "40%"), "random, random-pb", 2),
         (("select", "random", "--dataset", "nope", "--budget", "40%"), "digits, digits-test", 1),
         (("select", "random", "--dataset", "digits@3", "--budget", "40%"), "versions 1 to 1", 1),
         (
@@ -226,6 +226,19 @@ def test_a_method_of_ones_own(tamis: Any, indexed: Store, tmp_path: Path, monkey
     assert indexed.selections.get("digits-some").round_at(0)[0].tolist() == [1497, 1496, 1495]
     assert said.json["beside"] == "digits-some-random@1"
     assert "own_of_cli:none" in tamis("select", "own_of_cli:none", "--dataset", "digits", "--budget", 3).err
+
+
+def test_choosing_by_features(tamis: Any, indexed: Store) -> None:
+    """Three vectors only: the third choice brings the radius to 0."""
+    key = "fea7" + "0" * 28
+    indexed.runs.begin(kind="features", key=key, dataset="digits@1", model="by hand", config={})
+    indexed.runs.put_features(key, iter([(np.arange(1498), np.eye(3, dtype=np.float32)[np.arange(1498) % 3])]))
+    indexed.runs.finish(key)
+    said = tamis("select", "k-center", "--dataset", "digits", "--budget", 3, "--features", key[:6], "--json")
+    assert said.code == 0, said.err
+    chosen = indexed.selections.get("digits-k-center")
+    assert (chosen.inputs, chosen.rounds[0].objective) == ((key,), 0)
+    assert sorted((chosen.round_at(0)[0] % 3).tolist()) == [0, 1, 2]
 
 
 def test_errors_are_json_when_asked(tamis: Any, indexed: Store) -> None:

@@ -306,6 +306,7 @@ def test_a_narrow_terminal_shows_rows_below_one_another(empty: None, tmp_path: P
 
 
 def test_a_table_is_as_wide_as_it_must_be_where_there_is_no_terminal(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     long = "select repeat('x', 300) as a, 'b' as b"
     assert "x" * 300 in ask(long)
     monkeypatch.setenv("COLUMNS", "40")

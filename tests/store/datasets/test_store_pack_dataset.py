@@ -252,7 +252,24 @@ def test_keys_that_are_packed_come_back(store: Store, tmp_path: Path, key: str) 
 
 
 @pytest.mark.parametrize(
-    "key", ["", "/a", "../a", "x/../a", "..", "a.b", "a/", "x/.a", "__a", "x/__a", "a\0", "n" * 5000, "a/..", "\ud800"]
+    "key",
+    [
+        "",
+        "/a",
+        "../a",
+        "x/../a",
+        "..",
+        "a.b",
+        "a/",
+        "x/.a",
+        "__a__",
+        "x/__a__",
+        "__a__/b",
+        "a\0",
+        "n" * 5000,
+        "a/..",
+        "\ud800",
+    ],
 )
 def test_keys_that_would_not_are_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(ShardError, match="no key for a sample"):

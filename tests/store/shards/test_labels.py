@@ -57,6 +57,14 @@ def test_shards_that_are_appended_agree_or_extend(store: Store, tmp_path: Path) 
     assert store.datasets.get("d@2").classes == ("cat", "dog")
 
 
+def test_shards_may_still_call_a_class_as_it_was_called(store: Store, tmp_path: Path) -> None:
+    store.datasets.add("d", [shard(tmp_path / "a.tar", [b"dgo", b"cat"])])
+    store.datasets.rename_classes("d", ["cat", "dog"])
+    second = store.datasets.add("d", [shard(tmp_path / "b.tar", [b"dgo", b"dog", b"emu"])], append=True)
+    assert second.labels().tolist() == [1, 0, 1, 1, 2]
+    assert second.classes == ("cat", "dog", "emu")
+
+
 def test_names_and_numbers_do_not_mix(store: Store, tmp_path: Path) -> None:
     numbers, names = shard(tmp_path / "a.tar", [b"0", b"1"]), shard(tmp_path / "b.tar", [b"dog"])
     with pytest.raises(ShardError, match=r"b\.tar are names of classes, and others .* class numbers without names"):

@@ -16,7 +16,6 @@ from tamis.store.selections import Request, RoundData
 from tamis.training.config import GRADMATCH, Reselect, TrainConfig, plan
 from tamis.training.selecting.by_runs import MatchConfig, select_by_runs
 from tamis.training.selecting.by_scores import SelectConfig, select
-from tamis.training.selecting.features import Features
 
 # In full, whatever the defaults of a training run are now.
 RECIPE: dict[str, Any] = {"dataset": "ppm", "model": "preact8", "image_size": 8, "epochs": 30, "augment": "none"}
@@ -130,18 +129,17 @@ def test_models_of_another_task_are_refused(store: Store, four: Dataset) -> None
 
 def test_features_are_read_where_a_method_needs_them(store: Store, four: Dataset) -> None:
     """On a line at 0, 1, 2, 9: the mean is 3, nearest to it 2, and 9 lies farthest from that."""
-    read = list[int]()
-
-    def line() -> np.ndarray:
-        read.append(1)
-        return np.array([[0.0], [1], [2], [9]])
-
     asked = SelectConfig(dataset="ppm", budget=2, method="k-center")
-    made = select(store, asked, features=Features("fea7" + "0" * 28, line, seconds=2.5)).selection
-    assert made.round_at(0)[0].tolist() == [2, 3]
-    assert (made.inputs, made.rounds[0].objective, made.stats["seconds"]["features"]) == (("fea7" + "0" * 28,), 2, 2.5)
-    assert not select(store, asked, features=Features("fea7" + "0" * 28, line)).created
-    assert select(store, asked, features=Features("fea8" + "0" * 28, line)).created
-    assert len(read) == 2
-    with pytest.raises(ValueError, match="k-center needs the features of a model"):
+    with pytest.raises(KeyError, match=r"no features of ppm@1 yet. .*score features --dataset ppm@1"):
         select(store, asked)
+    for key, line in (("fea7" + "0" * 28, [0, 1, 2, 9]), ("fea8" + "0" * 28, [9, 2, 1, 0])):
+        store.runs.begin(kind="features", key=key, dataset=four.ref, model="preact8", config={})
+        store.runs.put_features(key, iter([(np.arange(4), np.array(line, np.float32)[:, None])]))
+        store.runs.finish(key, seconds={"total": 2.5})
+    made = select(store, asked).selection
+    assert (made.round_at(0)[0].tolist(), made.inputs) == ([1, 0], ("fea8" + "0" * 28,))
+    assert (made.rounds[0].objective, made.stats["seconds"]["score"]) == (2, 2.5)
+    older = select(store, asked.model_copy(update={"features": "fea7" + "0" * 28}))
+    assert (older.created, older.selection.round_at(0)[0].tolist()) == (True, [2, 3])
+    with pytest.raises(KeyError, match="is a score of ppm@1, not features of ppm@1"):
+        select(store, asked.model_copy(update={"features": SCORE}))

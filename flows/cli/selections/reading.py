@@ -8,7 +8,7 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, facts, say, size, table
-from tamis.flows.cli.selection import selection
+from tamis.flows.cli.selections.selection import selection
 from tamis.store.sql.sizes import parse_size
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from tamis.flows.cli.output import emit, facts, note
 
 if TYPE_CHECKING:
     from tamis.store.selections import Selection
-    from tamis.training.selecting.by_scores import SelectConfig
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _READABLE = frozenset({"labels", "scores", "correct", "features"})  # the signals that a generated command reads
@@ -64,9 +63,7 @@ _SCORE_OPTIONS = (
     ),
 )
 
-_features = click.option(
-    "--features", required=True, metavar="RUN", help="The features to choose by: a run of `tamis score features`."
-)
+_FEATURE_OPTION = click.option("--features", metavar="RUN", help="Run of tamis score features. Default: newest.")
 
 _ROUND_OPTIONS = (
     click.option("--rounds", default=1, show_default=True, type=click.IntRange(1), help="Number of rounds."),
@@ -121,7 +118,7 @@ def _command(method: Method) -> click.Command:
         click.option("--dataset", required=True, help="name or name@version."),
         click.option("--budget", required=True, help="How much: 40%, 0.4, or a number of samples."),
         *(_SCORE_OPTIONS if scored else ()),
-        *((_features,) if "features" in method.needs else ()),
+        *((_FEATURE_OPTION,) if "features" in method.needs else ()),
         own_options(method),
         *(_ROUND_OPTIONS if method.rounds else ()),
         click.option("--name", help="The selection's name; default: from dataset and measure or method."),
@@ -142,11 +139,11 @@ def _command(method: Method) -> click.Command:
 def _help(method: Method) -> str:
     scored = "scores" in method.needs
     example = f"tamis select {method.name} --dataset cifar10 --budget {'50%' if method.caution else '40%'}"
-    example += " --features 1f0c9a" if "features" in method.needs else ""
     text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
     text += " --measure margin\n" if scored else " --seed 7\n"
-    second = "--scores 1f0c9a --scores 77ab02" if scored else "--per-class --json"
-    return text + f"  {example} {second if scored or 'per_class' in parameters(method) else '--json'}\n"
+    more = "--per-class --json" if "per_class" in parameters(method) else "--json"
+    more = "--features 1f0c9a" if "features" in method.needs else more
+    return text + f"  {example} {'--scores 1f0c9a --scores 77ab02' if scored else more}\n"
 
 
 def _select(app: App, method: Method, given: dict[str, Any]) -> None:
@@ -161,7 +158,7 @@ def _select(app: App, method: Method, given: dict[str, Any]) -> None:
         config = config.model_copy(update={"scores": tuple(store.runs.get(key).key for key in given["scores"])})
     if given.get("features"):
         config = config.model_copy(update={"features": store.runs.get(given["features"]).key})
-    answer = _ask(app, config, force)
+    answer = run_flow("select", None, store.root.url, config, force=force)
     chosen = store.selections.get(answer["selection"])
     advice = method.advice(chosen.size, store.datasets.get(chosen.dataset).samples)
     shown = answer | {
@@ -187,12 +184,8 @@ def make_beside(app: App, chosen: "Selection", *, per_class: bool = False, force
     """The random selection of the same size, as name@version; made where it is not there."""
     from tamis.training.selecting.beside import random_beside
 
-    answer: dict[str, Any] = _ask(app, random_beside(chosen, per_class=per_class), force)
+    answer = run_flow("select", None, app.open().root.url, random_beside(chosen, per_class=per_class), force=force)
     return answer["selection"]
-
-
-def _ask(app: App, config: "SelectConfig", force: bool) -> dict[str, Any]:
-    return run_flow("select", None, app.open().root.url, config, force=force)
 
 
 for _method in METHODS.values():

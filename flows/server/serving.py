@@ -1,6 +1,6 @@
-"""The process of a temporary Prefect server; see `tamis.flows.temporary_server`, which starts it.
+"""The process of a temporary Prefect server; see `tamis.flows.server.temporary`, which starts it.
 
-    python -m tamis.flows.serving HOME PARENT SOCKET
+    python -m tamis.flows.server.serving HOME PARENT SOCKET
 
 It serves Prefect's API on the socket that it was given, and ends, its folder HOME removed, when its standard input does
 or the process PARENT has ended: a pipe that a fork of the parent still holds says nothing.

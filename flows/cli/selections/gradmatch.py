@@ -7,7 +7,7 @@ import click
 from tamis.curation.methods import METHODS
 from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
 from tamis.flows.cli.output import emit, facts, table
-from tamis.flows.cli.select import beside_random, make_beside, own_options, select
+from tamis.flows.cli.selections.select import beside_random, make_beside, own_options, select
 from tamis.store.selections import Selection
 
 __all__ = ["select"]  # the group, with what is added to it here

@@ -8,7 +8,7 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, say, table
-from tamis.flows.cli.reading import selection
+from tamis.flows.cli.selections.reading import selection
 
 if TYPE_CHECKING:
     from tamis.store import Store

@@ -1,14 +1,14 @@
 """A Prefect server for the life of this process, where none is configured.
 
 What: `temporary_server()` starts it, once a process, and returns its address.
-How: a process that runs `tamis.flows.serving`, away from everything of the user's: its own home and database in a fresh
-temporary folder, none of the user's Prefect settings, a session of its own (a Ctrl-C at the terminal does not reach
-it), on a port of the loopback that was free. So a Prefect database of another version never matters, and any number of
-commands run at once.
+How: a process that runs `tamis.flows.server.serving`, away from everything of the user's: its own home and database in
+a fresh temporary folder, none of the user's Prefect settings, a session of its own (a Ctrl-C at the terminal does not
+reach it), on a port of the loopback that was free. So a Prefect database of another version never matters, and any
+number of commands run at once.
 Ends: with this process, however that ended: it hears the end of its standard input. It removes its folder itself; one
 that was left behind (a power cut) is removed by the next that starts, told by its lock.
 Cost: 5 s of CPU, most of it Prefect's imports; the first of a version of Prefect 14 s, as it makes the database that
-later ones start with (`tamis.flows.first_database`).
+later ones start with (`tamis.flows.server.first_database`).
 """
 
 import atexit
@@ -24,8 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tamis.flows import first_database
 from tamis.flows.errors import ServerFailed
+from tamis.flows.server import first_database
 
 _PREFIX = "tamis-prefect-"
 _OWN = {
@@ -105,7 +105,7 @@ def _start() -> _Server:
         fcntl.flock(lock, fcntl.LOCK_EX)  # held by the server, which inherits the open file, until it has ended
         listening.bind(("127.0.0.1", 0))
         process = subprocess.Popen(
-            [sys.executable, "-m", "tamis.flows.serving", str(home), str(os.getpid()), str(listening.fileno())],
+            [sys.executable, "-m", "tamis.flows.server.serving", str(home), str(os.getpid()), str(listening.fileno())],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

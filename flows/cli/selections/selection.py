@@ -1,4 +1,4 @@
-"""`tamis selection`: look at what was chosen. How it is read stands in `tamis.flows.cli.reading`."""
+"""`tamis selection`: look at what was chosen. How it is read stands in `tamis.flows.cli.selections.reading`."""
 
 import json
 from typing import Any

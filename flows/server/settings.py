@@ -1,7 +1,7 @@
 """Settings of Prefect and of PyTorch's threads, given before either is imported. What the user has set stays as it is.
 
 Where Prefect is asked for and no server is configured, a temporary one serves for the life of the process
-(`tamis.flows.temporary_server`). One that is configured is asked whether it is there before anything starts: Prefect
+(`tamis.flows.server.temporary`). One that is configured is asked whether it is there before anything starts: Prefect
 would try for minutes.
 """
 
@@ -49,7 +49,7 @@ def server_url() -> str | None:
     Raises:
         ServerUnreachable: what is configured is no address.
     """
-    from tamis.flows.temporary_server import is_temporary
+    from tamis.flows.server.temporary import is_temporary
 
     url = os.environ.get("PREFECT_API_URL") or _configured()
     return None if url is None or is_temporary(url) else url
@@ -85,7 +85,7 @@ def on_server() -> Generator[None]:
 
 def start_temporary() -> str:
     """The address of this process's temporary server, which is started where it is not there yet."""
-    from tamis.flows.temporary_server import is_running, temporary_server
+    from tamis.flows.server.temporary import is_running, temporary_server
 
     if not is_running():
         print("Starting a temporary Prefect server (takes a few seconds) ...", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Commands that make selections, look at them, and read by them."""

@@ -1,0 +1,1 @@
+"""The Prefect server that flows run on: the configured one, or a temporary one of our own."""
