@@ -1,6 +1,6 @@
 """`tamis select gradmatch`: choose by matching gradients, in a training that goes with it or by trained models."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,7 +8,9 @@ from tamis.curation.methods import METHODS
 from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
 from tamis.flows.cli.output import emit, facts, table
 from tamis.flows.cli.selections.select import beside_random, make_beside, own_options, select
-from tamis.store.selections import Selection
+
+if TYPE_CHECKING:
+    from tamis.store.selections import Selection
 
 __all__ = ["select"]  # the group, with what is added to it here
 
@@ -117,7 +119,7 @@ def gradmatch(
     _show(app, made, shown, said(new, confirmed))
 
 
-def _show(app: App, made: Selection, shown: dict[str, Any], answer: str) -> None:
+def _show(app: App, made: "Selection", shown: dict[str, Any], answer: str) -> None:
     notes = made.stats.get("rounds", [{}] * len(made.rounds))
     rounds = [
         {
