@@ -1,4 +1,4 @@
-"""`tamis select gradmatch`: choose by matching gradients, in a training that goes with it or by trained models."""
+"""`tamis select gradmatch`: choose by matching gradients, in a training run that goes with it or by trained models."""
 
 from typing import TYPE_CHECKING, Any
 

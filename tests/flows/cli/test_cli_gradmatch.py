@@ -1,4 +1,4 @@
-"""`tamis select gradmatch` on real digits: in a training, by a trained model, replayed, and asked wrongly."""
+"""`tamis select gradmatch` on real digits: in a training run, by a trained model, replayed, and asked wrongly."""
 
 import shutil
 from pathlib import Path
