@@ -9,7 +9,9 @@ from tamis.flows.cli.common import App, common, resource_options, resources, run
 from tamis.flows.cli.fields import FieldsCommand
 from tamis.flows.cli.output import emit, facts, table
 from tamis.flows.cli.selections.select import beside_random, make_beside, own_options, select
-from tamis.store.selections import Selection
+
+if TYPE_CHECKING:
+    from tamis.store.selections import Selection
 
 if TYPE_CHECKING:
     from tamis.training.config import TrainConfig
@@ -124,7 +126,7 @@ def gradmatch(
     _show(app, made, shown, said(new, confirmed))
 
 
-def _show(app: App, made: Selection, shown: dict[str, Any], answer: str) -> None:
+def _show(app: App, made: "Selection", shown: dict[str, Any], answer: str) -> None:
     notes = made.stats.get("rounds", [{}] * len(made.rounds))
     rounds = [
         {

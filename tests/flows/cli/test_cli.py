@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +329,11 @@ def test_random_samples_can_be_other_ones_each_round(tamis: Any, indexed: Store)
     assert len({tuple(indexed.selections.get("anew").read_round(i)[0].tolist()) for i in range(3)}) == 3
     said = tamis("select", "random-pb", "--dataset", "digits", "--budget", 100, "--rounds", 0)
     assert said.code == 2
+
+
+def test_help_waits_for_no_table_format() -> None:
+    """What the command line needs before a command runs: not Arrow, Delta or pydantic."""
+    heavy = ("pyarrow", "deltalake", "obstore", "pydantic", "prefect", "torch")
+    code = f"import sys, tamis.flows.cli.app; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
