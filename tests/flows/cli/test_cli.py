@@ -177,7 +177,7 @@ def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store)
         (("train", "--dataset", "digits", "--model", "preact21"), "preact20", 1),
         (("train", "--dataset", "digits", "--model", "resnet19"), "resnet18", 1),
         (("train", "--dataset", "digits", "--model", "nowhere:model"), "nowhere", 1),
-        (("train", "--dataset", "digits", "--model", "preact8", "--lr", -1), "lr", 1),
+        (("train", "--dataset", "digits", "--model", "preact8", "--lr", -1), "lr", 2),
         (("run", "show", "feed"), "feed", 1),
         (("score", "uncertainty", "--dataset", "digits"), "--proxy", 2),
         (("dataset", "add", "Bad Name", "x.tar"), "Bad Name", 1),
