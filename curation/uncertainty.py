@@ -14,7 +14,7 @@ What it does:
     batch at a time; the choice is made from the stored scores, so another budget costs no model.
 
 When to use it:
-    For classification, where one selection is to serve many trainings of a larger model and about half of
+    For classification, where one selection is to serve many training runs of a larger model and about half of
     the data or more is kept: the samples near the decision boundary teach the most, and a small proxy finds
     nearly the ones that the large model would. Prefer two or three proxies to one where they are cheap. Set
     `per_class` where the classes should keep their proportions, because ambiguous ones would take most of the

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def prepare(store: Store, data: Path, shards: int) -> None:
-    """The training images, and 1,000 test images as a data set of their own, so that looking is cheap."""
+    """The training images, and 1,000 test images as a dataset of their own, so that looking is cheap."""
     store.datasets.add("cifar", sorted(data.glob("train-*.tar"))[:shards])
     store.datasets.add("cifar-test", sorted(data.glob("test-*.tar")))
     few = select(store, SelectConfig(dataset="cifar-test", method="random", budget=JUDGED, name="few")).selection

@@ -3,7 +3,7 @@
 What: `TrainConfig` says it in full, `plan` resolves its names to contents and computes the key.
 The key covers the configuration with all its defaults, the contents that its names stand for, and the source file of a
 user's own model; never device or paths. What that file imports in turn is not covered.
-Cost: reads the heads of the named data sets and of the selection; torch is not loaded.
+Cost: reads the heads of the named datasets and of the selection; torch is not loaded.
 """
 
 import hashlib
@@ -165,9 +165,9 @@ class TrainConfig(BaseModel):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0: give one, or set nesterov to false")
         if self.selection is not None and self.reselect is not None:
-            raise ValueError("a training either replays a selection or reselects: give one of the two")
+            raise ValueError("a training run either replays a selection or reselects: give one of the two")
         if self.evaluate_every is not None and self.evaluate_on is None:
-            raise ValueError("evaluate_every needs a data set to measure on: give evaluate_on")
+            raise ValueError("evaluate_every needs a dataset to measure on: give evaluate_on")
         return self
 
 
@@ -185,7 +185,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Drafted:
-    """What a training that reselects leaves: everything that names the selection, but for its rounds.
+    """What a training run that reselects leaves: everything that names the selection, but for its rounds.
 
     Attributes:
         name: of the selection.
@@ -212,7 +212,7 @@ def plan(store: Store, config: TrainConfig) -> Plan:
 
     Raises:
         DatasetNotFound, SelectionNotFound: naming what there is.
-        SelectionError: the selection is of another data set.
+        SelectionError: the selection is of another dataset.
     """
     border.check_kind("store", store, Store)
     border.check_kind("config", config, TrainConfig)
@@ -220,7 +220,7 @@ def plan(store: Store, config: TrainConfig) -> Plan:
     dataset = store.datasets.get(config.dataset if selection is None else selection.dataset)
     if split_ref(config.dataset)[0] != dataset.name:
         raise SelectionError(
-            f"Selection {config.selection} is of {dataset.ref}, not of {config.dataset}: train on the data set that it "
+            f"Selection {config.selection} is of {dataset.ref}, not of {config.dataset}: train on the dataset that it "
             "was made from, or select from the other one."
         )
     judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)

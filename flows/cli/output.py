@@ -27,7 +27,7 @@ from tamis.flows.failures import quiet_pipe
 if TYPE_CHECKING:
     from tamis.store.sql.query import Asked
 
-_EPOCHS = 20  # of which a run's accuracy on the way is shown
+_EPOCHS = 20  # of which a run's accuracy during training is shown
 _NARROWEST = 12  # letters that a column keeps before rows are shown one below the other
 
 
@@ -96,7 +96,7 @@ def facts(pairs: Mapping[str, Any]) -> None:
 
 
 def run_facts(pairs: Mapping[str, Any]) -> None:
-    """Print what is known of a run; what was measured on the way as a table of its own, the last epochs of it."""
+    """Print what is known of a run; what was evaluated during training as a table of its own, the last epochs of it."""
     metrics = dict(pairs["metrics"])
     history: list[dict[str, Any]] = metrics.pop("history", [])
     facts({**pairs, "metrics": metrics})

@@ -313,8 +313,9 @@ class Datasets:
 
     def _shard(self, row: Mapping[str, Any], changes: Changes) -> Shard:
         place, stamp = changes.places.get(row["shard"], (row["uri"], row["stamp"]))
-        told = (row[name] for name in ("bytes", "digest", "index_digest"))
-        return Shard(self._absolute(place), *told, stamp, row["first_sample"], row["count"], self._root.options)
+        bytes_, digest, index = (row[name] for name in ("bytes", "digest", "index_digest"))
+        first, count = row["first_sample"], row["count"]
+        return Shard(self._absolute(place), bytes_, digest, index, stamp, first, count, self._root.options)
 
     def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""

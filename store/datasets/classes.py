@@ -52,7 +52,7 @@ def classes_beside(shard: str) -> list[str]:
 
 
 def check_classes(names: Sequence[str], where: str = "The class names") -> Sequence[str]:
-    """Refuse what is no name of a class.
+    """Refuse what is not a valid class name.
 
     Raises:
         ShardError: names the first that is wrong, by its number.

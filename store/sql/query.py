@@ -256,8 +256,9 @@ def _check_versions(at: At) -> None:
 def _create_remote_view(
     connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible, changes: Rows
 ) -> None:
-    rows = connection.from_arrow(tables.dataset(shown.state, shown.files))
-    made = rows.query("files", view(name, overlaid(name, _counted(connection, name, "files", shown), changes)))
+    rows, source = connection.from_arrow(tables.dataset(shown.state, shown.files)), f"files_{name}"
+    # DuckDB 1 looks the source up by its name once the view is used: each has one of its own.
+    made = rows.query(source, view(name, overlaid(name, _counted(connection, name, source, shown), changes)))
     assert made is not None  # only statements that answer nothing give None
     made.create_view(name)
 

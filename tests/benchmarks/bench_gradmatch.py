@@ -1,4 +1,4 @@
-"""Grad-Match in a training: a choice against one forward pass, and a replay against training on random samples."""
+"""Grad-Match in a training run: a choice against one forward pass, and a replay against training on random samples."""
 
 from pathlib import Path
 from time import perf_counter

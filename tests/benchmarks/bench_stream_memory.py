@@ -1,4 +1,4 @@
-"""What a process that streams holds of its own: a data set of 5,000,000 samples against one of 200,000.
+"""What a process that streams holds of its own: a dataset of 5,000,000 samples against one of 200,000.
 
 Half of each is chosen. A fresh process opens the stream and takes 100 raw batches; then what it and its workers hold in
 private, anonymous memory is added up (what several share counts in parts). The difference of the two, over the
@@ -51,7 +51,7 @@ def _ask(store: Path, size: int, workers: int) -> int:
 
 
 def _publish(path: Path, size: int) -> None:
-    """A data set of so many samples, and half of it as a selection; nothing where they are there."""
+    """A dataset of so many samples, and half of it as a selection; nothing where they are there."""
     store = Store.open_or_create(path / "store")
     if any(one.name == f"made{size}" for one in store.selections.all()):
         return

@@ -1,4 +1,4 @@
-"""A tenth of a data set that lies on an object store, 20 ms away: by range, by whole shards, as the planner chooses.
+"""A tenth of a dataset that lies on an object store, 20 ms away: by range, by whole shards, as the planner chooses.
 
 The server is moto's, on loopback, which waits 20 ms before each answer and counts what it answers. It is a program in
 Python that needs 2 to 4 ms of its own for every request and serves one at a time, so the seconds of thousands of ranges
@@ -86,7 +86,7 @@ def _webdataset(data: Data, server: S3Server) -> int:
 
 
 def _uploaded(path: Path, data: Data, server: S3Server) -> Data:
-    """The same data set, with its shards on the server; the store itself stays here."""
+    """The same dataset, with its shards on the server; the store itself stays here."""
     bucket = server.bucket()
     urls = [server.upload(Path(uri), f"{bucket}/{Path(uri).name}") for uri in data.shards]
     return published(path / "remote", urls)

@@ -1,4 +1,4 @@
-"""The two data sets of the streaming benchmarks, each with a tenth of it as a selection.
+"""The two datasets of the streaming benchmarks, each with a tenth of it as a selection.
 
 Small: the shards that are given (CIFAR-10: 2.3 kB a sample), or scikit-learn's digits. Large: JPEG images of 20 kB,
 each made of nine of the small ones, side by side and three times enlarged. They lie in the benchmark's folder, and so
@@ -29,7 +29,7 @@ _QUALITY = 90
 
 @dataclass(frozen=True)
 class Data:
-    """A data set to stream.
+    """A dataset to stream.
 
     Attributes:
         name: for the table.
@@ -70,7 +70,7 @@ def small(folder: Path, data: Path | None, quick: bool) -> Data:
 
 
 def large(folder: Path, source: Data, quick: bool) -> Data:
-    """Made of another data set; what an earlier run has made is used."""
+    """Made of another dataset; what an earlier run has made is used."""
     shards = sorted((folder / "large").glob("made-*.tar")) or pack_samples(
         _enlarged(source, 40 if quick else 10_000), folder / "large" / "made", per_shard=1000
     )
@@ -85,7 +85,7 @@ def published(folder: Path, shards: Sequence[Path | str], name: str = "data") ->
 
 
 def publish_part(store: Store, dataset: Dataset) -> Selection:
-    """A tenth of a data set, drawn at random and published."""
+    """A tenth of a dataset, drawn at random and published."""
     chosen = np.random.default_rng(0).permutation(dataset.samples)[: max(1, dataset.samples // TENTH)]
     return store.selections.publish(
         Request(dataset, "random", 1), f"{dataset.name}-tenth", [RoundData(chosen)], seconds=0.0

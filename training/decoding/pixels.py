@@ -25,7 +25,7 @@ def decoder_key(*images: tuple[str, int | None]) -> dict[str, int]:
     """What enters a key beside the rest: {} or {"decoder": version}.
 
     Args:
-        images: of each data set that is decoded, the member that is its image ("jpg", "left.png"), and the size that
+        images: of each dataset that is decoded, the member that is its image ("jpg", "left.png"), and the size that
             its images are scaled to, None for as they are.
     """
     scaled = any(size is not None and is_jpeg(member) for member, size in images)

@@ -2,7 +2,7 @@
 
 What: `lay_out` puts the chosen samples into the order of a keyed permutation, leaves out members that must not be
 copied, and cuts the order into shards of nearly the same number of bytes.
-Cost: about 1 µs a sample of the data set; memory about 150 bytes a sample of it while the index is read.
+Cost: about 1 µs a sample of the dataset; memory about 150 bytes a sample of it while the index is read.
 Legend: K chosen samples, M members of theirs that are copied, S shards.
 """
 
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 class Layout:
     """K samples in the order of the new shards, and their M members in the order of the samples."""
 
-    samples: Ints  # [K] numbers in the data set
+    samples: Ints  # [K] numbers in the dataset
     ranks: Ints  # [K]
     weights: Floats  # [K]
     keys: pa.ChunkedArray  # [K]

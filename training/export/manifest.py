@@ -49,7 +49,7 @@ class Curated:
         weights: their min, max and mean.
         left_out: members that were not copied, by suffix.
         shards: in order.
-        cached: whether the whole set was there already.
+        cached: whether the whole set cached.
         kept: how many of its shards were.
     """
 

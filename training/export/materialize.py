@@ -81,7 +81,7 @@ def materialize(
         SelectionError: no round is in force so early.
         ShardChanged: a source shard is missing or no longer the one that was indexed.
         ShardError: a sample has two members of one name, or a name with ".." or a leading "/".
-        DecoderRefused: the data set's image or label is a pickle.
+        DecoderRefused: the dataset's image or label is a pickle.
         DestinationTaken: other things lie at the destination under the names of the shards or of the manifest.
         StoreFull: no space is left. What was finished is kept, and the same call goes on from there.
     """
@@ -123,7 +123,7 @@ def _refuse_executable(dataset: Dataset) -> None:
         if is_executable(suffix):
             raise DecoderRefused(
                 f"Member .{suffix} of {dataset.ref} is not copied: stock decoders would unpickle it, and pickles run "
-                "code. Pack the data set with images and class numbers as plain files."
+                "code. Pack the dataset with images and class numbers as plain files."
             )
 
 

@@ -37,7 +37,7 @@ class Shown:
 
     Attributes:
         sample, key: which.
-        label: its class's name, or number; None where the data set has none.
+        label: its class's name, or number; None where the dataset has none.
         times: in how many rounds it was chosen.
         weight: the sum of its weights.
     """
@@ -56,7 +56,7 @@ class Sheet:
     Attributes:
         image: RGB.
         rounds: how many rounds were counted.
-        never: how many samples of the data set were never chosen.
+        never: how many samples of the dataset were never chosen.
         most, least: what it shows, in order.
     """
 

@@ -1,6 +1,6 @@
 """Drawings of reports, as PNG or SVG.
 
-What: `draw_speedups` draws accuracy against seconds, one line a training, one panel a data set and model;
+What: `draw_speedups` draws accuracy against seconds, one line a training run, one panel a dataset and model;
 `draw_histogram` how many samples were chosen how often.
 How: matplotlib, of the extra `docs`, which is loaded here and nowhere else; without a window and without its global
 state. The same numbers give the same file: no time of writing, no random names.
@@ -61,7 +61,7 @@ def draw_speedups(rows: Sequence[Speedup], out: str) -> Path:
 
 
 def speedup_figure(rows: Sequence[Speedup]) -> "Figure":
-    """What `draw_speedups` draws: a panel a data set and model, its legend beside it.
+    """What `draw_speedups` draws: a panel a dataset and model, its legend beside it.
 
     Raises:
         ExtraMissing: matplotlib is not installed.
@@ -141,7 +141,7 @@ def _legend_width(rows: Sequence[Speedup]) -> float:
 
 
 def label(row: Speedup) -> str:
-    """A training in a few words: how its samples were chosen, optimizer and rate."""
+    """A training run in a few words: how its samples were chosen, optimizer and rate."""
     way = "replayed" if row.way == "replay" else "chosen"
     chosen = "full" if row.way == "full" else f"{_short(row.selection or '')} ({way})"
     return f"{chosen}, {row.optimizer} {row.lr:g}"

@@ -7,11 +7,11 @@ left out, unless there are no others: they choose nothing.
 Order: most often chosen first, then the greater sum of weights, then the better rank in any round, then the lower
 number. Least often chosen first, then the smaller sum of weights, then an order drawn from the seed: of the many
 samples that are never chosen, any is as likely to be shown as any other.
-Cost: one read of the selection; 24 bytes for each sample of the data set.
+Cost: one read of the selection; 24 bytes for each sample of the dataset.
 Source: the priority histogram and the high- and low-priority images of Cai, Duan and Ananth, "Faster Training by
 Automatically Selecting the Best Training Data", 2022.
 
-Legend: N samples of the data set, M selections.
+Legend: N samples of the dataset, M selections.
 """
 
 from collections.abc import Callable, Sequence
@@ -109,7 +109,7 @@ def priority(selection: Selection, samples: int) -> Priority:
 
     Args:
         selection: a published selection.
-        samples: N, of the data set version that it chooses from.
+        samples: N, of the dataset version that it chooses from.
     """
     check_kind("selection", selection, Selection)
     rounds = selection.read_rounds()
@@ -184,15 +184,15 @@ def least(found: Priority, count: int, *, seed: int = 0) -> Ints:
 def overlap(
     selections: Sequence[Selection], samples: Callable[[Selection], int], *, epoch: int | None = None
 ) -> Overlap:
-    """Compare selections of one data set with each other, or the rounds of one.
+    """Compare selections of one dataset with each other, or the rounds of one.
 
     Args:
         selections: M of them; a single one has its rounds compared.
-        samples: how many samples the data set version of a selection has.
+        samples: how many samples the dataset version of a selection has.
         epoch: compare the rounds in force in this epoch; None: what was chosen in any round, by sums of weights.
 
     Raises:
-        SelectionError: they choose from different data sets, a single one has one round, or nothing is in force in
+        SelectionError: they choose from different datasets, a single one has one round, or nothing is in force in
             that epoch.
     """
     for one in selections:

@@ -161,8 +161,8 @@ def speedups(
 
     Raises:
         RunNotFound, DatasetNotFound: naming what there is.
-        ReportError: a run that was asked for is not finished, was not measured on the way, or measured on other data
-            than `full`; `full` was trained on a selection; `accuracy` is no share.
+        ReportError: a run that was asked for is not finished, has no evaluations during training, or was measured on
+            other data than `full`; `full` was trained on a selection; `accuracy` is no share.
     """
     if accuracy is not None and not 0 < accuracy <= 1:
         raise ReportError(f"accuracy is {accuracy}: expected a share above 0 and at most 1, such as 0.93.")
@@ -186,8 +186,8 @@ def speedup(run: Run, full: Run | None, selection: Selection | None = None, accu
     """Set one training run beside full training; see the module for what is computed.
 
     Args:
-        run: measured on the way.
-        full: measured on the way; None where there is none.
+        run: evaluated during training.
+        full: evaluated during training; None where there is none.
         selection: that the run was trained on, or left.
         accuracy: a; by default the run's best.
     """

@@ -82,7 +82,7 @@ def choose(
         asked: how many, and how.
         first_epoch: of the round.
         device: where to compute.
-        progress: called with the number of samples just looked at, of the data set and of the target.
+        progress: called with the number of samples just looked at, of the dataset and of the target.
 
     Returns:
         The round, and what is worth knowing about it: seconds, relative error, how many were filled up, ...
@@ -143,7 +143,7 @@ def _counted(loaded: Iterable[Loaded], progress: Callable[[int], None] | None) -
 
 
 def in_order(dataset: Dataset) -> Iterator[Chosen]:
-    """All samples of a data set, in batches for one pass."""
+    """All samples of a dataset, in batches for one pass."""
     for a in range(0, dataset.samples, _PASS):
         part = np.arange(a, min(a + _PASS, dataset.samples))
         yield Chosen(part, np.ones(len(part), np.float32))

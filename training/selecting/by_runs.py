@@ -2,9 +2,9 @@
 
 What: `select_by_runs` makes one round a finished training run, from the model that it left: checkpoints of a proxy, a
 smaller model, or the last target. The key says what would be computed; what is there already is the answer.
-When: where a model of the data is at hand. A training that chooses as it goes (`tamis.training.strategies.reselect`)
-sees its own weights, and costs itself.
-Cost: for each run one forward pass over the data set, and the pursuits.
+When: where a model of the data is at hand. A training run that selects its own samples
+(`tamis.training.strategies.reselect`) sees its own weights, and costs itself.
+Cost: for each run one forward pass over the dataset, and the pursuits.
 """
 
 from collections.abc import Callable, Iterator

@@ -3,7 +3,7 @@
 What: `last_layer` gathers what the last layer's gradients follow from in closed form
 (`tamis.curation.gradmatch.gradients`); `per_sample_gradients` computes those of any other head by automatic
 differentiation.
-When: to choose samples by `tamis.curation.gradmatch.method`, between two epochs of a training.
+When: to choose samples by `tamis.curation.gradmatch.method`, between two epochs of a training run.
 How: the model runs in evaluation mode, so batch statistics and dropout have no part in it, and is left in the mode in
 which it was. What the head is given is caught by a hook. The loss is the task's; legend and closed form are those of
 classification, by cross-entropy.

@@ -106,7 +106,7 @@ def plan(
     costs: Costs | None = None,
     cache_limit: int = CACHE_LIMIT,
 ) -> ReadingPlan:
-    """Compare the ways to read a selection's first round (or a whole data set).
+    """Compare the ways to read a selection's first round (or a whole dataset).
 
     Args:
         store: the store.

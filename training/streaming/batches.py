@@ -47,7 +47,7 @@ class Batch(NamedTuple):
     """B samples, ready for a model."""
 
     images: Tensor  # uint8 [B, C, H, W]
-    labels: Tensor  # int64 [B], -1 where the data set has none; or a task's targets (`Targets`)
+    labels: Tensor  # int64 [B], -1 where the dataset has none; or a task's targets (`Targets`)
     weights: Tensor  # float32 [B]
     samples: Tensor  # int64 [B]
 
@@ -77,7 +77,7 @@ class RawBatch:
     Attributes:
         members: by suffix, B byte strings: `bytes`, or where that saves a copy of large ones a `memoryview`, read-only,
             over the shard itself or over memory that a worker process shares.
-        labels: int64 [B], -1 where the data set has none.
+        labels: int64 [B], -1 where the dataset has none.
         weights: float32 [B].
         samples: int64 [B].
     """
@@ -178,10 +178,10 @@ class Images:
 
 
 class Loader:
-    """Reads batches of one data set. Each thread that calls it gets a reader of its own.
+    """Reads batches of one dataset. Each thread that calls it gets a reader of its own.
 
     Args:
-        index: of the data set.
+        index: of the dataset.
         media: how its shards are read.
         images: how images are decoded.
         side_by_side: the samples of a batch lie side by side, so near ranges are worth reading as one.
@@ -212,7 +212,7 @@ class Loader:
         """Decoded images of B samples; `soon` will be asked for a few batches later.
 
         Raises:
-            DecoderRefused: the data set's images have a suffix without a decoder.
+            DecoderRefused: the dataset's images have a suffix without a decoder.
         """
         self._expect(soon)
         index, reader, samples = self._index, self._reader(), chosen.samples
@@ -283,7 +283,7 @@ def load_batches(
     """Decoded batches of samples that lie side by side, in order: a pass over whole shards.
 
     Args:
-        index: of the data set.
+        index: of the dataset.
         chosen: the batches' samples and weights; drawn as they are needed.
         images: how images are decoded.
         targets: what batches have in place of class numbers; the index has its member.

@@ -101,7 +101,7 @@ class LocalReader:
     """Reads shards that are files on this machine.
 
     Args:
-        shards: of the data set, in its order.
+        shards: of the dataset, in its order.
         key: what a sample is called, for error messages.
         sparse: the reads will be scattered over the files and leave most of them out, so that the operating system
             should not read ahead of them.

@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Index:
-    """The index of one data set version.
+    """The index of one dataset version.
 
     Args:
         store: the store.

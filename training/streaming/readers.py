@@ -1,4 +1,4 @@
-"""How the shards of a data set are read: which reader, how much it trusts, and where whole shards are kept.
+"""How the shards of a dataset are read: which reader, how much it trusts, and where whole shards are kept.
 
 What: `Media` says it, `open_reader` makes the reader. Addresses that are neither absolute paths nor of an object
 store's scheme are refused: nothing is piped through a shell.
@@ -57,7 +57,7 @@ def is_remote(shards: Sequence[Shard]) -> bool:
     if refused is not None:
         raise SchemeRefused(
             f"Shard {refused!r} is not opened: shards are absolute paths on this machine or lie below "
-            f"{', '.join(s + '://' for s in SCHEMES)}, and no other kind of address is read. Add the data set again "
+            f"{', '.join(s + '://' for s in SCHEMES)}, and no other kind of address is read. Add the dataset again "
             "from its files."
         )
     if len(schemes) > 1:
@@ -69,7 +69,7 @@ def open_reader(shards: Sequence[Shard], key: Key, media: Media) -> Reader:
     """A reader for one thread.
 
     Args:
-        shards: of the data set, in its order, all on one medium.
+        shards: of the dataset, in its order, all on one medium.
         key: what a sample is called, for error messages.
         media: how to read.
 

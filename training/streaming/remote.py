@@ -53,7 +53,7 @@ class RemoteReader:
     """Reads shards by ranged requests.
 
     Args:
-        shards: of the data set, in its order.
+        shards: of the dataset, in its order.
         key: what a sample is called, for error messages.
         options: storage options, as the store was opened with.
         digests: hash a shard before it is first read, instead of trusting its size and time.

@@ -158,7 +158,7 @@ class EpochOrder:
     """The order of one epoch over n samples.
 
     Args:
-        source: content key of what is read (a selection's or a data set's).
+        source: content key of what is read (a selection's or a dataset's).
         n: how many samples the epoch has.
         seed: the job's seed.
         epoch: the epoch's number, from 0.

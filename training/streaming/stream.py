@@ -1,7 +1,7 @@
 """The stream of chosen samples: read by byte range out of the shards they already lie in, in an order that can be
 repeated and resumed.
 
-What: `SelectionStream` gives a selection's (or a whole data set's) samples epoch by epoch: as decoded batches
+What: `SelectionStream` gives a selection's (or a whole dataset's) samples epoch by epoch: as decoded batches
 (`epoch`), as batches of the members' bytes (`raw`), or, iterated itself, as WebDataset dicts behind which every stock
 stage works.
 Order: position p of the epoch's one global order belongs to rank (p - start) mod world. So all ranks together see the
@@ -12,7 +12,7 @@ The tail: `drop_last` drops what does not fill a batch on every rank; otherwise 
 that would lack a sample in it get one from the epoch's beginning with weight 0, so a weighted loss is not biased.
 Cost: bytes of the chosen samples only; 10 to 45 ns a sample for the order; see `tamis.training.streaming.batches`.
 Memory does
-not grow with the data set: what is looked up is mapped from files that all processes share.
+not grow with the dataset: what is looked up is mapped from files that all processes share.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ from tamis.training.streaming.states import canonical, position_of
 from tamis.training.streaming.workers import Environment, attend, in_workers
 
 _SOON = 4  # batches between a batch's announcement to the medium and its reading
-_SPARSE = 0.5  # the fraction of a data set's bytes below which reading ahead of the reads would waste them
+_SPARSE = 0.5  # the fraction of a dataset's bytes below which reading ahead of the reads would waste them
 _WORKERS = 1_024
 _REMOTE_AHEAD = 6  # batches fetched at a time from an object store
 
@@ -72,7 +72,7 @@ class SelectionStream(IterableDataset[Any]):
 
     Args:
         store: the store that knows the selection.
-        chosen: a selection, or a data set for all of its samples; a draft's rounds may still be made.
+        chosen: a selection, or a dataset for all of its samples; a draft's rounds may still be made.
         seed: of the order.
         batch_size: samples a batch on each rank.
         rank, world: which of how many processes this is; by default what torch.distributed says, else 0 of 1.
@@ -80,7 +80,7 @@ class SelectionStream(IterableDataset[Any]):
             (`RawBatch`). With DataLoader workers, whole batches are what travels fast: `DataLoader(stream,
             batch_size=None, num_workers=2)`.
         members: what a WebDataset dict or a raw batch holds, by suffix; by default the image and the label.
-        shuffle: False keeps the selection's own order (a data set's: by sample number).
+        shuffle: False keeps the selection's own order (a dataset's: by sample number).
         near: None lets every sample stand anywhere in the epoch. A number keeps reads together for a medium on which
             far ones are dear: blocks of so many samples that lie side by side are shuffled, and then windows of 16.
         drop_last: drop the samples at the end that do not fill a batch on every rank.
@@ -370,7 +370,7 @@ class SelectionStream(IterableDataset[Any]):
             return None
 
     def _table(self, chosen: ReadRound) -> Any:
-        """The samples and weights of a round, mapped; None for all of a data set."""
+        """The samples and weights of a round, mapped; None for all of a dataset."""
         if chosen.number is None:
             return None
         assert not isinstance(self._chosen, Dataset)

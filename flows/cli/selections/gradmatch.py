@@ -1,4 +1,4 @@
-"""`tamis select gradmatch`: choose by matching gradients, in a training that goes with it or by trained models."""
+"""`tamis select gradmatch`: choose by matching gradients, in a training run that goes with it or by trained models."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,18 +6,38 @@ import click
 
 from tamis.curation.methods import METHODS
 from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
+from tamis.flows.cli.fields import FieldsCommand
 from tamis.flows.cli.output import emit, facts, table
 from tamis.flows.cli.selections.select import beside_random, make_beside, own_options, select
 
 if TYPE_CHECKING:
     from tamis.store.selections import Selection
 
+if TYPE_CHECKING:
+    from tamis.training.config import TrainConfig
+
 __all__ = ["select"]  # the group, with what is added to it here
 
 GRADMATCH = METHODS["gradmatch"]
+# Fields of a training run that have no option, or one of their own.
+_OWN = ("dataset", "selection", "reselect", "model", "epochs", "task")
 
 
-@select.command()
+def _training() -> "type[TrainConfig]":
+    from tamis.training.config import TrainConfig
+
+    return TrainConfig
+
+
+class _TrainingLast(FieldsCommand):
+    """The options of choosing come first, then those of the training run."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        everything, own = super().get_params(ctx), click.Command.get_params(self, ctx)
+        return [*own[:-1], *everything[: len(everything) - len(own)], own[-1]]
+
+
+@select.command(cls=_TrainingLast, fields=_training, without=_OWN)
 @click.option("--dataset", required=True, help="name or name@version.")
 @click.option("--budget", default="10%", show_default=True, help="Budget per round: 10%, 0.1, or a number of samples.")
 @click.option("--model", help="Train this model, choosing as it goes: preact20, resnet18, module:function, ...")
@@ -33,19 +53,6 @@ GRADMATCH = METHODS["gradmatch"]
 @click.option("--head", help="Module whose gradients are matched; default: the linear last layer, in closed form.")
 @click.option("--name", help="The selection's name; default: from dataset and method.")
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Number of training epochs.")
-@click.option(
-    "--batch-size",
-    default=128,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Samples a step; also a mini-batch of the kind batch.",
-)
-@click.option("--lr", default=0.1, show_default=True, type=float, help="Initial learning rate.")
-@click.option("--optimizer", default="sgd", show_default=True, type=click.Choice(["sgd", "adam", "rmsprop"]))
-@click.option("--augment", default="crop-flip", show_default=True, type=click.Choice(["none", "crop-flip"]))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--evaluate-on", help="Dataset to measure accuracy on.")
-@click.option("--evaluate-every", type=click.IntRange(1), help="Epochs between measurements, for tamis report.")
 @beside_random
 @resource_options
 @common
@@ -58,8 +65,6 @@ def gradmatch(
     workers: int,
     score_batch: int,
     force: bool,
-    batch_size: int,
-    seed: int,
     beside_random: bool,
     **given: Any,
 ) -> None:
@@ -67,7 +72,8 @@ def gradmatch(
 
     With --model it trains that model on its own choices and keeps them as a selection with its rounds. Every later
     `tamis train --selection NAME` replays them, under another learning rate, optimizer or architecture, without a
-    gradient computed (Cached-Grad-Match). With --run nothing is trained: each named run's model makes one round.
+    gradient computed (Cached-Grad-Match). With --run nothing is trained: each named run's model makes one round, and
+    of the options of training --batch-size (samples a mini-batch, for the kind batch) and --seed are used alone.
 
     \b
     Examples:
@@ -92,7 +98,7 @@ def gradmatch(
         from tamis.training.job import TrainConfig, find
 
         fields = {k: v for k, v in given.items() if v is not None}
-        config = TrainConfig(dataset=dataset, model=model, reselect=how, batch_size=batch_size, seed=seed, **fields)
+        config = TrainConfig(dataset=dataset, model=model, reselect=how, **fields)
         there = None if force else find(store, config)
         answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}
         if not answer:
@@ -109,7 +115,8 @@ def gradmatch(
         from tamis.training.selecting.by_runs import MatchConfig
 
         keys = tuple(store.runs.get(key).key for key in runs)
-        asked = MatchConfig(dataset=dataset, runs=keys, reselect=how, batch_size=batch_size, seed=seed)
+        fields = {name: given[name] for name in ("batch_size", "seed")}
+        asked = MatchConfig(dataset=dataset, runs=keys, reselect=how, **fields)
         answer = run_flow("match", limits, store.root.url, asked, force=force)
         made = store.selections.get(answer["selection"])
         shown = {"runs": list(keys)}

@@ -1,4 +1,4 @@
-"""`tamis select gradmatch` on real digits: in a training, by a trained model, replayed, and asked wrongly."""
+"""`tamis select gradmatch` on real digits: in a training run, by a trained model, replayed, and asked wrongly."""
 
 import shutil
 from pathlib import Path
@@ -17,10 +17,12 @@ def indexed(made: Path, tmp_path: Path) -> Store:
 
 
 def test_choices_are_kept_and_replayed(tamis: Any, indexed: Store) -> None:
-    asked = ("select", "gradmatch", *FEW, "--model", "preact8", "--epochs", 3, "--every", 2, "--name", "gm")
+    asked = ("select", "gradmatch", *FEW, "--model", "preact8", "--epochs", 3, "--every", 2, "--name", "gm",
+             "--weight-decay", 0.001)  # fmt: skip
     first = tamis(*asked, "--json")
     assert first.code == 0, first.err
     assert [(r["from epoch"], r["samples"]) for r in first.json["rounds"]] == [(0, 100), (2, 100)]
+    assert indexed.runs.get(first.json["run"]).config["weight_decay"] == 0.001
     again = tamis(*asked)
     assert "cached" in again.out
     assert "Rounds" in again.out

@@ -1,4 +1,4 @@
-"""`tamis report speedup` and `tamis selection stats`, `images`, `overlap`, on real trainings of the digits."""
+"""`tamis report speedup` and `tamis selection stats`, `images`, `overlap`, on real training runs of the digits."""
 
 from pathlib import Path
 from typing import Any

@@ -21,8 +21,8 @@ from tamis.training.models.weights import ModelMeta, pack_model
 from tamis.training.signals import scoring
 from tamis.training.streaming.stream import SelectionStream
 
-# (image, image_size) -> key of the scores, of their first part, of a training and of its selection, as they were when
-# pillow decoded and scaled all images.
+# (image, image_size) -> key of the scores, of their first part, of a training run and of its selection, as they were
+# when pillow decoded and scaled all images.
 STORED = {
     ("ppm", None): (
         "5edbdca5628bc65970c7df7967079b57", "094bd17849bcd9e2069d1aeaab7a7f75",

@@ -42,7 +42,7 @@ STOCK = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.Py
 
 
 def pick(store: Store, dataset: Dataset, count: int = 600) -> Selection:
-    """Some samples of a data set with weights that are no round numbers."""
+    """Some samples of a dataset with weights that are no round numbers."""
     samples = np.random.default_rng(5).permutation(dataset.samples)[:count]
     weights = np.random.default_rng(6).random(count)
     request = Request(dataset, "by-hand", 1, {"count": count})

@@ -70,7 +70,7 @@ def test_most_and_least(three: Selection) -> None:
     assert order[56:].tolist() == [40, 3, 9, 7]
     assert np.array_equal(order[:20], least(found, 20))
     assert not np.array_equal(order[:20], least(found, 20, seed=1))
-    assert order[:20].tolist() != never[:20]  # drawn, not the first of the data set
+    assert order[:20].tolist() != never[:20]  # drawn, not the first of the dataset
 
 
 def test_a_single_ranking_is_shown_in_its_order(publish: Publish, sixty: Dataset) -> None:

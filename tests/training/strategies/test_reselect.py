@@ -1,4 +1,4 @@
-"""Grad-Match as a training goes, and its replay: rounds are kept, outlive a kill, and give the same losses."""
+"""Grad-Match as a training run goes, and its replay: rounds are kept, outlive a kill, and give the same losses."""
 
 import os
 import signal
@@ -97,7 +97,7 @@ def test_a_warm_start_begins_with_everything(store: Store, dataset: Dataset) -> 
 
 
 def test_processes_that_pursue_choose_the_same(store: Store, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large data sets are pursued in processes; here all are large."""
+    """Large datasets are pursued in processes; here all are large."""
     solved, ask = list[Any](), pursuers._ask
     monkeypatch.setattr(by_gradients, "_LARGE", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})

@@ -568,7 +568,7 @@ def test_a_near_order_holds_everything_once(n: int, near: int, seed: int) -> Non
 
 
 def test_a_near_order_reads_few_places_and_tells_no_class() -> None:
-    """A data set sorted by 10 classes: what 1,024 positions in a row want lies in 16 places, of about as many classes
+    """A dataset sorted by 10 classes: what 1,024 positions in a row want lies in 16 places, of about as many classes
     as 16 places drawn at random have (10 * (1 - .9^16) = 8.1), never of one or two."""
     n, near = 100_000, 64
     found = EpochOrder("k", n, 0, 3, near=near).at(np.arange(50 * 1024, 51 * 1024))
