@@ -71,7 +71,7 @@ def test_what_is_said(error: Exception, said: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        (("nope",), "NoSuchCommand", "nope"),
+        (("nope",), "NoSuchCommand|UsageError", "nope"),  # the second with Click 8.1
         (("select", "random"), "MissingParameter", "--dataset"),
         (("init", "--nope"), "NoSuchOption", "--nope"),
         (("select", "random", "--dataset", "d", "--budget", 1, "--seed", "x"), "BadParameter", "--seed"),
@@ -82,7 +82,7 @@ def test_wrong_usage_is_json_when_asked(tamis: Any, arguments: tuple[Any, ...], 
     said = tamis("--json", *arguments)
     assert (said.code, said.out) == (2, "")
     told = json.loads(said.err)
-    assert told["error"] == error
+    assert told["error"] in error.split("|")
     assert words in told["message"]
     plain = tamis(*arguments)
     assert plain.code == 2

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from terminal import HEARING
 
 from tamis.store import Store
 from tests.flows.test_temporary_server import lives, until
@@ -41,18 +42,11 @@ if __name__ == "__main__":
 """
 
 
-def hearing() -> None:
-    """As from a terminal: a shell makes what it runs in the background deaf to SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("deaf", DEAF)
 def test_what_is_deaf_ends_too_with_its_children(deaf: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(CODE.replace("DEAF", DEAF[deaf]))
-    with subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, preexec_fn=hearing
-    ) as running:
+    with subprocess.Popen([*HEARING, sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         children = [int(word) for word in running.stdout.readline().split()]
         running.send_signal(signal.SIGINT)
@@ -83,7 +77,7 @@ def test_hashing_a_large_shard_is_interrupted_and_nothing_shows(tmp_path: Path) 
     store, shard = Store.create(tmp_path / "store"), big_shard(tmp_path / "big.tar")
     add = ["-m", "tamis.flows.start", "--store", store.root.url, "dataset", "add", "big", str(shard), "--json"]
     running = subprocess.Popen(
-        [sys.executable, *add], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hearing,
+        [*HEARING, sys.executable, *add], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     until(opened(running, shard), 60)
     running.send_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminal import HEARING
 
 from tamis.flows.server.temporary import _PREFIX
 from tamis.store import Store
@@ -114,10 +115,9 @@ def test_interrupt_is_clean_and_the_same_command_goes_on(digits: dict[str, list[
     store.datasets.add("digits", digits["train"])
     train = ("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
              "--epochs", 4, "--batch-size", 16, "--augment", "none")  # fmt: skip
-    # As from a terminal: a shell makes what it runs in the background, and its children, deaf to SIGINT.
-    running = subprocess.Popen(
-        **command(*train), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_interrupts
-    )
+    given = command(*train)
+    given["args"] = [*HEARING, *given["args"]]
+    running = subprocess.Popen(**given, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _until(lambda: bool(store.root.list("checkpoints")), running)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
@@ -148,7 +148,8 @@ def test_a_command_takes_its_temporary_server_along(
     given = command("-m", "tamis.flows.cli", "--store", where, "train", "--dataset", "digits", "--model", "preact8",
                     "--epochs", 1000, "--batch-size", 16, "--augment", "none", "--runner", "prefect")  # fmt: skip
     given["env"] |= {"TMPDIR": str(temporary)}
-    running = subprocess.Popen(**given, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_hear_interrupts)
+    given["args"] = [*HEARING, *given["args"]]
+    running = subprocess.Popen(**given, stderr=subprocess.PIPE, start_new_session=True)
     _until(lambda: bool(store.root.list("checkpoints")), running)
     (home,) = temporary.glob(f"{_PREFIX}*")
     (server,) = processes(str(home))
@@ -170,10 +171,6 @@ def processes(argument: str) -> list[int]:
             if argument in words.read_text().split("\0"):
                 found.append(int(words.parent.name))
     return found
-
-
-def _hear_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _until(reached: Any, running: subprocess.Popen[str]) -> None:

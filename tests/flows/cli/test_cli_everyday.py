@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from terminal import HEARING
 
 from tamis.store import Store
 
@@ -102,9 +103,8 @@ def test_watching_shows_what_comes_and_ends_at_ctrl_c(indexed: Store) -> None:
     leader, follower = pty.openpty()
     words = ["--store", indexed.root.url, "run", "ls", "--watch", "--every", "0.1"]
     running = subprocess.Popen(
-        [sys.executable, "-m", "tamis.flows.cli", *words], stdin=follower, stdout=follower, stderr=follower,
+        [*HEARING, sys.executable, "-m", "tamis.flows.cli", *words], stdin=follower, stdout=follower, stderr=follower,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     os.close(follower)
     said = bytearray()
