@@ -116,15 +116,16 @@ def litdata(data: Data) -> Peer:
 
 def mosaicml(data: Data) -> Peer:
     import streaming
+    from streaming import MDSWriter, StreamingDataset  # a folder of that name is on the path where tests run
 
     def write(folder: Path) -> None:
-        with streaming.MDSWriter(out=str(folder), columns={"image": "bytes", "label": "int"}) as writer:
+        with MDSWriter(out=str(folder), columns={"image": "bytes", "label": "int"}) as writer:
             for image, label in data.members():
                 writer.write({"image": image, "label": label})
 
     folder, seconds = _copied(data, "mosaicml", write)
     streaming.base.util.clean_stale_shared_memory()
-    dataset = streaming.StreamingDataset(local=str(folder), shuffle=True, batch_size=128)
+    dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=128)
     order = np.random.default_rng(0).permutation(data.dataset.samples)
     return Peer(
         f"mosaicml-streaming {streaming.__version__}",
