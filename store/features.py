@@ -65,8 +65,9 @@ def vector_rows(
         some = np.ascontiguousarray(vectors[a : a + _ROWS], np.float32)
         bad = ~np.isfinite(some).all(axis=1)
         extent.nonfinite += int(bad.sum())
-        starts = np.arange(len(some) + 1, dtype=np.int32) * some.shape[1]
-        column = pa.ListArray.from_arrays(pa.array(starts), pa.array(some.ravel()), mask=pa.array(bad))
+        # What is null is empty too: Parquet's writer in older releases of pyarrow knows no other.
+        starts = np.concatenate([[0], np.cumsum(np.where(bad, 0, some.shape[1]))]).astype(np.int32)
+        column = pa.ListArray.from_arrays(pa.array(starts), pa.array(some[~bad].ravel()), mask=pa.array(bad))
         columns = {"run": run, "attempt": attempt, "sample": numbers[a : a + _ROWS], "vector": column}
         yield from rows_of("features", columns, len(some)).to_batches()
 

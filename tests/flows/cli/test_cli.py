@@ -208,7 +208,7 @@ def test_advice_where_uncertain_samples_train_worse(tamis: Any, indexed: Store) 
     assert "Below half" not in few.out
     assert "random" in tamis(*asked, 748, "--json").json["advice"]
     half = tamis(*asked, 749, "--json")
-    assert (half.json["advice"], half.err) == (None, "")
+    assert (half.json["advice"], half.err.strip()) == (None, "")
     assert tamis("select", "random", "--dataset", "digits", "--budget", 10, "--json").json["advice"] is None
 
 

@@ -149,7 +149,8 @@ def test_sql_of_the_past(where: str, put: Put, tmp_path: Path) -> None:
 def test_sql_reads_the_store_alone(where: str, put: Put, tmp_path: Path) -> None:
     store = Store.create(where)
     publish(store, store.datasets.add("d", [put(tar(tmp_path, "a.tar", "abcde"), "a.tar")]))
-    assert store.query("show tables")["name"].to_pylist() == sorted(counts(store))
+    shown = store.query("show tables")["name"].to_pylist()
+    assert [name for name in shown if not name.startswith("files_")] == sorted(counts(store))  # as DuckDB 1 shows more
     assert "attempt" not in store.query("from samples").column_names
     members = store.query("select members from samples where key = ?", ["b"])["members"].to_pylist()
     assert [m["name"] for m in members[0]] == ["png", "cls"]
@@ -442,16 +443,30 @@ def test_shards_that_changed_or_went(base: Store, s3: S3Server, tmp_path: Path) 
     assert "is missing" in problem
 
 
+FORKING = """
+import os, sys
+from tamis.store import Store
+from tamis.store.errors import TamisError
+from tamis.store.roots.roots import open_objects
+
+store = Store.open(sys.argv[1])
+assert store.datasets.all()
+child = os.fork()
+if child == 0:
+    try:
+        open_objects(store.root.url)
+    except TamisError as error:
+        os._exit(7 if "forkserver" in str(error) else 1)
+    os._exit(2)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), store.runs.get(sys.argv[2]).status)
+"""
+
+
 def test_a_forked_process_is_refused_not_stuck(base: Store) -> None:
-    child = os.fork()
-    if child == 0:
-        try:
-            open_objects(base.root.url)
-        except TamisError as error:
-            os._exit(7 if "forkserver" in str(error) else 1)
-        os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert base.runs.get(RUN).status == "running"
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, base.root.url, RUN], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["7", "running"]
 
 
 # The command line
