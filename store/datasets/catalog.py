@@ -122,7 +122,7 @@ class Datasets:
                 return newest, again
             known = tuple(classes) or (() if newest is None else newest.classes)
             plain = newest is not None and newest.label is not None and not newest.classes
-            former = () if newest is None else self._published_classes(name)
+            former = () if newest is None else self._published_classes(newest)
             fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain, former=former)
             check_count(fresh, names)
             made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds())
@@ -287,9 +287,10 @@ class Datasets:
             return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
         return self._tables.every("datasets", f"name/{name}")
 
-    def _published_classes(self, name: str) -> tuple[str, ...]:
-        """What the classes of the newest version were called when it was published."""
-        return tuple(map(str, self._heads(name)[-1]["classes"] or ()))  # type: ignore[call-overload]  # a list of texts
+    def _published_classes(self, dataset: Dataset) -> tuple[str, ...]:
+        """What the classes of a version were called when it was published."""
+        said = self._tables.found("datasets", f"name/{dataset.name}", dataset.version) if dataset.classes else None
+        return () if said is None else tuple(said.rows[0]["classes"] or ())
 
     def _names(self) -> list[str]:
         return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))
@@ -446,4 +447,4 @@ class Datasets:
         return uri
 
     def _absolute(self, uri: str) -> str:
-        return uri if is_remote(uri) or Path(uri).is_absolute() else f"{self._root.url}/{uri}"
+        return uri if is_remote(uri) or os.path.isabs(uri) else f"{self._root.url}/{uri}"
