@@ -81,8 +81,8 @@ def test_other_values_are_refused(given: dict[str, Any], words: str) -> None:
 
 
 def no_default(inputs: Inputs, *, k: int, power: float, generator: Any) -> Any: ...
-def no_type(inputs: Inputs, *, k: int, power: list[int] = [], generator: Any) -> Any: ...  # noqa: B006
-def no_such_name(inputs: Inputs, *, k: int, power: "Nothing" = 1, generator: Any) -> Any: ...  # noqa: F821
+def no_type(inputs: Inputs, *, k: int, power: list[int] = [], generator: Any) -> Any: ...  # noqa: B006 - refused
+def no_such_name(inputs: Inputs, *, k: int, power: "Nothing" = 1, generator: Any) -> Any: ...  # noqa: F821 - refused
 def bad_default(inputs: Inputs, *, k: int, power: Annotated[float, Between(least=1)] = 0.0, generator: Any) -> Any: ...
 
 

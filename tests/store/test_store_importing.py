@@ -65,7 +65,7 @@ def test_hardness_is_turned_the_way_that_was_declared(
 ) -> None:
     file = parquet(tmp_path / "a.parquet", sample=np.arange(N), a=values)
     for hard, sign in (("higher", 1), ("lower", -1)):
-        run = import_scores(store, file, "digits", name="x", hard=hard).run  # type: ignore[arg-type]
+        run = import_scores(store, file, "digits", name="x", hard=hard).run  # type: ignore[arg-type]  # of a list
         assert np.array_equal(store.runs.hardness(run.key, "a", N), sign * values)
 
 
@@ -146,7 +146,7 @@ def test_keys_that_are_numbers_must_be_said(store: Store, tmp_path: Path) -> Non
     with pytest.raises(ImportRefused, match="--by key"):
         import_selection(store, tmp_path / "list.txt", "tens", name="x")
     for by, expected in (("key", [9, 8]), ("sample", [0, 1])):
-        made = import_selection(store, tmp_path / "list.txt", "tens", name=by, by=by)  # type: ignore[arg-type]
+        made = import_selection(store, tmp_path / "list.txt", "tens", name=by, by=by)  # type: ignore[arg-type]  # of a list
         assert made.selection.round_at(0)[0].tolist() == expected
 
 

@@ -11,8 +11,6 @@ Cost: one forward pass; memory for one shard's vectors. A vector that is not fin
 counted, and kept as null.
 """
 
-import io
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from time import perf_counter
@@ -27,6 +25,7 @@ from tamis.store.keys import key_of
 from tamis.store.runs import Run
 from tamis.training.errors import HeadError
 from tamis.training.models.own import failing
+from tamis.training.signals.parts import pack_part, read_part
 from tamis.training.signals.scoring import decoder_of
 
 if TYPE_CHECKING:
@@ -107,12 +106,12 @@ def compute_parts(
     for number in shards:
         shard = asked.dataset.shards[number]
         name = asked.part(shard)
-        if _read(asked.store, name) is not None:
+        if read_part(asked.store, name) is not None:
             continue
         started = perf_counter()
         with failing(meta.model):
             vectors = np.concatenate(list(_vectors(asked, shard, module.network, module, meta, device, batch_size)))
-        asked.store.root.put(name, _pack(vectors, perf_counter() - started))
+        asked.store.root.put(name, pack_part({"vectors": vectors, "seconds": np.asarray(perf_counter() - started)}))
         if progress is not None:
             progress(shard.count)
 
@@ -133,11 +132,11 @@ def finish_features(asked: Question, *, name: str | None, model_run: str | None 
     def blocks() -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
         nonlocal seconds, nonfinite
         for number, shard in enumerate(asked.dataset.shards):
-            part = _read(asked.store, asked.part(shard))
+            part = read_part(asked.store, asked.part(shard))
             if part is None:  # removed or damaged since: one shard's work
                 asked.store.root.delete(asked.part(shard))
                 compute_parts(asked, [number])
-                part = _read(asked.store, asked.part(shard))
+                part = read_part(asked.store, asked.part(shard))
                 assert part is not None
             vectors = part["vectors"]
             seconds += float(part["seconds"])
@@ -210,21 +209,3 @@ def _pooled(seen: list[Any], layer: str, count: int) -> "Tensor":
         )
     found = seen[0].detach().float()
     return (found if found.ndim == 2 else found.flatten(2).mean(dim=2)).cpu()
-
-
-def _pack(vectors: Vectors, seconds: float) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, vectors=vectors, seconds=np.asarray(seconds))
-    return file.getvalue()
-
-
-def _read(store: Store, name: str) -> dict[str, npt.NDArray[Any]] | None:
-    """A part, or None where there is none or its bytes are damaged: parts can always be computed again."""
-    data = store.root.get(name)
-    if data is None:
-        return None
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {"vectors": file["vectors"], "seconds": file["seconds"]}
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile):
-        return None

@@ -6,9 +6,6 @@ pass goes on where it was, an appended shard costs only itself, and the same sha
 all parts are there they become a run, whose scores show in SQL at once and whole.
 """
 
-import io
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -24,6 +21,7 @@ from tamis.store.runs import Run
 from tamis.training.border import check_kind
 from tamis.training.decoding.pixels import decoder_key, image_size_of, is_jpeg
 from tamis.training.models.own import failing
+from tamis.training.signals.parts import pack_part, read_part
 from tamis.training.signals.scorers import UNCERTAINTY, Scorer
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -117,7 +115,7 @@ def score_parts(
     decoder, worst = decoder_key((dataset.image, meta.image_size)), 0.0
     for number in shards:
         name = _name(part_key(dataset, dataset.shards[number], model, decoder, scorer))
-        stored = _read(store, name)
+        stored = read_part(store, name)
         if stored is not None and not force:
             continue
         started = perf_counter()
@@ -127,7 +125,7 @@ def score_parts(
             )
         columns = dict(made)
         if stored is None:
-            store.root.put(name, _pack({**columns, "seconds": np.asarray(perf_counter() - started)}))
+            store.root.put(name, pack_part({**columns, "seconds": np.asarray(perf_counter() - started)}))
         else:
             worst = max(worst, _difference(stored, columns))
         if progress is not None:
@@ -201,11 +199,11 @@ def _batches(
 ) -> Iterator[tuple[Columns, npt.NDArray[np.int64]]]:
     for number, shard in enumerate(dataset.shards):
         name = _name(part_key(dataset, shard, model, decoder, scorer))
-        columns = _read(store, name)
+        columns = read_part(store, name)
         if columns is None:  # removed or damaged since: one shard's work
             store.root.delete(name)
             score_parts(store, dataset, [number], model, scorer=scorer)
-            columns = _read(store, name)
+            columns = read_part(store, name)
             assert columns is not None
         tally.add(shard.first_sample, columns)
         samples = np.arange(shard.first_sample, shard.first_sample + shard.count)
@@ -214,24 +212,6 @@ def _batches(
 
 def _name(key: str) -> str:
     return f"parts/{key[:2]}/{key}.npz"
-
-
-def _pack(columns: Columns) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **columns)
-    return file.getvalue()
-
-
-def _read(store: Store, name: str) -> dict[str, npt.NDArray[Any]] | None:
-    """A part, or None where there is none or its bytes are damaged: parts can always be computed again."""
-    data = store.root.get(name)
-    if data is None:
-        return None
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {k: file[k] for k in file.files}
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
 
 
 def _difference(stored: Columns, computed: Columns) -> float:

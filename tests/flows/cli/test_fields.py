@@ -28,7 +28,7 @@ def test_every_field_of_a_training_run_is_an_option_with_a_text() -> None:
     options = {option.name: option for option in train.get_params(click.Context(train))}
     assert set(TrainConfig.model_fields) - {"reselect"} <= set(options)
     assert set(attributes(TrainConfig)) == set(TrainConfig.model_fields)
-    assert all(options[name].help for name in TrainConfig.model_fields if name != "reselect")  # type: ignore[attr-defined]
+    assert all(options[name].help for name in TrainConfig.model_fields if name != "reselect")  # type: ignore[attr-defined]  # options
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ class Model(BaseModel):
 def test_a_new_field_needs_no_line() -> None:
     command = FieldsCommand("new", fields=lambda: Model, without=("most",))
     share, kind = command.get_params(click.Context(command))[:2]
-    assert (share.opts, share.default, share.help) == (["--share"], 0.5, "Of something, over two lines.")  # type: ignore[attr-defined]
+    assert (share.opts, share.default, share.help) == (["--share"], 0.5, "Of something, over two lines.")  # type: ignore[attr-defined]  # option
     assert command.make_context("new", ["--kind", "b"]).params == {"share": 0.5, "kind": "b"}
     with pytest.raises(click.BadParameter, match="0<x<=1"):
         command.make_context("new", ["--share", "0"])

@@ -1,0 +1,31 @@
+"""Parts of a pass over a dataset, one a shard: arrays as `.npz` in the store, without pickles."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.store import Store
+
+
+def pack_part(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Arrays by name as the bytes of a file."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **columns)
+    return file.getvalue()
+
+
+def read_part(store: Store, name: str) -> dict[str, npt.NDArray[Any]] | None:
+    """A part, or None where there is none or its bytes are damaged: parts can always be computed again."""
+    data = store.root.get(name)
+    if data is None:
+        return None
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return {k: file[k] for k in file.files}
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
