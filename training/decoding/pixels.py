@@ -3,12 +3,13 @@
 What: `decoder_key` is put into the payload of a key. It is empty where pixels are what they always were, so keys of
 results that are stored already stay as they are; it names the decoder's version where pixels are others now.
     version 1: pillow decodes the whole picture and resizes it. All formats, and JPEG that is taken as it is.
-    version 2: a JPEG that is scaled to `image_size` (`tamis.training.decoding.jpeg`,
+    version 3: a JPEG that is scaled to `image_size` (`tamis.training.decoding.jpeg`,
     `tamis.training.decoding.scaling`): on photographs
         less than 2 levels from version 1 on average, 16 at worst; to one level the same where it is decoded whole.
-A result of version 1 stays in the store under its key, but is no answer to a question whose pixels would be those of
-version 2. The libraries that do the work have no part in a key: libjpeg-turbo gives the same pixels through simplejpeg
-and through pillow, and resizing without AVX2 differs by one level at most.
+    version 2: the same, but a side as long as what was wanted of it was not scaled (449 x 149 to 224, for one).
+A result of an earlier version stays in the store under its key, but is no answer to a question whose pixels would be
+those of version 3. The libraries that do the work have no part in a key: libjpeg-turbo gives the same pixels through
+simplejpeg and through pillow, and resizing without AVX2 differs by one level at most.
 Cost: none; torch is not loaded.
 """
 
@@ -17,7 +18,7 @@ import struct
 
 from tamis.store.shards.images import EITHER
 
-JPEG_VERSION = 2  # raise it when a scaled JPEG comes to have other pixels
+JPEG_VERSION = 3  # raise it when a scaled JPEG comes to have other pixels
 JPEGS = frozenset({"jpg", "jpeg"})
 
 

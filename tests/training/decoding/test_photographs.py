@@ -71,6 +71,12 @@ def test_a_photograph_decoded_whole_is_pillows(
     assert_close(scaled(data, size), by_pillow(data, size), 0.05, 1)
 
 
+@pytest.mark.parametrize(("width", "height"), [(448, 149), (449, 149), (450, 149), (149, 449), (449, 448), (448, 448)])
+def test_a_side_that_is_as_long_as_what_is_wanted_of_it_is_scaled_too(width: int, height: int) -> None:
+    data = encode(photograph(width, height))
+    assert_close(scaled(data, 224), by_pillow(data, 224), 0.05, 1)
+
+
 @pytest.mark.parametrize("how", KINDS)
 @pytest.mark.parametrize("name", ["china", "flower"])
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_scores_stored_before_are_found_where_pixels_are_the_same(
 
 def test_only_a_scaled_jpeg_names_its_decoder() -> None:
     assert decoder_key(("jpg", 224)) == decoder_key(("left.JPEG", 1)) == decoder_key(("png", 8), ("jpg", 8))
-    assert decoder_key(("jpg", 224)) == {"decoder": 2}
+    assert decoder_key(("jpg", 224)) == {"decoder": 3}
     assert decoder_key() == decoder_key(("jpg", None)) == decoder_key(("png", 224), ("webp", 224)) == {}
 
 
@@ -139,7 +139,7 @@ def test_a_scaled_jpeg_is_scored_under_its_new_key_and_found_again(store: Store,
     assert scoring.missing_parts(store, dataset, model) == []
     run = scoring.finish_scores(store, dataset, model, name="preact8")
     assert scoring.find_scores(store, dataset, model) == run
-    assert (run.key != old, run.config["decoder"]) == (True, 2)
+    assert (run.key != old, run.config["decoder"]) == (True, 3)
     assert len(set(store.runs.scores(run.key, "entropy", 3).tolist())) == 1
     assert store.runs.scores(old, "entropy", 3).tolist() == [0.1, 0.2, 0.3]
 
