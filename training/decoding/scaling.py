@@ -65,7 +65,7 @@ def fit_rows(pixels: Pixels, mode: str, size: int) -> Image.Image:
 
 
 def fit_pixels(pixels: Pixels, full: tuple[int, int], scale: int, size: int) -> Pixels:
-    """uint8 [H, W, C] -> [size, size, C], perhaps a view of the argument. The next call may write over it, in this thread.
+    """uint8 [H, W, C] -> [size, size, C], perhaps a view of the argument. This thread's next call may write over it.
 
     Args:
         pixels: a picture, decoded at 1 / scale of its size.
