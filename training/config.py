@@ -1,13 +1,5 @@
-"""What to train, and the key of the answer.
+"""What to train: `TrainConfig` says it in full; a `Plan` is that with its names resolved (`tamis.training.planning`)."""
 
-What: `TrainConfig` says it in full, `plan` resolves its names to contents and computes the key.
-The key covers the configuration with all its defaults, the contents that its names stand for, and the source file of a
-user's own model; never device or paths. What that file imports in turn is not covered.
-Cost: reads the heads of the named datasets and of the selection; torch is not loaded.
-"""
-
-import hashlib
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,28 +7,21 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializeAsAny,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
 )
 
-from tamis.curation.budget import resolve_budget
 from tamis.curation.methods import METHODS
 from tamis.curation.parameters import parameters, recorded
-from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.errors import SelectionError
-from tamis.store.keys import check_name, key_of, split_ref
 from tamis.store.selections import Request, Selection
 from tamis.training import border
-from tamis.training.decoding.pixels import decoder_key
-from tamis.training.models.own import source
 from tamis.training.tasks import CLASSIFICATION, get_task
 
 GRADMATCH = METHODS["gradmatch"]
-VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
-_LATER = frozenset({"task"})  # fields that enter the key only where they differ from their default
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Epochs = Annotated[int, Field(ge=1, le=border.EPOCHS)]
 
@@ -97,6 +82,20 @@ class Reselect(BaseModel):
         return {name: getattr(self, name) for name in parameters(GRADMATCH) if name != "batch_size"}
 
 
+class InLoop(BaseModel):
+    """A strategy that chooses as the training run goes; each has a subclass with its own parameters.
+
+    Attributes:
+        name: of the strategy, in `tamis.training.strategies.STRATEGIES`.
+        leaves: name of the selection that the run leaves; default: the dataset's name and the strategy's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    name: str
+    leaves: str | None = None
+
+
 class TrainConfig(BaseModel):
     """What to train, on what, and how.
 
@@ -106,6 +105,7 @@ class TrainConfig(BaseModel):
         dataset: name or name@version.
         selection: train on this selection of the dataset: name, name@version or key; default: train on all.
         reselect: choose what to train on as the run goes, and leave the choices as a selection.
+        strategy: choose by losses as the run goes, and leave the choices as a selection: by name, with its parameters.
         model: a model's name: preact20, preact56, resnet18, ..., or your own as module:function.
         epochs: number of training epochs.
         batch_size: batch size.
@@ -127,6 +127,7 @@ class TrainConfig(BaseModel):
         evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only.
         record_losses: keep every sample's training loss of every epoch (table losses).
         task: what is learnt: classification, or regression of the numbers that the dataset was added with.
+        rate_by: what the schedule counts: epochs, or backprops (samples stepped on over those of the dataset).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -134,6 +135,7 @@ class TrainConfig(BaseModel):
     dataset: str
     selection: str | None = None
     reselect: Reselect | None = None
+    strategy: SerializeAsAny[InLoop] | None = None
     model: str = "preact20"
     epochs: _Epochs = 10
     batch_size: int = Field(default=128, ge=1, le=border.BATCH)
@@ -154,6 +156,7 @@ class TrainConfig(BaseModel):
     evaluate_every: _Epochs | None = None
     record_losses: bool = False
     task: str = CLASSIFICATION.name
+    rate_by: Literal["epochs", "backprops"] = "epochs"
 
     @field_validator("task")
     @classmethod
@@ -164,8 +167,12 @@ class TrainConfig(BaseModel):
     def _agreeing(self) -> "TrainConfig":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0: give one, or set nesterov to false")
-        if self.selection is not None and self.reselect is not None:
-            raise ValueError("a training run either replays a selection or reselects: give one of the two")
+        asked = [name for name in ("selection", "reselect", "strategy") if getattr(self, name) is not None]
+        if len(asked) > 1:
+            raise ValueError(
+                "a training run either replays a selection, or reselects, or follows a strategy that chooses by losses: "
+                f"give one of {' and '.join(asked)}"
+            )
         if self.evaluate_every is not None and self.evaluate_on is None:
             raise ValueError("evaluate_every needs a dataset to measure on: give evaluate_on")
         return self
@@ -185,92 +192,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Drafted:
-    """What a training run that reselects leaves: everything that names the selection, but for its rounds.
+    """What a training run that chooses leaves: everything that names the selection, but for its rounds.
 
     Attributes:
         name: of the selection.
-        k: samples of a choice.
+        request: what the selection answers.
+        k: samples of a choice, where they are as many each time.
         full: epochs on everything at the beginning.
         target: the dataset whose gradient is matched; None for the training gradient.
-        request: what the selection answers.
     """
 
     name: str
-    k: int
-    full: int
-    target: Dataset | None
     request: Request
+    k: int = 0
+    full: int = 0
+    target: Dataset | None = None
 
     @property
     def key(self) -> str:
         """Of the selection."""
         return self.request.key
-
-
-def plan(store: Store, config: TrainConfig) -> Plan:
-    """Resolve names to contents, and compute the key.
-
-    Raises:
-        DatasetNotFound, SelectionNotFound: naming what there is.
-        SelectionError: the selection is of another dataset.
-    """
-    border.check_kind("store", store, Store)
-    border.check_kind("config", config, TrainConfig)
-    selection = None if config.selection is None else store.selections.get(config.selection)
-    dataset = store.datasets.get(config.dataset if selection is None else selection.dataset)
-    if split_ref(config.dataset)[0] != dataset.name:
-        raise SelectionError(
-            f"Selection {config.selection} is of {dataset.ref}, not of {config.dataset}: train on the dataset that it "
-            "was made from, or select from the other one."
-        )
-    judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
-    matched = None if config.reselect is None else config.reselect.target
-    target = None if matched is None else store.datasets.get(matched)
-    payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
-    if config.task != CLASSIFICATION.name:
-        payload["task_version"] = get_task(config.task).version
-    payload |= {
-        "version": VERSION,
-        "dataset": dataset.key,
-        "selection": None if selection is None else selection.key,
-        "evaluate_on": None if judged is None else judged.key,
-        "code": model_code(config.model),
-        **decoder_key(*((one.image, config.image_size) for one in (dataset, target) if one is not None)),
-    }
-    if judged is not None:
-        payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
-    drafted = None if config.reselect is None else _drafted(config, config.reselect, dataset, target, payload)
-    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted)
-
-
-def _is_later(name: str, value: Any) -> bool:
-    """Whether a field was not there when the first keys were made, and says what was computed then."""
-    return name in _LATER and value == TrainConfig.model_fields[name].default
-
-
-def _drafted(
-    config: TrainConfig,
-    reselect: Reselect,
-    dataset: Dataset,
-    target: Dataset | None,
-    payload: dict[str, Any],
-) -> Drafted:
-    """What measures, names and looks does not decide what is chosen, and has no part in the selection's key."""
-    k = resolve_budget(reselect.budget, dataset.samples)
-    full = 0 if reselect.warm is None else math.ceil(reselect.warm * config.epochs * k / dataset.samples)
-    apart = {"dataset", "selection", "reselect", "evaluate_on", "evaluate_every", "record_losses", "evaluate_decoder"}
-    training = {name: value for name, value in payload.items() if name not in apart}
-    params = reselect.model_dump(mode="json", exclude={"name", "budget", "target"})
-    params |= {"k": k, "target": None if target is None else target.key, "training": training}
-    request = Request(dataset, GRADMATCH.name, GRADMATCH.version, params, seed=config.seed)
-    name = check_name(reselect.name or f"{dataset.name}-{GRADMATCH.name}", "selection")
-    return Drafted(name, k, full, target, request)
-
-
-def model_code(name: str) -> str | None:
-    """sha256 of the source file of a user's own model ("module:function"); None for models that come with tamis.
-
-    The file is found without running it. A module that cannot be found is refused later, by `build_model`.
-    """
-    found = source(name) if ":" in name else None
-    return None if found is None else hashlib.sha256(found.read_bytes()).hexdigest()

@@ -43,6 +43,10 @@ class HeadError(TamisError, ValueError):
     """A model whose last layer is not one that gradients can be taken of in the way asked for."""
 
 
+class StrategyError(TamisError, ValueError):
+    """A strategy that is unknown, or parameters that it does not have or cannot have."""
+
+
 class StateMismatch(TamisError, ValueError):
     """A stream's saved state that belongs to another selection or seed."""
 

@@ -36,12 +36,13 @@ class Feed:
 
     def __init__(self, open_stream: Callable[[Source], SelectionStream], source: Source) -> None:
         self._open, self.stream, self.waited = open_stream, open_stream(source), 0.0
+        self._source = source
         self._head = list[Batch]()
         self._rest: Generator[Batch] | None = None
 
     def measure(self, source: Source) -> Statistics:
         """Mean and standard deviation of the pixels of what the first epoch of a source begins with."""
-        if source.key == self.stream.key:
+        if source.key == self._source.key:
             self._rest = self.stream.epoch(0)
             self._head = self._first(self._rest)
             return pixel_statistics([batch.images for batch in self._head])

@@ -4,7 +4,7 @@ What: `train` trains a model on a dataset or a selection of it, keeps the model 
 answers at once when it did so before. Killed at any point and asked again, it goes on where it was.
 When: for every model that is to be kept: proxies, targets, baselines.
 Cost: see `tamis.training.loop`; a cached answer reads a few small tables and loads neither torch nor a model.
-What decides the key stands in `tamis.training.config`.
+What decides the key stands in `tamis.training.planning`.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from tamis.store import Store
 from tamis.store.runs import Run
-from tamis.training.config import TrainConfig, plan
+from tamis.training.config import TrainConfig
+from tamis.training.planning import plan
 from tamis.training.models.own import failing
 
 __all__ = ["TrainConfig", "TrainResult", "find", "train"]
@@ -69,6 +70,7 @@ def train(
         UnknownModelError, LabelError, ShardChanged, DecodeError: naming what is wrong.
     """
     made = plan(store, config)
+    config = made.config
     there = store.runs.find(made.key)
     if there is not None and not force:
         return TrainResult(there, cached=True)

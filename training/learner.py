@@ -1,12 +1,11 @@
 """What the steps of a training run change, and its books: what a checkpoint holds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from tamis.training.loop import Recipe, Step, make_optimizer, make_scaler
+from tamis.training.loop import Recipe, make_optimizer, make_scaler
 from tamis.training.models.registry import ImageClassifier
 from tamis.training.strategies.contract import Statistics
 
@@ -18,6 +17,7 @@ class Books:
     epoch: int = 0
     position: int = 0  # samples of the epoch consumed
     steps: int = 0
+    backprops: int = 0  # samples stepped on
     samples_read: int = 0
     bytes_read: int = 0
     train_loss: float = 0.0  # mean of the last whole epoch
@@ -25,6 +25,7 @@ class Books:
     selecting: float = 0.0
     evaluating: float = 0.0
     streaming: float = 0.0  # waiting for batches
+    parts: dict[str, float] = field(default_factory=dict)  # of the steps, s: forward passes, backward
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -65,11 +66,3 @@ class Learner:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         return self
-
-
-def together(steps: Sequence[Step]) -> Step:
-    """The steps of an epoch as one."""
-    if not steps:
-        return Step(torch.zeros(0, dtype=torch.int64), torch.zeros(0), 0)
-    samples, losses = torch.cat([step.samples_B for step in steps]), torch.cat([step.losses_B for step in steps])
-    return Step(samples, losses, sum(step.read for step in steps))

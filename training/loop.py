@@ -9,10 +9,11 @@ For a batch of B images x with labels y and weights w, and parameters theta:
     v      = momentum v + g
     theta  = theta - lr(t) (g + momentum v)        (Nesterov; without it: theta - lr(t) v)
 
-with t = epoch + position / n, the epochs trained so far; or the steps of Adam or RMSProp in place of the last three
-lines. Everything random is a function of (seed, epoch, position), so a run that stops at a position and goes on there
-takes the same steps as one that never stopped. A strategy that looks at losses (`Guide`) sees each batch before the
-step, as it was augmented, and says what of it is trained on.
+with t = epoch + position / n, the epochs trained so far, or where the recipe counts backprops the samples stepped on
+over those of the dataset; or the steps of Adam or RMSProp in place of the last three lines. Everything random is a
+function of (seed, epoch, position), so a run that stops at a position and goes on there takes the same steps as one
+that never stopped. A strategy that takes (`Guide`) sees each batch before the step, as it was augmented, with its
+losses where it looks at them, and says what is trained on now: nothing, one batch, or several.
 
 When: through `tamis.training.job.train`; alone, to see or to change what training does.
 Cost: one forward and one backward pass a batch, and a forward pass more where the strategy looks. On a GPU, autocast to
@@ -24,9 +25,10 @@ Legend: B batch, C channels, H height, W width.
 """
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -35,6 +37,7 @@ from torch.nn import functional
 
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.seeds import derive_seed
+from tamis.training.stopwatch import Stopwatch
 from tamis.training.streaming.batches import Batch
 from tamis.training.tasks import CLASSIFICATION
 from tamis.training.tasks.contract import Task
@@ -60,14 +63,17 @@ class Recipe:
     augment: Literal["none", "crop-flip"]
     precision: Literal["fp32", "bf16", "fp16"]
     optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
+    rate_by: Literal["epochs", "backprops"] = "epochs"
 
 
 class Step(NamedTuple):
-    """What one step saw."""
+    """What the steps on a batch that was read saw."""
 
     samples_B: Tensor  # int64, on the CPU: what was trained on, perhaps nothing
     losses_B: Tensor  # float32, on the device, before the step
     read: int  # samples of the epoch that were consumed for it
+    count: int = 1  # steps
+    right_B: Tensor | None = None  # bool, on the device: whether the prediction was right, where a task can tell
 
 
 class At(NamedTuple):
@@ -76,6 +82,21 @@ class At(NamedTuple):
     epoch: int
     position: int  # samples of the epoch consumed
     step: int  # steps done, over all epochs
+    backprops: int = 0  # samples stepped on, over all epochs
+
+
+class Looked(NamedTuple):
+    """What a model says of a batch before it is trained on."""
+
+    losses_B: Tensor  # float32, on the device, without gradient
+    right_B: Tensor | None  # bool, on the device
+
+
+class Looking(NamedTuple):
+    """How a strategy looks: cheaper than training, if it likes."""
+
+    precision: str = "as trained"  # or "bf16", "fp16" on a GPU
+    image_size: int | None = None  # pixels that images are made smaller to; None looks at them as they are
 
 
 class Guide(Protocol):
@@ -87,12 +108,21 @@ class Guide(Protocol):
         ...
 
     @property
-    def looks(self) -> bool:
-        """Whether `take` is called: that costs a forward pass for each batch."""
+    def takes(self) -> bool:
+        """Whether `take` is called."""
         ...
 
-    def take(self, at: At, batch: Batch, losses_B: Tensor, generator: torch.Generator) -> Batch | None:
-        """What of a batch, or of those before it, is trained on now; None: nothing."""
+    @property
+    def looks(self) -> Looking | None:
+        """How losses are got for `take`, by a forward pass for each batch; None: without."""
+        ...
+
+    def take(self, at: At, batch: Batch, looked: Looked | None, generator: torch.Generator) -> Sequence[Batch]:
+        """What of a batch, and of those before it, is trained on now."""
+        ...
+
+    def rest(self, at: At) -> Sequence[Batch]:
+        """What is left to be trained on when an epoch has been read."""
         ...
 
     def after_step(self, at: At, step: Step) -> None:
@@ -132,6 +162,8 @@ def train_epoch(
     device: torch.device,
     guide: Guide | None = None,
     task: Task = CLASSIFICATION,
+    whole: int | None = None,
+    watch: Stopwatch | None = None,
 ) -> Generator[Step]:
     """Train on what is left of an epoch, step by step: the caller draws the steps.
 
@@ -148,40 +180,119 @@ def train_epoch(
         device: where the model is.
         guide: the strategy; None trains on every batch as it is, under the sum of its weights.
         task: what is learnt; its targets are the batches' labels.
+        whole: samples of the dataset, which backprops are counted against; None: `size`.
+        watch: is told what took how long.
 
     Yields:
-        Each step when it is done, or a batch was read and nothing of it taken. Whether a step's losses were finite
-        shows after the next one, or in `check_finite`.
+        For each batch that was read, when its steps are done or nothing was taken, and for what was left at the end.
+        Whether losses were finite shows after the next one, or in `check_finite`.
 
     Raises:
         NonFiniteLoss: naming epoch, step and how many losses are not finite.
     """
     model.train()
+    turn = _Turn(model, optimizer, scaler, recipe, device, guide, task, watch or Stopwatch(device))
     step: Step | None = None
-    epoch, position, number = at
-    for batch in batches:
-        set_rate(optimizer, learning_rate(recipe, epoch + position / size))
-        torch.manual_seed(derive_seed(recipe.seed, "step", epoch, position))
-        generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "augment", epoch, position))
-        here, read, how, taken = At(epoch, position, number), len(batch.samples), recipe, batch
-        if guide is not None and guide.looks:
-            taken = _look(model, batch, recipe, guide, task, here, generator, device)
-            how = replace(recipe, augment="none")
-        if taken is None:
-            made = Step(batch.samples[:0], torch.zeros(0, device=device), read)
-        else:
-            normaliser = "weights" if guide is None else guide.normaliser
-            losses_B = train_step(model, taken, optimizer, scaler, how, generator, device, normaliser, task)
-            made = Step(taken.samples.cpu(), losses_B, read)
-            if guide is not None:
-                guide.after_step(here, made)
+    for batch in chain(batches, (None,)):
+        t = at.epoch + at.position / size if recipe.rate_by == "epochs" else at.backprops / (whole or size)
+        set_rate(optimizer, learning_rate(recipe, t))
+        torch.manual_seed(derive_seed(recipe.seed, "step", at.epoch, at.position, *([] if batch else ["rest"])))
+        made = turn.take(at, batch) if batch is not None else turn.rest(at)
         # Looking at a loss waits for the GPU. The step before is done by now, and the GPU stays busy with this one.
         if step is not None:
-            check_finite(step, At(epoch, position, number), recipe)
-        step, position, number = made, position + read, number + bool(len(made.samples_B))
-        yield step
+            check_finite(step, at, recipe)
+        step = made
+        at = At(at.epoch, at.position + made.read, at.step + made.count, at.backprops + len(made.samples_B))
+        if batch is not None or made.count:
+            yield step
     if step is not None:
-        check_finite(step, At(epoch, position, number), recipe)
+        check_finite(step, at, recipe)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What is done with each batch that was read."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    recipe: Recipe
+    device: torch.device
+    guide: Guide | None
+    task: Task
+    watch: Stopwatch
+
+    def take(self, at: At, batch: Batch) -> Step:
+        generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "augment", at.epoch, at.position))
+        read = len(batch.samples)
+        if self.guide is None or not self.guide.takes:
+            return self._steps(at, [batch], read, self.recipe, generator)
+        images_BCHW = augment(batch.images.to(self.device, non_blocking=True), self.recipe.augment, generator)
+        batch = batch._replace(images=images_BCHW)
+        looked = None if self.guide.looks is None else self._look(batch, self.guide.looks)
+        drawing = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "take", at.epoch, at.position))
+        return self._steps(at, self.guide.take(at, batch, looked, drawing), read, self._plain(), generator)
+
+    def rest(self, at: At) -> Step:
+        left = () if self.guide is None or not self.guide.takes else self.guide.rest(at)
+        return self._steps(at, left, 0, self._plain(), torch.Generator())
+
+    def _plain(self) -> Recipe:
+        """For images that are augmented already."""
+        return replace(self.recipe, augment="none")
+
+    def _steps(
+        self, at: At, batches: Sequence[Batch], read: int, recipe: Recipe, generator: torch.Generator
+    ) -> Step:
+        """A step on each of some batches; what they saw, as one."""
+        normaliser = "weights" if self.guide is None else self.guide.normaliser
+        made: list[Step] = []
+        for batch in batches:
+            seen = train_step(
+                self.model, batch, self.optimizer, self.scaler, recipe, generator, self.device, normaliser, self.task,
+                self.watch,
+            )  # fmt: skip
+            here = at._replace(step=at.step + len(made), backprops=at.backprops + _samples(made))
+            made.append(Step(batch.samples.cpu(), seen.losses_B, 0, 1, seen.right_B))
+            if self.guide is not None:
+                self.guide.after_step(here, made[-1])
+        return together(made, self.device)._replace(read=read)
+
+    @torch.no_grad()
+    def _look(self, batch: Batch, how: Looking) -> Looked:
+        """What the model as it is says of a batch, augmented as it is going to be trained on."""
+        images_BCHW = batch.images
+        if how.image_size is not None:
+            images_BCHW = functional.interpolate(images_BCHW, size=(how.image_size,) * 2, mode="bilinear")
+        self.model.eval()  # so that looking leaves the statistics of BatchNorm as they are
+        precision = self.recipe.precision if how.precision == "as trained" else how.precision
+        with self.watch.of("selection_forward"):
+            with autocast(precision, self.device):
+                outputs_BK = self.model(images_BCHW).float()
+            labels_B = batch.labels.to(self.device, non_blocking=True)
+            losses_B = self.task.losses(outputs_BK, labels_B)
+        self.model.train()
+        return Looked(losses_B, self.task.right(outputs_BK, labels_B))
+
+
+def together(steps: Sequence[Step], device: torch.device | None = None) -> Step:
+    """Several steps as one; none at all, on a device."""
+    if len(steps) == 1:
+        return steps[0]
+    if not steps:
+        return Step(torch.zeros(0, dtype=torch.int64), torch.zeros(0, device=device), 0, 0)
+    right = [step.right_B for step in steps if step.right_B is not None]
+    return Step(
+        torch.cat([step.samples_B for step in steps]),
+        torch.cat([step.losses_B for step in steps]),
+        sum(step.read for step in steps),
+        sum(step.count for step in steps),
+        torch.cat(right) if len(right) == len(steps) else None,
+    )
+
+
+def _samples(steps: Sequence[Step]) -> int:
+    return sum(len(step.samples_B) for step in steps)
 
 
 def train_step(
@@ -194,9 +305,10 @@ def train_step(
     device: torch.device,
     normaliser: Normaliser = "weights",
     task: Task = CLASSIFICATION,
-) -> Tensor:
-    """One step; the losses [B] before it, float32."""
-    count = len(batch.samples)
+    watch: Stopwatch | None = None,
+) -> Looked:
+    """One step; the losses [B] before it, float32, and what was predicted right."""
+    watch, count = watch or Stopwatch(device), len(batch.samples)
     if count == 1:
         normaliser = 2 * normaliser if isinstance(normaliser, int) else normaliser
         # BatchNorm needs two values a channel, and late layers may leave one pixel of an image. Twins have the mean and
@@ -204,14 +316,17 @@ def train_step(
         batch = Batch(*(torch.cat([part, part]) for part in batch))
     images_BCHW = augment(batch.images.to(device, non_blocking=True), recipe.augment, generator)
     labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
-    with autocast(recipe.precision, device):
-        logits_BK = model(images_BCHW)
-    losses_B = task.losses(logits_BK.float(), labels_B)
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(weighted_mean(losses_B, weights_B, normaliser)).backward()
-    scaler.step(optimizer)
-    scaler.update()
-    return losses_B.detach()[:count]
+    with watch.of("training_forward"):
+        with autocast(recipe.precision, device):
+            outputs_BK = model(images_BCHW)
+        losses_B = task.losses(outputs_BK.float(), labels_B)
+    with watch.of("backward"):
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(weighted_mean(losses_B, weights_B, normaliser)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    right_B = task.right(outputs_BK.detach(), labels_B)
+    return Looked(losses_B.detach()[:count], None if right_B is None else right_B[:count])
 
 
 def weighted_mean(losses_B: Tensor, weights_B: Tensor, normaliser: Normaliser = "weights") -> Tensor:
@@ -225,28 +340,6 @@ def weighted_mean(losses_B: Tensor, weights_B: Tensor, normaliser: Normaliser = 
     if normaliser == "weights":
         return torch.dot(losses_B, weights_B / weights_B.sum().clamp(min=torch.finfo(weights_B.dtype).tiny))
     return torch.dot(losses_B, weights_B / (len(weights_B) if normaliser == "samples" else normaliser))
-
-
-@torch.no_grad()
-def _look(
-    model: nn.Module,
-    batch: Batch,
-    recipe: Recipe,
-    guide: Guide,
-    task: Task,
-    at: At,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Batch | None:
-    """What a strategy takes of a batch, augmented as it is going to be trained on, by the losses that it has now."""
-    images_BCHW = augment(batch.images.to(device, non_blocking=True), recipe.augment, generator)
-    model.eval()  # so that looking leaves the statistics of BatchNorm as they are
-    with autocast(recipe.precision, device):
-        logits_BK = model(images_BCHW)
-    model.train()
-    losses_B = task.losses(logits_BK.float(), batch.labels.to(device, non_blocking=True))
-    chosen = torch.Generator().manual_seed(derive_seed(recipe.seed, "take", at.epoch, at.position))
-    return guide.take(at, batch._replace(images=images_BCHW), losses_B, chosen)
 
 
 def learning_rate(recipe: Recipe, t: float) -> float:

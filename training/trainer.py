@@ -25,12 +25,13 @@ from tamis.training.config import Plan
 from tamis.training.devices import describe, pick_device
 from tamis.training.errors import CheckpointError
 from tamis.training.feed import Feed, Source
-from tamis.training.learner import Books, Learner, together
-from tamis.training.loop import At, Recipe, Step, check_finite, train_epoch
+from tamis.training.learner import Books, Learner
+from tamis.training.loop import At, Recipe, Step, check_finite, together, train_epoch
 from tamis.training.models.registry import build_model
 from tamis.training.models.weights import ModelMeta, pack_checkpoint, pack_model, unpack_checkpoint
 from tamis.training.strategies import strategy_of
-from tamis.training.strategies.contract import Statistics
+from tamis.training.stopwatch import Stopwatch
+from tamis.training.strategies.contract import Signals, Statistics
 from tamis.training.streaming.stream import SelectionStream
 from tamis.training.tasks import get_task
 
@@ -86,6 +87,7 @@ class Fitting:
         self._books, self._gathered = Books(), list[Step]()
         self._judged: dict[str, float] = {}
         self._started = 0.0
+        self._earlier = dict[str, float]()
         self._before, self._waited = (0, 0), 0.0  # samples and bytes that earlier tries read, and their waiting
         if config.precision != "fp32" and self._device.type != "cuda":
             self._notify(f"{config.precision} needs a GPU: this run computes in fp32 on the {self._device.type}.")
@@ -113,7 +115,7 @@ class Fitting:
         judged = self._judged or self._evaluate(learner)
         ended = perf_counter() - self._started
         seconds = {"train": ended - books.selecting - books.evaluating, "evaluate": books.evaluating, "total": ended}
-        seconds["stream"] = books.streaming  # part of "train"
+        seconds |= {"stream": books.streaming, **self._parts()}  # parts of "train"
         if self._strategy.chooses:
             seconds["select"] = books.selecting
         self._strategy.finish(learner.statistics)
@@ -131,11 +133,13 @@ class Fitting:
             config.model, num_classes=self._outputs, in_channels=config.channels, seed=config.seed
         )
         self._strategy = strategy_of(dict(config), config.task)(self._store, self._plan, self._device)
-        self._feed = Feed(self._open_stream, self._strategy.source)
+        self._strategy.notify = self._notify
+        self._watch = Stopwatch(self._device)
+        self._feed = Feed(self._open_feed, self._strategy.source)
 
     def _total(self) -> int:
         """Steps in all; fewer are taken where the strategy leaves some of what is read out."""
-        size = self._plan.config.batch_size
+        size = self._strategy.reads or self._plan.config.batch_size
         return sum(-(-self._strategy.size(epoch) // size) for epoch in range(self._recipe.epochs))
 
     def _look(self, learner: Learner) -> None:
@@ -172,13 +176,14 @@ class Fitting:
             self._strategy.load_state_dict(content.get("strategy", {}))
             learner = self._learner(Statistics(tuple(content["mean"]), tuple(content["std"]))).load(content)
             books = Books(**content["books"])
-            gathered = Step(content["samples"], content["losses"].to(self._device), books.position)
+            gathered = Step(content["samples"], content["losses"].to(self._device), books.position, books.steps)
         except (CheckpointError, KeyError, ValueError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
             self._notify(f"Checkpoint {self._name} is ignored; restarting from scratch: {error}")
             self._prepare()
             return None
         vars(self._books).update(asdict(books))
         self._before, self._waited = (books.samples_read, books.bytes_read), books.streaming
+        self._earlier = books.parts
         self._gathered = [gathered]
         self._notify(f"Resuming run {self._plan.key[:12]} at epoch {books.epoch}, step {books.steps}.")
         return learner
@@ -193,20 +198,23 @@ class Fitting:
                 learner.optimizer,
                 learner.scaler,
                 self._recipe,
-                at=At(books.epoch, books.position, books.steps),
+                at=At(books.epoch, books.position, books.steps, books.backprops),
                 size=stream.size(books.epoch),
                 device=self._device,
                 guide=self._strategy,
                 task=self._task,
+                whole=self._plan.dataset.samples,
+                watch=self._watch,
             )
             for step in steps:
                 self._gathered.append(step)
                 books.position += step.read
-                books.steps += bool(len(step.samples_B))
+                books.steps += step.count
+                books.backprops += len(step.samples_B)
                 books.samples_read = self._before[0] + stream.samples_read
                 books.bytes_read = self._before[1] + stream.bytes_read
                 books.streaming = self._waited + self._feed.waited
-                if self._every and books.steps % self._every == 0 and not self._feed.is_ahead(books.steps):
+                if self._every and step.count and books.steps % self._every < step.count and not self._feed.is_ahead(books.steps):
                     check_finite(step, At(books.epoch, books.position, books.steps), self._recipe)
                     self._save(learner)
                 yield
@@ -218,17 +226,27 @@ class Fitting:
         books, whole = self._books, together(self._gathered)
         if len(whole.losses_B):
             books.train_loss = float(whole.losses_B.double().mean())
+        shown = self._strategy.after_epoch(books.epoch)
         if self._plan.config.record_losses and self._resumable:
-            samples, first = np.unique(whole.samples_B.numpy(), return_index=True)
-            losses = whole.losses_B.cpu().numpy()[first]
-            self._store.runs.put_losses(self._plan.key, books.epoch, samples, losses, loss_epoch=books.epoch)
+            self._record(shown or _signals(whole, books.epoch))
         books.epoch, books.position, self._gathered = books.epoch + 1, 0, []
+
+    def _record(self, shown: Signals) -> None:
+        self._store.runs.put_losses(
+            self._plan.key, self._books.epoch, shown.samples, shown.losses, shown.loss_epoch,
+            probability=shown.probability, selected=shown.selected,
+        )  # fmt: skip
+
+    def _parts(self) -> dict[str, float]:
+        """Seconds of the steps by part, earlier tries included."""
+        now = self._watch.seconds()
+        return {name: self._earlier.get(name, 0.0) + now.get(name, 0.0) for name in self._earlier | now}
 
     def _save(self, learner: Learner) -> None:
         if not self._resumable:
             return
         books, done = self._books, together(self._gathered)
-        books.seconds = perf_counter() - self._started
+        books.seconds, books.parts = perf_counter() - self._started, self._parts()
         stream = self._feed.stream.state_dict() | {"epoch": books.epoch, "samples_consumed": books.position}
         content = {"run": self._plan.key, "stream": stream, "books": asdict(books), **learner.state()}
         content |= {"strategy": self._strategy.state_dict()}
@@ -250,6 +268,7 @@ class Fitting:
         metrics: dict[str, Any] = {
             "train_loss": books.train_loss,
             "steps": books.steps,
+            "backprops": books.backprops,
             "samples_read": books.samples_read,
             "bytes_read": books.bytes_read,
             "device": describe(self._device),
@@ -275,6 +294,9 @@ class Fitting:
     def _learner(self, statistics: Statistics) -> Learner:
         return Learner(self._network, statistics, self._recipe, self._device)
 
+    def _open_feed(self, chosen: Source) -> SelectionStream:
+        return self._open_stream(chosen, self._strategy.reads)
+
     def _open_stream(self, chosen: Source, batch_size: int | None = None, shuffle: bool = True) -> SelectionStream:
         config = self._plan.config
         return SelectionStream(
@@ -290,3 +312,9 @@ class Fitting:
             image_size=config.image_size,
             targets=self._task.targets(chosen if isinstance(chosen, Dataset) else self._plan.dataset),
         )
+
+
+def _signals(whole: Step, epoch: int) -> Signals:
+    """What the steps of an epoch saw, each sample once."""
+    samples, first = np.unique(whole.samples_B.numpy(), return_index=True)
+    return Signals(samples, whole.losses_B.cpu().numpy()[first], epoch)

@@ -1,8 +1,9 @@
 """Drafts: selections whose rounds are still being made, by a training run that chooses again as it goes.
 
-A draft has the key that its selection will have. Each round is a file of its own, written once, before anything is
-trained on it: a training run that is killed finds the rounds that it made and goes on with them. When all are there
-they are published as one selection, and the draft is removed.
+A draft has the key that its selection will have. Each round is a file of its own. One that says what is going to be
+read (`add`) is written once, before anything is trained on it: a training run that is killed finds the rounds that it
+made and goes on with them. One that says what was trained on (`record`) is written when its epoch is over, and again
+where a killed run repeats the epoch. When all are there they are published as one selection, and the draft is removed.
 """
 
 import json
@@ -36,12 +37,13 @@ class Draft:
         root: of the store.
         key: that the selection will have.
         dataset: "name@version" that the rounds choose from.
+        order: what the order follows from in which an epoch is read; by default the key.
 
     A stream takes a draft for a selection: rounds that are added meanwhile are in force from their `first_epoch` on.
     """
 
-    def __init__(self, root: Root, key: str, dataset: str) -> None:
-        self.key, self.dataset, self._root = key, dataset, root
+    def __init__(self, root: Root, key: str, dataset: str, order: str | None = None) -> None:
+        self.key, self.dataset, self.order, self._root = key, dataset, order or key, root
         self._made: list[DraftRound] = []
         while (data := root.get(self._name(len(self._made)))) is not None:
             self._made.append(_unpack(data, self._name(len(self._made))))
@@ -85,6 +87,20 @@ class Draft:
         if there is None:
             raise SelectionNotFound(f"{name} was removed while it was being written: start the training again.")
         self._made.append(_unpack(there, name))
+
+    def record(self, data: RoundData, **notes: Any) -> None:
+        """Keep the next round, in place of what an earlier try at its epoch left.
+
+        Args:
+            data: samples, weights, first epoch, objective.
+            notes: plain JSON values worth keeping.
+        """
+        self._root.put(self._name(len(self._made)), _pack(data, notes))
+        self._made.append(DraftRound(data, notes))
+
+    def back_to(self, epoch: int) -> None:
+        """Disregard the rounds from an epoch on: they are going to be made again."""
+        self._made = [one for one in self._made if one.data.first_epoch < epoch]
 
     def forget(self) -> None:
         """Remove what is published by now."""

@@ -19,7 +19,7 @@ from strict import STRICT
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetNotFound, SelectionError, SelectionNotFound, ShardChanged
-from tamis.training.config import model_code, plan
+from tamis.training.planning import model_code, plan
 from tamis.training.devices import describe, pick_device
 from tamis.training.errors import DeviceError, LabelError, ModelFailed, NonFiniteLoss, UnknownModelError, WrongKind
 from tamis.training.job import TrainConfig, TrainResult, find, train

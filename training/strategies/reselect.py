@@ -9,13 +9,18 @@ Source: Killamsetty et al., "GRAD-MATCH", ICML 2021, algorithm 1 (R, kappa); Cai
 Automatically Selecting the Best Training Data", 2022 (keeping the rounds and replaying them: Cached-Grad-Match).
 """
 
+import math
+from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tamis.store.selections import Published, RoundData
+from tamis.curation.budget import resolve_budget
+from tamis.store.keys import check_name
+from tamis.store.selections import Published, Request, RoundData
 from tamis.store.selections.drafts import Draft
+from tamis.training.config import GRADMATCH, Drafted
 from tamis.training.selecting.answers import Computed, publish
 from tamis.training.strategies.contract import Statistics, Strategy
 
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
     import torch
 
     from tamis.store import Store
-    from tamis.training.config import Plan
+    from tamis.store.datasets import Dataset
+    from tamis.training.config import Plan, TrainConfig
     from tamis.training.models.registry import ImageClassifier
 
 
@@ -34,6 +40,19 @@ class Reselecting(Strategy):
     asked_by = "reselect"
     chooses = True
     tasks = frozenset({"classification"})
+
+    @classmethod
+    def drafted(cls, store: "Store", config: "TrainConfig", dataset: "Dataset", training: Mapping[str, Any]) -> Drafted:
+        reselect = config.reselect
+        assert reselect is not None
+        target = None if reselect.target is None else store.datasets.get(reselect.target)
+        k = resolve_budget(reselect.budget, dataset.samples)
+        full = 0 if reselect.warm is None else math.ceil(reselect.warm * config.epochs * k / dataset.samples)
+        params = reselect.model_dump(mode="json", exclude={"name", "budget", "target"})
+        params |= {"k": k, "target": None if target is None else target.key, "training": dict(training)}
+        request = Request(dataset, GRADMATCH.name, GRADMATCH.version, params, seed=config.seed)
+        name = check_name(reselect.name or f"{dataset.name}-{GRADMATCH.name}", "selection")
+        return Drafted(name, request, k, full, target)
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         from tamis.training.selecting.by_gradients import Asked, choose

@@ -129,7 +129,8 @@ class SelectionStream(IterableDataset[Any]):
         seed, batch_size = border.whole("seed", seed), border.whole("batch_size", batch_size, 1, border.BATCH)
         near = None if near is None else border.whole("near", near, 1, border.NEAR)
         self.dataset = chosen if isinstance(chosen, Dataset) else store.datasets.get(chosen.dataset)
-        self.key, self.seed, self.batch_size, self.yields = chosen.key, seed, batch_size, yields
+        self.key = chosen.order if isinstance(chosen, Draft) else chosen.key
+        self.seed, self.batch_size, self.yields = seed, batch_size, yields
         self.shuffle, self.near, self.images = shuffle, near, Images(channels, image_size)
         self.rank, self.world = place(rank, world)
         self._share = Share(self.rank, self.world, batch_size, drop_last)

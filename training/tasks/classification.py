@@ -51,9 +51,12 @@ class Classification(Task):
     def known(self, outputs_BK: "Tensor", targets_B: "Tensor") -> "Tensor":
         return (targets_B >= 0) & (targets_B < outputs_BK.shape[1])
 
+    def right(self, outputs_BK: "Tensor", targets_B: "Tensor") -> "Tensor":
+        """The class of the largest logit is the sample's."""
+        return outputs_BK.argmax(dim=1) == targets_B
+
     def measures(self, outputs_BK: "Tensor", targets_B: "Tensor") -> "dict[str, Tensor]":
-        right_B = outputs_BK.argmax(dim=1) == targets_B
-        return {"accuracy": right_B, "loss": self.losses(outputs_BK, targets_B)}
+        return {"accuracy": self.right(outputs_BK, targets_B), "loss": self.losses(outputs_BK, targets_B)}
 
 
 def _top(store: "Store", dataset: "Dataset") -> int:

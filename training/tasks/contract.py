@@ -61,6 +61,10 @@ class Task(ABC):
     def known(self, outputs_BK: "Tensor", targets_B: "Tensor") -> "Tensor":
         """Which samples have a target that the model can be held against, bool [B]."""
 
+    def right(self, outputs_BK: "Tensor", targets_B: "Tensor") -> "Tensor | None":
+        """Whether each prediction is right, bool [B]; None for tasks that know no right and wrong."""
+        return None
+
     @abstractmethod
     def measures(self, outputs_BK: "Tensor", targets_B: "Tensor") -> "dict[str, Tensor]":
         """Numbers of each sample, [B] each, whose means say how good the model is; among them `loss`."""

@@ -12,7 +12,8 @@ from PIL import Image
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.training.config import Reselect, TrainConfig, plan
+from tamis.training.config import Reselect, TrainConfig
+from tamis.training.planning import plan
 from tamis.training.decoding.decode import LIMIT
 from tamis.training.decoding.pixels import decoder_key, image_size_of
 from tamis.training.errors import DecodeError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tamis.training.config import model_code
+from tamis.training.planning import model_code
 from tamis.training.devices import pick_device
 from tamis.training.errors import DeviceError, ModelFailed, UnknownModelError
 from tamis.training.models.registry import (

@@ -13,7 +13,8 @@ from numbered import Write
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.selections import Request, RoundData
-from tamis.training.config import GRADMATCH, Reselect, TrainConfig, plan
+from tamis.training.config import GRADMATCH, Reselect, TrainConfig
+from tamis.training.planning import plan
 from tamis.training.selecting.by_runs import MatchConfig, select_by_runs
 from tamis.training.selecting.by_scores import SelectConfig, select
 

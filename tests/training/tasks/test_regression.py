@@ -12,7 +12,8 @@ from numbered import Write, png
 from tamis.curation.gradmatch.gradients import LastLayer
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.training.config import Reselect, plan
+from tamis.training.config import Reselect
+from tamis.training.planning import plan
 from tamis.training.errors import DecodeError, LabelError, TaskError
 from tamis.training.job import TrainConfig, train
 from tamis.training.reports.speedup import Curve

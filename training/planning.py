@@ -1,0 +1,105 @@
+"""What a training configuration means: its names resolved to contents, and the key of the answer.
+
+The key covers the configuration with all its defaults, those of its strategy too, the contents that its names stand
+for, and the source file of a user's own model; never device or paths. What that file imports in turn is not covered.
+Cost: reads the heads of the named datasets and of the selection; torch is not loaded.
+"""
+
+import hashlib
+from typing import Any
+
+from pydantic import ValidationError
+
+from tamis.store import Store
+from tamis.store.datasets import Dataset
+from tamis.store.errors import SelectionError
+from tamis.store.keys import key_of, split_ref
+from tamis.training import border
+from tamis.training.config import Plan, TrainConfig
+from tamis.training.decoding.pixels import decoder_key
+from tamis.training.errors import StrategyError
+from tamis.training.models.own import source
+from tamis.training.strategies import strategy_of
+from tamis.training.tasks import CLASSIFICATION, get_task
+
+VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
+# Fields that enter the key only where they differ from their default: they were not there when the first keys were made.
+_LATER = frozenset({"task", "strategy", "rate_by"})
+# What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
+_APART = frozenset(
+    {
+        "dataset", "selection", "reselect", "strategy", "evaluate_on", "evaluate_every", "record_losses",
+        "evaluate_decoder",
+    }
+)  # fmt: skip
+
+
+def plan(store: Store, config: TrainConfig) -> Plan:
+    """Resolve names to contents, and compute the key.
+
+    Raises:
+        DatasetNotFound, SelectionNotFound: naming what there is.
+        SelectionError: the selection is of another dataset.
+        StrategyError: the strategy is unknown, or has no such parameter.
+    """
+    border.check_kind("store", store, Store)
+    border.check_kind("config", config, TrainConfig)
+    selection = None if config.selection is None else store.selections.get(config.selection)
+    dataset = store.datasets.get(config.dataset if selection is None else selection.dataset)
+    if split_ref(config.dataset)[0] != dataset.name:
+        raise SelectionError(
+            f"Selection {config.selection} is of {dataset.ref}, not of {config.dataset}: train on the dataset that it "
+            "was made from, or select from the other one."
+        )
+    config = _resolved(store, config, dataset)
+    judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
+    matched = None if config.reselect is None else config.reselect.target
+    target = None if matched is None else store.datasets.get(matched)
+    payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
+    if config.task != CLASSIFICATION.name:
+        payload["task_version"] = get_task(config.task).version
+    payload |= {
+        "version": VERSION,
+        "dataset": dataset.key,
+        "selection": None if selection is None else selection.key,
+        "evaluate_on": None if judged is None else judged.key,
+        "code": model_code(config.model),
+        **decoder_key(*((one.image, config.image_size) for one in (dataset, target) if one is not None)),
+    }
+    if judged is not None:
+        payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
+    strategy = strategy_of(dict(config))
+    if config.strategy is not None:
+        payload["strategy_version"] = strategy.version
+    training = {name: value for name, value in payload.items() if name not in _APART}
+    drafted = strategy.drafted(store, config, dataset, training)
+    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted)
+
+
+def _resolved(store: Store, config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """The parameters of a strategy in full, and what they name as contents."""
+    if config.strategy is None:
+        return config
+    strategy = strategy_of(dict(config))
+    assert strategy.Parameters is not None
+    try:
+        asked = strategy.Parameters.model_validate(config.strategy.model_dump())
+    except ValidationError as error:
+        known = ", ".join(name for name in strategy.Parameters.model_fields if name != "name")
+        faults = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
+        raise StrategyError(f"Strategy {strategy.name}: {faults}. Its parameters are: {known}.") from error
+    return config.model_copy(update={"strategy": strategy.resolved(store, dataset, asked)})
+
+
+def _is_later(name: str, value: Any) -> bool:
+    """Whether a field was not there when the first keys were made, and says what was computed then."""
+    return name in _LATER and value == TrainConfig.model_fields[name].default
+
+
+def model_code(name: str) -> str | None:
+    """sha256 of the source file of a user's own model ("module:function"); None for models that come with tamis.
+
+    The file is found without running it. A module that cannot be found is refused later, by `build_model`.
+    """
+    found = source(name) if ":" in name else None
+    return None if found is None else hashlib.sha256(found.read_bytes()).hexdigest()
