@@ -241,9 +241,7 @@ class _Turn:
         """For images that are augmented already."""
         return replace(self.recipe, augment="none")
 
-    def _steps(
-        self, at: At, batches: Sequence[Batch], read: int, recipe: Recipe, generator: torch.Generator
-    ) -> Step:
+    def _steps(self, at: At, batches: Sequence[Batch], read: int, recipe: Recipe, generator: torch.Generator) -> Step:
         """A step on each of some batches; what they saw, as one."""
         normaliser = "weights" if self.guide is None else self.guide.normaliser
         made: list[Step] = []

@@ -214,7 +214,12 @@ class Fitting:
                 books.samples_read = self._before[0] + stream.samples_read
                 books.bytes_read = self._before[1] + stream.bytes_read
                 books.streaming = self._waited + self._feed.waited
-                if self._every and step.count and books.steps % self._every < step.count and not self._feed.is_ahead(books.steps):
+                if (
+                    self._every
+                    and step.count
+                    and books.steps % self._every < step.count
+                    and not self._feed.is_ahead(books.steps)
+                ):
                     check_finite(step, At(books.epoch, books.position, books.steps), self._recipe)
                     self._save(learner)
                 yield

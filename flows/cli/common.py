@@ -37,6 +37,32 @@ class App:
         return Store.open(self.where)
 
 
+class Names(click.ParamType):
+    """One of some names, which are asked for when they are needed: a listing loads no library.
+
+    Args:
+        names: gives them.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Callable[[], list[str]]) -> None:
+        self._names = names
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The names, as `click.Choice` shows them."""
+        return f"[{'|'.join(self._names())}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, if it is one."""
+        from tamis.store.advice import did_you_mean
+
+        names = self._names()
+        if value not in names:
+            self.fail(f"{value!r} is none of {', '.join(names)}.{did_you_mean(value, names)}", param, ctx)
+        return value
+
+
 def common(command: F) -> F:
     """Give a command `--store`, `--json` and `--verbose`, which may also stand before it, and hand it an App."""
 

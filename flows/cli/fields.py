@@ -30,18 +30,30 @@ class FieldsCommand(click.Command):
     Args:
         fields: gives the model; called once, when the options are asked for.
         without: fields that have no option.
+        further: gives models one of which may be asked for, by name: an option for each of their fields, which says
+            whose it is, and is None where it is not given.
         parameters: of `click.Command`.
     """
 
     def __init__(
-        self, *args: Any, fields: "Callable[[], type[BaseModel]]", without: tuple[str, ...] = (), **parameters: Any
+        self,
+        *args: Any,
+        fields: "Callable[[], type[BaseModel]]",
+        without: tuple[str, ...] = (),
+        further: "Callable[[], Mapping[str, type[BaseModel]]] | None" = None,
+        **parameters: Any,
     ) -> None:
         super().__init__(*args, **parameters)
-        self._fields, self._without = fields, without
+        self._fields, self._without, self._further = fields, without, further
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Those of the fields, and then the command's own."""
-        return [*_options(self._fields(), self._without), *super().get_params(ctx)]
+        """Those of the fields, the command's own, and then those of the further models."""
+        further = [] if self._further is None else _further(self._further())
+        return [*_options(self._fields(), self._without), *super().get_params(ctx)[:-1], *further, self._help(ctx)]
+
+    def _help(self, ctx: click.Context) -> click.Parameter:
+        """`--help`, which comes last."""
+        return super().get_params(ctx)[-1]
 
 
 @cache
@@ -52,9 +64,33 @@ def _options(model: "type[BaseModel]", without: tuple[str, ...]) -> tuple[click.
     )
 
 
+def _further(models: "Mapping[str, type[BaseModel]]") -> list[click.Option]:
+    """An option for each field of some models but their name; fields of one name are one option."""
+    owners: dict[str, list[str]] = {}
+    for owner, model in models.items():
+        for name in model.model_fields:
+            owners.setdefault(name, []).append(owner)
+    made: list[click.Option] = []
+    for name, whose in owners.items():
+        model = models[whose[0]]
+        if name != "name":
+            field, text = model.model_fields[name], attributes(model).get(name, "")
+            option = _option(name, field, text)
+            default = "" if field.default is None else f"; default: {field.default}"
+            option.default, option.show_default = None, False
+            option.help = (
+                f"{option.help} [{'all strategies' if len(whose) == len(models) else ', '.join(whose)}{default}]"
+            )
+            made.append(option)
+    return made
+
+
 def attributes(model: "type[BaseModel]") -> Mapping[str, str]:
-    """The lines under "Attributes" of a docstring, by attribute."""
-    found, names = dict[str, str](), list[str]()
+    """The lines under "Attributes" of a model's docstring and of those it is made from, by attribute."""
+    from pydantic import BaseModel
+
+    above = [attributes(base) for base in model.__bases__ if issubclass(base, BaseModel) and base is not BaseModel]
+    found, names = {name: text for one in above for name, text in one.items()}, list[str]()
     for line in (model.__doc__ or "").partition("Attributes:")[2].splitlines():
         one, more = _LINE.match(line), _MORE.match(line)
         if one:

@@ -1,15 +1,16 @@
 """`tamis train`: train on all of a dataset, or on what was selected."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tamis.flows.cli.common import App, common, resource_options, resources, run_flow, said
+from tamis.flows.cli.common import App, Names, common, resource_options, resources, run_flow, said
 from tamis.flows.cli.fields import FieldsCommand
 from tamis.flows.cli.output import emit, run_facts
 
 if TYPE_CHECKING:
-    from tamis.training.config import TrainConfig
+    from tamis.training.config import InLoop, TrainConfig
 
 
 def _config() -> "type[TrainConfig]":
@@ -18,11 +19,41 @@ def _config() -> "type[TrainConfig]":
     return TrainConfig
 
 
-@click.command(cls=FieldsCommand, fields=_config, without=("reselect",))
+def _strategies() -> "dict[str, type[InLoop]]":
+    from tamis.training.strategies import STRATEGIES
+
+    return {name: one.Parameters for name, one in STRATEGIES.items() if one.Parameters is not None}
+
+
+def _strategy(name: str | None, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A strategy's name and what was given of its parameters.
+
+    Raises:
+        click.UsageError: it has no such parameter, or none was named.
+    """
+    known = _strategies()
+    for parameter in given:
+        owners = [owner for owner, model in known.items() if parameter in model.model_fields]
+        if name not in owners:
+            raise click.UsageError(
+                f"--{parameter.replace('_', '-')} is a parameter of {', '.join(owners)}: "
+                f"{'give one of them as --strategy' if name is None else f'--strategy {name} does not have it'}."
+            )
+    return None if name is None else {"name": name, **given}
+
+
+@click.command(cls=FieldsCommand, fields=_config, without=("reselect", "strategy"), further=_strategies)
+@click.option(
+    "--strategy", type=Names(lambda: list(_strategies())), help="Choose by losses as the run goes, with this strategy."
+)
 @resource_options
 @common
-def train(app: App, device: str, workers: int, score_batch: int, force: bool, **fields: Any) -> None:
+def train(
+    app: App, strategy: str | None, device: str, workers: int, score_batch: int, force: bool, **fields: Any
+) -> None:
     """Train a model on the chosen samples alone: nothing else is read from the shards.
+
+    With --strategy the run chooses by losses as it goes, and leaves what it chose as a selection that others replay.
 
     An existing matching run is returned; one that was killed resumes from its last checkpoint.
 
@@ -33,10 +64,14 @@ def train(app: App, device: str, workers: int, score_batch: int, force: bool, **
       tamis train --dataset photos --model resnet18 --image-size 224 --precision bf16
       tamis train --dataset cifar10 --selection cifar10-entropy@1 --model mypackage.models:small --lr 0.03
       tamis train --dataset cifar10 --selection cifar10-gm --model mobilenet_v2 --optimizer adam --lr 0.001
+      tamis train --dataset cifar10 --strategy selective-backprop --selectivity 0.33 --evaluate-on cifar10-test
+      tamis train --dataset cifar10 --strategy stale-sb --selectivity 0.33 --every 3 --record-losses
     """
     from tamis.training.job import find
 
-    config = _config()(**{k: v for k, v in fields.items() if v is not None})
+    given = {k: v for k, v in fields.items() if v is not None}
+    own = {k: given.pop(k) for k in list(given) if k not in _config().model_fields}
+    config = _config()(**given, strategy=_strategy(strategy, own))
     store = app.open()
     there = None if force else find(store, config)
     answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}

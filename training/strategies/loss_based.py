@@ -5,7 +5,7 @@ Chosen samples wait until they fill a batch, at an epoch's end in one that is no
 is a round, so the selection that the run leaves replays it; what was seen of each sample enters the loss history.
 How: at first (`start` epochs) everything is trained on, and the losses of the steps are all that is seen.
 Trust: a loss that is NaN or infinite is never chosen; its sample is named once an epoch, or ends the run (`nonfinite`).
-Memory: 15 bytes for every sample of the dataset, in checkpoints too, and two training batches.
+Memory: 14 bytes for every sample of the dataset, in checkpoints too, and two training batches.
 """
 
 from abc import abstractmethod
@@ -69,6 +69,7 @@ class Seen:
     loss_epoch_N: NDArray[np.int32]
     probability_N: Floats
     right_N: NDArray[np.int8]  # -1: not known
+    noted_N: NDArray[np.bool_]  # whether the epoch showed the sample
     chosen: list[NDArray[np.int64]]  # in the order in which they were chosen
     weights: list[Floats]
 
@@ -77,12 +78,12 @@ class Seen:
         """At the beginning of an epoch."""
         return cls(
             epoch, np.full(n, np.nan, np.float32), np.full(n, epoch, np.int32), np.full(n, np.nan, np.float32),
-            np.full(n, -1, np.int8), [], [],
+            np.full(n, -1, np.int8), np.zeros(n, np.bool_), [], [],
         )  # fmt: skip
 
     def note(self, samples_B: NDArray[np.int64], losses_B: Floats, right_B: "torch.Tensor | None") -> None:
         """Losses, and whether predictions were right."""
-        self.losses_N[samples_B] = losses_B
+        self.losses_N[samples_B], self.noted_N[samples_B] = losses_B, True
         if right_B is not None:
             self.right_N[samples_B] = right_B.cpu().numpy()
 
@@ -97,11 +98,11 @@ class Seen:
         return RoundData(samples, np.concatenate(self.weights), self.epoch) if len(samples) else None
 
     def signals(self) -> Signals:
-        """For the loss history: all samples of which there is a loss or a probability."""
+        """For the loss history: all samples that were seen, or stood to be drawn."""
         selected = np.zeros(len(self.losses_N), np.bool_)
         for samples in self.chosen:
             selected[samples] = True
-        shown = np.flatnonzero(np.isfinite(self.probability_N) | (self.right_N >= 0) | np.isfinite(self.losses_N))
+        shown = np.flatnonzero(self.noted_N | np.isfinite(self.probability_N))
         right = self.right_N[shown]
         return Signals(
             shown, self.losses_N[shown], self.loss_epoch_N[shown], self.probability_N[shown], selected[shown],
@@ -113,7 +114,10 @@ class Seen:
         import torch
 
         arrays = {name: torch.from_numpy(value) for name, value in vars(self).items() if name.endswith("_N")}
-        lists = {"chosen": list(map(torch.from_numpy, self.chosen)), "weights": list(map(torch.from_numpy, self.weights))}
+        lists = {
+            "chosen": list(map(torch.from_numpy, self.chosen)),
+            "weights": list(map(torch.from_numpy, self.weights)),
+        }
         return {"epoch": self.epoch, **arrays, **lists}
 
     @classmethod
@@ -240,7 +244,9 @@ class LossBased(Strategy):
             "mean": list(statistics.mean), "std": list(statistics.std), "normaliser": self.normaliser,
         }  # fmt: skip
         rounds = [one.data for one in self._left.made]
-        return publish(self.store, self._drafted.request, self._drafted.name, Computed(rounds, {"select": self._seconds}, facts))
+        return publish(
+            self.store, self._drafted.request, self._drafted.name, Computed(rounds, {"select": self._seconds}, facts)
+        )
 
     def forget(self) -> None:
         self._left.forget()

@@ -13,6 +13,7 @@ Source: A. Jiang et al., "Accelerating Deep Learning by Focusing on the Biggest 
 equation 3.1, algorithm 1, sections 3.3 to 3.5.
 """
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from pydantic import Field, model_validator
 from tamis.curation.errors import CurationError
 from tamis.curation.selective.drawing import draw
 from tamis.curation.selective.history import LossHistory
-from tamis.curation.selective.priority import Priority, beta_of, power
+from tamis.curation.selective.priority import Priority
 from tamis.training.strategies.loss_based import Floats, LossBased, LossParameters
 
 if TYPE_CHECKING:
@@ -60,17 +61,17 @@ class SelectiveParameters(LossParameters):
             raise ValueError(f"{' and '.join(given)} say the same thing twice: give one of them")
         try:
             self.function()
-        except CurationError as error:
+        except (CurationError, json.JSONDecodeError) as error:
             raise ValueError(str(error)) from error
         return self
 
     def function(self) -> Priority:
         """F, from share to probability."""
         if self.priority is not None:
-            return Priority.from_json(self.priority)
+            return Priority.from_json(json.loads(self.priority))
         if self.selectivity is not None:
-            return power(beta_of(self.selectivity))
-        return power(2.0 if self.beta is None else self.beta)
+            return Priority.selecting(self.selectivity)
+        return Priority.power(2.0 if self.beta is None else self.beta)
 
 
 class SelectiveBackprop(LossBased):

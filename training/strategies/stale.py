@@ -93,7 +93,9 @@ class StaleSB(SelectiveBackprop):
             self._reading.add(RoundData(np.arange(self.n), first_epoch=epoch))
         return 0.0
 
-    def trained(self, samples_B: NDArray[np.int64], losses_B: NDArray[np.float32], right_B: "torch.Tensor | None") -> None:
+    def trained(
+        self, samples_B: NDArray[np.int64], losses_B: NDArray[np.float32], right_B: "torch.Tensor | None"
+    ) -> None:
         if not self.reuses(self.seen.epoch):  # a reuse epoch's own losses are those of its few samples
             super().trained(samples_B, losses_B, right_B)
 
@@ -122,7 +124,9 @@ class StaleSB(SelectiveBackprop):
         before_N = self._passes_EN[-1] if len(self._passes_EN) else np.full(self.n, np.nan, np.float32)
         newest_N = np.where(finite_N, self.seen.losses_N, before_N)
         kept = 0 if self.asked.predict == "last" else _PASSES - 1
-        self._passes_EN = np.concatenate([self._passes_EN[len(self._passes_EN) - min(kept, len(self._passes_EN)) :], newest_N[None]])
+        self._passes_EN = np.concatenate(
+            [self._passes_EN[len(self._passes_EN) - min(kept, len(self._passes_EN)) :], newest_N[None]]
+        )
         self._stored_epoch_N[finite_N] = epoch
 
     def _probability(self) -> NDArray[np.floating]:

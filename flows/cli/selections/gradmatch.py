@@ -20,7 +20,7 @@ __all__ = ["select"]  # the group, with what is added to it here
 
 GRADMATCH = METHODS["gradmatch"]
 # Fields of a training run that have no option, or one of their own.
-_OWN = ("dataset", "selection", "reselect", "model", "epochs", "task")
+_OWN = ("dataset", "selection", "reselect", "strategy", "model", "epochs", "task")
 
 
 def _training() -> "type[TrainConfig]":

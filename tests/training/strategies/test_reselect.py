@@ -181,7 +181,7 @@ def test_the_first_to_write_a_round_is_heard(store: Store) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"selection": "gm", "reselect": RESELECT}, "one of the two"),
+        ({"selection": "gm", "reselect": RESELECT}, "give one of selection and reselect"),
         ({"evaluate_every": 2}, "give evaluate_on"),
         ({"reselect": {"every": 0}}, "every"),
         ({"reselect": {"lam": -1}}, "lam"),

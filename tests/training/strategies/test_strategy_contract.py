@@ -14,7 +14,7 @@ from tamis.store.selections import Published, Request, RoundData
 from tamis.store.selections.drafts import Draft
 from tamis.training.config import Plan, Reselect
 from tamis.training.job import TrainConfig, train
-from tamis.training.loop import At, Step, weighted_mean
+from tamis.training.loop import At, Looked, Looking, Step, weighted_mean
 from tamis.training.models.weights import pack_checkpoint, unpack_checkpoint
 from tamis.training.selecting.answers import Computed, publish
 from tamis.training.strategies import STRATEGIES, strategy_of
@@ -81,7 +81,7 @@ def kept(store: Store, dataset: Dataset, name: str, rounds: list[RoundData], sta
 class Gathering(Full):
     """Takes the harder half of each batch that it reads, with weight 2, and a step when they fill a batch."""
 
-    baseline, chooses, looks = False, True, True
+    baseline, chooses, takes, looks = False, True, True, Looking()
     normaliser = "samples"
 
     def __init__(self, store: Store, plan: Plan, device: torch.device) -> None:
@@ -89,7 +89,9 @@ class Gathering(Full):
         self.waiting: list[Batch] = []
         self.taken: list[int] = []
 
-    def take(self, at: At, batch: Batch, losses_B: Tensor, generator: torch.Generator) -> Batch | None:
+    def take(self, at: At, batch: Batch, looked: Looked | None, generator: torch.Generator) -> list[Batch]:
+        assert looked is not None
+        losses_B = looked.losses_B
         assert not losses_B.requires_grad
         harder = losses_B.argsort(descending=True)[: (len(losses_B) + 1) // 2]
         part = weighed(batch, torch.zeros(len(losses_B)).index_fill(0, harder.cpu(), 2.0))
@@ -97,7 +99,7 @@ class Gathering(Full):
         whole, size = Batch(*(torch.cat(p) for p in zip(*self.waiting, part, strict=True))), self.plan.config.batch_size
         full = len(whole.samples) >= size
         self.waiting = [Batch(*(part[size if full else 0 :] for part in whole))]
-        return Batch(*(part[:size] for part in whole)) if full else None
+        return [Batch(*(part[:size] for part in whole))] if full else []
 
     def after_step(self, at: At, step: Step) -> None:
         self.taken.append(len(step.samples_B))
@@ -245,6 +247,7 @@ def test_every_strategy_is_entered_under_its_name(name: str) -> None:
     strategy = STRATEGIES[name]
     assert strategy.name == name
     assert strategy.asked_by is None or strategy.asked_by in TrainConfig.model_fields
+    assert (strategy.asked_by == "strategy") == (strategy.Parameters is not None)
     assert not (strategy.baseline and strategy.chooses)
 
 
