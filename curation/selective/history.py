@@ -168,11 +168,17 @@ class LossHistory:
         if self._sorted is None:
             self._sorted = np.sort(self._ring_R[: self._filled])
             self._added = self._removed = _EMPTY
-        ranks_B = self._sorted.searchsorted(losses, side)
+        if not self._limit:
+            return self._sorted.searchsorted(losses, side)
+        order_B = losses.argsort()  # neighbours are found in half the time
+        sorted_B = losses[order_B]
+        counts_B = self._sorted.searchsorted(sorted_B, side)
         if len(self._added):
-            ranks_B += self._added.searchsorted(losses, side)
+            counts_B += self._added.searchsorted(sorted_B, side)
         if len(self._removed):
-            ranks_B -= self._removed.searchsorted(losses, side)
+            counts_B -= self._removed.searchsorted(sorted_B, side)
+        ranks_B = np.empty_like(counts_B)
+        ranks_B[order_B] = counts_B
         return ranks_B
 
 
