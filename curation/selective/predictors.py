@@ -35,6 +35,7 @@ Legend: E epochs, the oldest first; N samples; W the last epochs; P sets of meas
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -201,7 +202,8 @@ def _weights(sets_PW: Bools, kernel: Kernel, ahead: int) -> Doubles:
     # An epoch that was not measured is by itself: its row is that of the identity, its right side 0.
     systems_PWW = np.where(both_PWW, covariance_WW, np.eye(len(epochs)))
     next_W = kernel.between(epochs, np.array([len(epochs) - 1.0 + ahead]))[:, 0]
-    return np.linalg.solve(systems_PWW, (sets_PW * next_W)[:, :, None])[:, :, 0]
+    weights_PW1 = np.linalg.solve(systems_PWW, (sets_PW * next_W)[:, :, None])
+    return weights_PW1[:, :, 0].astype(np.float64, copy=False)
 
 
 def _complete(losses_WN: Doubles) -> tuple[Doubles, Doubles]:
@@ -233,5 +235,6 @@ def _fitted(epochs_e: Doubles, deviations_en: Doubles) -> tuple[float, float, fl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound is reached: still the best within bounds
         regressor.fit(epochs_e[:, None], deviations_en)
-    signal, length, noise = np.exp(regressor.kernel_.theta)
+    found: Any = regressor.kernel_  # typed as what it might be before it is fitted
+    signal, length, noise = np.exp(found.theta)
     return float(signal), float(length), float(noise)
