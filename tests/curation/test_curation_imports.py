@@ -5,12 +5,29 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "prefect", "pyarrow", "duckdb", "deltalake", "obstore", "pydantic", "webdataset"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "prefect",
+    "pyarrow",
+    "duckdb",
+    "deltalake",
+    "obstore",
+    "pydantic",
+    "webdataset",
+    "sklearn",
+}
+
+
+SELECTIVE = ("history", "priority", "drawing", "filling", "in_batch", "importance", "infobatch", "rho", "predictors")
 
 
 @pytest.mark.parametrize(
     "module",
-    [f"tamis.curation{name}" for name in ("", ".methods", ".uncertainty", ".ranking", ".omp.solver")],
+    [
+        *(f"tamis.curation{name}" for name in ("", ".methods", ".uncertainty", ".ranking", ".omp.solver")),
+        *(f"tamis.curation.selective.{name}" for name in SELECTIVE),
+    ],
 )
 def test_importing_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print(*sys.modules)"

@@ -1,0 +1,111 @@
+"""The selection step of Selective-Backprop without its forward pass, against a loop over losses and a training step."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import torch
+from benchlib import Result, medians
+from torch.nn import functional
+
+from tamis.curation.selective.drawing import draw
+from tamis.curation.selective.filling import Filling
+from tamis.curation.selective.history import LossHistory
+from tamis.curation.selective.priority import Priority
+from tamis.training.models.registry import build_model
+
+BATCH = 128
+SELECTIVITY = 1 / 3
+LABEL = "batches of 128, 32x32x3 bytes and labels, one third selected"
+
+
+def run(quick: bool, data: Path | None) -> list[Result]:
+    sizes, batches, repeats = ((1024, 8192, 20_000), 4, 1) if quick else ((1024, 65_536, 1_000_000), 300, 15)
+    stream = _Batches(batches)
+    ours = medians(repeats, *(_ours(stream, size) for size in sizes), clock=process_time)
+    small, large, huge = (seconds / (batches * BATCH) * 1e6 for seconds in ours)
+    counts = (BATCH, 16, 2)  # losses that the loop is measured on
+    peers = [_peer(stream, size, count, 1 if quick else 5) for size, count in zip(sizes, counts, strict=True)]
+    step = _training_step("preact8" if quick else "preact20", 1 if quick else 7)
+    names = [f"a sample, R = {size:,}" for size in sizes]
+    return [
+        Result(names[0], small, "µs", target=0.5, note=LABEL),
+        Result(names[1], large, "µs", f"R = {sizes[0]:,}", small, 4),
+        Result(names[2], huge, "µs", target=2),
+        *(
+            Result(name, mine, "µs", "a deque and a loop", other)
+            for name, mine, other in zip(names, (small, large, huge), peers, strict=True)
+        ),
+        Result("a batch", small * BATCH, "µs", "training step, ResNet20", step * 1e6, 0.01, "one thread, a full batch"),
+    ]
+
+
+class _Batches:
+    """Losses that fall as training goes on, images and labels."""
+
+    def __init__(self, batches: int) -> None:
+        generator = np.random.default_rng(0)
+        self.losses = [
+            (generator.exponential(size=BATCH) * (1 - i / batches / 2)).astype(np.float32) for i in range(batches)
+        ]
+        self.images = generator.integers(256, size=(BATCH, 32, 32, 3), dtype=np.uint8)
+        self.labels = generator.integers(10, size=BATCH)
+
+    def before(self, size: int) -> np.ndarray:
+        """A history of that many losses."""
+        return np.random.default_rng(1).exponential(size=size).astype(np.float32)
+
+
+def _ours(stream: _Batches, size: int) -> Callable[[], None]:
+    history, priority, generator = LossHistory(size), Priority.selecting(SELECTIVITY), np.random.default_rng(2)
+    filling = Filling(BATCH)
+    history.add(stream.before(size))
+
+    def steps() -> None:
+        for losses_B in stream.losses:
+            selected_B = draw(priority(history.enter(losses_B)), generator)
+            for _ in filling.put(selected_B, stream.images, stream.labels):
+                pass
+
+    return steps
+
+
+def _peer(stream: _Batches, size: int, count: int, repeats: int) -> float:
+    """µs a sample as anybody would write it: one loss after the other, compared with the whole history."""
+    history, draws, beta = deque(stream.before(size).tolist(), maxlen=size), random.Random(0), 1 / SELECTIVITY - 1
+    waiting: list[tuple[np.ndarray, int]] = []
+
+    def steps() -> None:
+        for i, loss in enumerate(stream.losses[0][:count].tolist()):
+            history.append(loss)
+            share = np.count_nonzero(np.array(history) <= loss) / len(history)
+            if draws.random() < share**beta:
+                waiting.append((stream.images[i], int(stream.labels[i])))
+            if len(waiting) == BATCH:
+                np.stack([image for image, _ in waiting]), np.array([label for _, label in waiting])
+                waiting.clear()
+
+    return medians(repeats, steps, clock=process_time)[0] / count * 1e6
+
+
+def _training_step(name: str, repeats: int) -> float:
+    """CPU seconds of forward pass, backward pass and update on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model = build_model(name, num_classes=10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    draws = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(BATCH, 3, 32, 32, generator=draws), torch.randint(10, (BATCH,), generator=draws)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    try:
+        return medians(repeats, step, clock=process_time)[0]
+    finally:
+        torch.set_num_threads(threads)
