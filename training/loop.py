@@ -112,16 +112,15 @@ class Guide(Protocol):
         """Whether `take` is called."""
         ...
 
-    @property
-    def looks(self) -> Looking | None:
-        """How losses are got for `take`, by a forward pass for each batch; None: without."""
+    def looking(self, at: At) -> Looking | None:
+        """How losses are got for `take`, by a forward pass over the batch read there; None: without."""
         ...
 
-    def take(self, at: At, batch: Batch, looked: Looked | None, generator: torch.Generator) -> Sequence[Batch]:
+    def take(self, at: At, batch: Batch, looked: Looked | None, generator: torch.Generator) -> Iterable[Batch]:
         """What of a batch, and of those before it, is trained on now."""
         ...
 
-    def rest(self, at: At) -> Sequence[Batch]:
+    def rest(self, at: At) -> Iterable[Batch]:
         """What is left to be trained on when an epoch has been read."""
         ...
 
@@ -229,7 +228,8 @@ class _Turn:
             return self._steps(at, [batch], read, self.recipe, generator)
         images_BCHW = augment(batch.images.to(self.device, non_blocking=True), self.recipe.augment, generator)
         batch = batch._replace(images=images_BCHW)
-        looked = None if self.guide.looks is None else self._look(batch, self.guide.looks)
+        how = self.guide.looking(at)
+        looked = None if how is None else self._look(batch, how)
         drawing = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "take", at.epoch, at.position))
         return self._steps(at, self.guide.take(at, batch, looked, drawing), read, self._plain(), generator)
 
@@ -241,7 +241,7 @@ class _Turn:
         """For images that are augmented already."""
         return replace(self.recipe, augment="none")
 
-    def _steps(self, at: At, batches: Sequence[Batch], read: int, recipe: Recipe, generator: torch.Generator) -> Step:
+    def _steps(self, at: At, batches: Iterable[Batch], read: int, recipe: Recipe, generator: torch.Generator) -> Step:
         """A step on each of some batches; what they saw, as one."""
         normaliser = "weights" if self.guide is None else self.guide.normaliser
         made: list[Step] = []

@@ -7,14 +7,31 @@ from tamis.store.advice import did_you_mean
 from tamis.training.errors import StrategyError, TaskError
 from tamis.training.strategies.contract import Strategy
 from tamis.training.strategies.full import Full
+from tamis.training.strategies.in_batch import InBatch
+from tamis.training.strategies.infobatch import InfoBatch
+from tamis.training.strategies.kath18 import Kath18
+from tamis.training.strategies.random_drop import RandomDrop
 from tamis.training.strategies.replay import Replay
 from tamis.training.strategies.reselect import Reselecting
+from tamis.training.strategies.rho import RhoLoss
 from tamis.training.strategies.selective import SelectiveBackprop
 from tamis.training.strategies.stale import StaleSB
 
 # What is asked for by more than one field is the later one: a run that leaves a selection is recorded with it.
 STRATEGIES: dict[str, type[Strategy]] = {
-    one.name: one for one in (Full, Replay, Reselecting, SelectiveBackprop, StaleSB)
+    one.name: one
+    for one in (
+        Full,
+        Replay,
+        Reselecting,
+        SelectiveBackprop,
+        StaleSB,
+        InBatch,
+        Kath18,
+        RandomDrop,
+        InfoBatch,
+        RhoLoss,
+    )  # fmt: skip
 }
 
 

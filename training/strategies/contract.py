@@ -5,7 +5,7 @@ and ends (`after_epoch`), shows it each batch where it takes (`take`), and lets 
 (`finish`). It knows no strategy by name.
 How: everything but `source` and `size` has a default, which is that of training on all that is read. Where the draw
 precedes the reading, the strategy has a draft of its own as source and adds the round that an epoch is to read in
-`before_epoch`. Where the draw follows the losses of a batch, it sets `takes` and `looks` and returns in `take` what is
+`before_epoch`. Where the draw follows the losses of a batch, it `takes` and is `looking`, and returns in `take` what is
 trained on now: a part of the batch, reweighted (`weighed`), nothing until it has gathered a whole batch, or several.
 `tamis.training.strategies.loss_based` does all that is common to strategies that choose by losses.
 Resume: what `state_dict` gives is in every checkpoint. All randomness is a function of (seed, epoch, position): `take`
@@ -17,7 +17,7 @@ are `Parameters`, a subclass of `tamis.training.config.InLoop`: options of `tami
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -73,7 +73,6 @@ class Strategy(ABC):
         chooses: it selects as it trains, so what that costs is part of the run.
         tasks: the tasks that it can choose for; None for all.
         takes: `take` is called.
-        looks: how `take` gets losses: by a forward pass for each batch; None for none.
         reads: samples that are read at a time; None: a batch.
         notify: called with a sentence when something is worth knowing.
         normaliser: what a step's weighted sum of losses is divided by (`tamis.training.loop.weighted_mean`).
@@ -87,7 +86,6 @@ class Strategy(ABC):
     version: ClassVar[int] = 1
     Parameters: "ClassVar[type[InLoop] | None]" = None
     takes: bool = False
-    looks: "Looking | None" = None
     reads: int | None = None
     normaliser: "Normaliser" = "weights"
     notify: Callable[[str], None] = staticmethod(logging.getLogger("tamis.training").warning)
@@ -132,24 +130,28 @@ class Strategy(ABC):
         """Make what the epoch reads, if that is not there yet; the seconds that it took. Called again on resuming."""
         return 0.0
 
+    def looking(self, at: "At") -> "Looking | None":
+        """How `take` gets the losses of the batch read there, by a forward pass; None: it needs none."""
+        return None
+
     def take(
         self, at: "At", batch: "Batch", looked: "Looked | None", generator: "torch.Generator"
-    ) -> "Sequence[Batch]":
+    ) -> "Iterable[Batch]":
         """What is trained on now; called where the strategy `takes`.
 
         Args:
             at: where the training run is.
             batch: what was read; its images are augmented, and on the device.
-            looked: losses by the model as it is, where the strategy `looks`.
+            looked: losses by the model as it is, where the strategy is `looking`.
             generator: of the CPU, for this position.
 
         Returns:
             The batches to take a step on each, with their weights: this one, a part of it, or some gathered from
-            several. They are used up before the next call.
+            several. Each is used up before the next one is asked for.
         """
         return [batch]
 
-    def rest(self, at: "At") -> "Sequence[Batch]":
+    def rest(self, at: "At") -> "Iterable[Batch]":
         """What of an epoch that has been read is still to be trained on; called where the strategy `takes`."""
         return ()
 

@@ -8,8 +8,7 @@ Trust: a loss that is NaN or infinite is never chosen; its sample is named once 
 Memory: 14 bytes for every sample of the dataset, in checkpoints too, and two training batches.
 """
 
-from abc import abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -45,16 +44,22 @@ class LossParameters(InLoop):
 
     Attributes:
         start: epochs on everything before it begins to choose.
-        pool: samples of a selection pass; default: the batch size.
-        pass_precision: precision of selection passes on a GPU; default: as in training.
-        pass_size: pixels that images are made smaller to for selection passes; default: as they are.
-        nonfinite: what a NaN or infinite loss does: its sample is skipped, or the run stops.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     start: int = Field(default=1, ge=0, le=border.EPOCHS)
-    pool: Annotated[int, Field(ge=1, le=border.BATCH)] | None = None
+
+
+class PassParameters(LossParameters):
+    """What strategies with selection passes can be told.
+
+    Attributes:
+        pass_precision: precision of selection passes on a GPU; default: as in training.
+        pass_size: pixels that images are made smaller to for selection passes; default: as they are.
+        nonfinite: what a NaN or infinite loss does: its sample is skipped, or the run stops.
+    """
+
     pass_precision: Literal["bf16", "fp16"] | None = None
     pass_size: Annotated[int, Field(ge=1, le=border.IMAGE)] | None = None
     nonfinite: Literal["skip", "stop"] = "skip"
@@ -135,11 +140,13 @@ class LossBased(Strategy):
         asked: its parameters.
         n: samples of the dataset.
         seen: of the epoch under way.
+        fills: chosen samples wait for a full batch; else those of each batch that was read are trained on at once.
     """
 
     asked_by = "strategy"
     chooses = True
     takes = True
+    fills = True
     Parameters: ClassVar[type[LossParameters]] = LossParameters
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
@@ -152,7 +159,7 @@ class LossBased(Strategy):
         self.seen = Seen.nothing(-1, self.n)
         self._queue = Queue(plan.config.batch_size)
         self._left = Draft(store.root, plan.draft.key, plan.dataset.ref)
-        self._seconds, self._bad = 0.0, list[int]()
+        self._seconds, self._bad, self._looked = 0.0, list[int](), False
 
     @classmethod
     def drafted(cls, store: "Store", config: "TrainConfig", dataset: "Dataset", training: Mapping[str, Any]) -> Drafted:
@@ -162,11 +169,12 @@ class LossBased(Strategy):
         request = Request(dataset, cls.name, cls.version, params, seed=config.seed)
         return Drafted(check_name(asked.leaves or f"{dataset.name}-{cls.name}", "selection"), request)
 
-    @abstractmethod
     def weigh(
         self, at: "At", samples_B: NDArray[np.int64], losses_B: Floats, generator: np.random.Generator
     ) -> tuple[NDArray[np.floating], NDArray[np.floating] | None]:
         """How much each sample counts in training, 0 for not at all, and the probability that it does.
+
+        Called for each batch of a selection pass.
 
         Args:
             at: where the training run is.
@@ -174,6 +182,7 @@ class LossBased(Strategy):
             losses_B: float32; those that are not finite are left out whatever this says.
             generator: for this position.
         """
+        return np.ones(len(samples_B), np.float32), None
 
     @property
     def source(self) -> "Dataset | Draft":
@@ -182,15 +191,10 @@ class LossBased(Strategy):
     def size(self, epoch: int) -> int:
         return self.n
 
-    @property
-    def reads(self) -> int | None:  # type: ignore[override]  # what others set is computed here
-        return self.asked.pool
-
-    @property
-    def looks(self) -> "Looking | None":  # type: ignore[override]  # what others set is computed here
+    def looking(self, at: "At") -> "Looking | None":
         from tamis.training.loop import Looking
 
-        if not self.passes(self.seen.epoch):
+        if not isinstance(self.asked, PassParameters) or not self.passes(at.epoch):
             return None
         return Looking(self.asked.pass_precision or "as trained", self.asked.pass_size)
 
@@ -201,26 +205,35 @@ class LossBased(Strategy):
     def before_epoch(self, epoch: int, model: "ImageClassifier") -> float:
         self._left.back_to(epoch)
         if self.seen.epoch != epoch:
-            self.seen, self._bad = Seen.nothing(epoch, self.n), []
+            self.begin(epoch)
         return 0.0
+
+    def begin(self, epoch: int) -> None:
+        """Forget what the epoch before has shown."""
+        self.seen, self._bad = Seen.nothing(epoch, self.n), []
 
     def take(
         self, at: "At", batch: "Batch", looked: "Looked | None", generator: "torch.Generator"
-    ) -> "Generator[Batch]":
+    ) -> "Iterator[Batch]":
         import torch
 
-        samples_B = batch.samples.numpy()
+        samples_B, self._looked = batch.samples.numpy(), looked is not None
         weights_B = batch.weights.numpy() if looked is None else self._weights(at, samples_B, looked, generator)
         rows_K = np.flatnonzero(weights_B)
         weights_K = np.ascontiguousarray(weights_B[rows_K], np.float32)
         self.seen.choose(samples_B[rows_K], weights_K)
-        return self._queue.add(batch, torch.from_numpy(rows_K), torch.from_numpy(weights_K))
+        rows_K, weights_K = torch.from_numpy(rows_K), torch.from_numpy(weights_K)
+        return (
+            self._queue.add(batch, rows_K, weights_K)
+            if self.fills or looked is None
+            else _part(batch, rows_K, weights_K)
+        )
 
-    def rest(self, at: "At") -> "Generator[Batch]":
+    def rest(self, at: "At") -> "Iterator[Batch]":
         return self._queue.rest()
 
     def after_step(self, at: "At", step: "Step") -> None:
-        if self.looks is None:
+        if not self._looked:
             self.trained(step.samples_B.numpy(), step.losses_B.float().cpu().numpy(), step.right_B)
 
     def trained(self, samples_B: NDArray[np.int64], losses_B: Floats, right_B: "torch.Tensor | None") -> None:
@@ -256,6 +269,11 @@ class LossBased(Strategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.seen = Seen.of(state["seen"])
+        begun = self.seen.epoch  # the rounds of the epochs before it must be there
+        if len(self._left.rounds) < begun:
+            raise CheckpointError(
+                f"it is of epoch {begun}, and only {len(self._left.rounds)} of the rounds before are left"
+            )
         self._queue.load(state["queue"])
         self._bad = list(state["bad"])
 
@@ -276,6 +294,7 @@ class LossBased(Strategy):
 
     def _refuse(self, at: "At", samples_B: NDArray[np.int64], finite_B: NDArray[np.bool_]) -> None:
         bad = samples_B[~finite_B].tolist()
+        assert isinstance(self.asked, PassParameters)
         if self.asked.nonfinite == "stop" or not finite_B.any():
             raise NonFiniteLoss(
                 f"{len(bad)} of {len(samples_B)} losses of a selection pass are NaN or infinite in epoch {at.epoch}, "
@@ -285,11 +304,8 @@ class LossBased(Strategy):
         self._bad += bad
 
 
-def check_epochs(left: Draft, epoch: int) -> None:
-    """Refuse to go on where rounds of earlier epochs are gone.
-
-    Raises:
-        CheckpointError: so that training begins anew.
-    """
-    if len(left.rounds) < epoch:
-        raise CheckpointError(f"it is of epoch {epoch}, and {len(left.rounds)} of the rounds before are left")
+def _part(batch: "Batch", rows_K: "torch.Tensor", weights_K: "torch.Tensor") -> "Iterator[Batch]":
+    """Some samples of a batch as one, if there are any."""
+    if len(rows_K):
+        images = batch.images[rows_K.to(batch.images.device)]
+        yield type(batch)(images, batch.labels[rows_K], weights_K, batch.samples[rows_K])

@@ -24,7 +24,8 @@ from tamis.curation.errors import CurationError
 from tamis.curation.selective.drawing import draw
 from tamis.curation.selective.history import LossHistory
 from tamis.curation.selective.priority import Priority
-from tamis.training.strategies.loss_based import Floats, LossBased, LossParameters
+from tamis.training import border
+from tamis.training.strategies.loss_based import Floats, LossBased, PassParameters
 
 if TYPE_CHECKING:
     import torch
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
 _HISTORY = 2**24
 
 
-class SelectiveParameters(LossParameters):
+class SelectiveParameters(PassParameters):
     """Parameters of Selective-Backprop.
 
     Attributes:
+        pool: samples of a selection pass; default: the batch size.
         selectivity: share of the samples that gets a backward pass, about; sets beta to 1/selectivity - 1.
         beta: exponent of the share; default: 2, or what selectivity says.
         history: the number of last losses that a loss is held against (R).
@@ -48,6 +50,7 @@ class SelectiveParameters(LossParameters):
     """
 
     name: str = "selective-backprop"
+    pool: Annotated[int, Field(ge=1, le=border.BATCH)] | None = None
     selectivity: Annotated[float, Field(gt=0, le=1)] | None = None
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     history: int = Field(default=1024, ge=1, le=_HISTORY)
@@ -83,6 +86,7 @@ class SelectiveBackprop(LossBased):
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         super().__init__(store, plan, device)
+        self.reads = self.asked.pool
         self._history, self._function = LossHistory(self.asked.history), self.asked.function()
 
     def weigh(

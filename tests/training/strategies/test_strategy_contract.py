@@ -81,13 +81,16 @@ def kept(store: Store, dataset: Dataset, name: str, rounds: list[RoundData], sta
 class Gathering(Full):
     """Takes the harder half of each batch that it reads, with weight 2, and a step when they fill a batch."""
 
-    baseline, chooses, takes, looks = False, True, True, Looking()
+    baseline, chooses, takes = False, True, True
     normaliser = "samples"
 
     def __init__(self, store: Store, plan: Plan, device: torch.device) -> None:
         super().__init__(store, plan, device)
         self.waiting: list[Batch] = []
         self.taken: list[int] = []
+
+    def looking(self, at: At) -> Looking:
+        return Looking()
 
     def take(self, at: At, batch: Batch, looked: Looked | None, generator: torch.Generator) -> list[Batch]:
         assert looked is not None
