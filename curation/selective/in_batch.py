@@ -11,7 +11,7 @@ When to use it:
     keeps half, and leaves every second or third batch whole.
 
 Cost:
-    O(N log N): for a batch of 128 some 15 µs on one core.
+    O(N log N): for a batch of 128 some 25 µs on one core.
 
 Departures from the paper:
     Losses that are NaN or infinite are never drawn; percentiles are among the others. Of equal losses the earlier has
@@ -27,8 +27,8 @@ Legend: N samples of a batch, M with a finite loss, k drawn.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.curation.errors import CurationError
 from tamis.curation.selective.losses import flat
-from tamis.curation.selective.priority import beta_of
 
 Ints = NDArray[np.int64]
 
@@ -47,7 +47,9 @@ def select_in_batch(losses_N: ArrayLike, *, keep: float, generator: np.random.Ge
     Raises:
         CurationError: `keep` is not in (0, 1], or losses that are not of one dimension.
     """
-    exponent, losses = beta_of(keep), flat(losses_N)
+    if not 0 < keep <= 1:
+        raise CurationError(f"keep is {keep!r}; expected a number above 0, up to 1: the part of a batch to draw")
+    exponent, losses = 1 / keep - 1, flat(losses_N)
     candidates_M = np.flatnonzero(np.isfinite(losses))
     ordered_M = candidates_M[np.argsort(losses[candidates_M], kind="stable")]
     k = min(max(1, int(keep * len(losses))), len(ordered_M))

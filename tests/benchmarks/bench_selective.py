@@ -19,6 +19,7 @@ from tamis.training.models.registry import build_model
 
 BATCH = 128
 SELECTIVITY = 1 / 3
+LOOP = 17.6  # µs a sample that the authors' loop takes where half a microsecond is asked for
 LABEL = "batches of 128, 32x32x3 bytes and labels, one third selected"
 
 
@@ -35,10 +36,8 @@ def run(quick: bool, data: Path | None) -> list[Result]:
         Result(names[0], small, "µs", target=0.5, note=LABEL),
         Result(names[1], large, "µs", f"R = {sizes[0]:,}", small, 4),
         Result(names[2], huge, "µs", target=2),
-        *(
-            Result(name, mine, "µs", "a deque and a loop", other)
-            for name, mine, other in zip(names, (small, large, huge), peers, strict=True)
-        ),
+        Result(names[0], small, "µs", "a deque and a loop", peers[0], 0.5 / LOOP),
+        *(Result(names[i], (large, huge)[i - 1], "µs", "a deque and a loop", peers[i]) for i in (1, 2)),
         Result("a batch", small * BATCH, "µs", "training step, ResNet20", step * 1e6, 0.01, "one thread, a full batch"),
     ]
 

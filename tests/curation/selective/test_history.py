@@ -42,9 +42,9 @@ def as_singles(losses: Losses) -> np.ndarray:
 
 
 def history(size: int, limit: int) -> LossHistory:
-    """A history in layers, however small: `limit` losses are merged before the ring is sorted again."""
+    """A history in layers, however small: at most `limit` losses lie beside the large array, and never more than R."""
     made = LossHistory(size)
-    made._limit = limit
+    made._limit = min(limit, size)
     return made
 
 
