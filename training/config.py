@@ -1,4 +1,4 @@
-"""What to train: `TrainConfig` says it in full; a `Plan` is that with its names resolved (`tamis.training.planning`)."""
+"""What to train: `TrainConfig` says it in full, a `Plan` is that with names resolved (`tamis.training.planning`)."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -170,8 +170,8 @@ class TrainConfig(BaseModel):
         asked = [name for name in ("selection", "reselect", "strategy") if getattr(self, name) is not None]
         if len(asked) > 1:
             raise ValueError(
-                "a training run either replays a selection, or reselects, or follows a strategy that chooses by losses: "
-                f"give one of {' and '.join(asked)}"
+                "a training run either replays a selection, or reselects, or follows a strategy that chooses by "
+                f"losses: give one of {' and '.join(asked)}"
             )
         if self.evaluate_every is not None and self.evaluate_on is None:
             raise ValueError("evaluate_every needs a dataset to measure on: give evaluate_on")

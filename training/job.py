@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from tamis.store import Store
 from tamis.store.runs import Run
 from tamis.training.config import TrainConfig
-from tamis.training.planning import plan
 from tamis.training.models.own import failing
+from tamis.training.planning import plan
 
 __all__ = ["TrainConfig", "TrainResult", "find", "train"]
 

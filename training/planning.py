@@ -23,7 +23,7 @@ from tamis.training.strategies import strategy_of
 from tamis.training.tasks import CLASSIFICATION, get_task
 
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
-# Fields that enter the key only where they differ from their default: they were not there when the first keys were made.
+# Fields that were not there when the first keys were made: they enter the key where they differ from their default.
 _LATER = frozenset({"task", "strategy", "rate_by"})
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
 _APART = frozenset(

@@ -29,8 +29,8 @@ from tamis.training.learner import Books, Learner
 from tamis.training.loop import At, Recipe, Step, check_finite, together, train_epoch
 from tamis.training.models.registry import build_model
 from tamis.training.models.weights import ModelMeta, pack_checkpoint, pack_model, unpack_checkpoint
-from tamis.training.strategies import strategy_of
 from tamis.training.stopwatch import Stopwatch
+from tamis.training.strategies import strategy_of
 from tamis.training.strategies.contract import Signals, Statistics
 from tamis.training.streaming.stream import SelectionStream
 from tamis.training.tasks import get_task

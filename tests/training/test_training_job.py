@@ -19,11 +19,11 @@ from strict import STRICT
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.errors import DatasetNotFound, SelectionError, SelectionNotFound, ShardChanged
-from tamis.training.planning import model_code, plan
 from tamis.training.devices import describe, pick_device
 from tamis.training.errors import DeviceError, LabelError, ModelFailed, NonFiniteLoss, UnknownModelError, WrongKind
 from tamis.training.job import TrainConfig, TrainResult, find, train
 from tamis.training.models.weights import pack_checkpoint
+from tamis.training.planning import model_code, plan
 from tamis.training.signals.outputs import load_model
 
 QUICK = TrainConfig(dataset="digits", model="preact8", epochs=2, batch_size=64, channels=1, augment="crop-flip")

@@ -18,21 +18,8 @@ from tamis.training.strategies.selective import SelectiveBackprop
 from tamis.training.strategies.stale import StaleSB
 
 # What is asked for by more than one field is the later one: a run that leaves a selection is recorded with it.
-STRATEGIES: dict[str, type[Strategy]] = {
-    one.name: one
-    for one in (
-        Full,
-        Replay,
-        Reselecting,
-        SelectiveBackprop,
-        StaleSB,
-        InBatch,
-        Kath18,
-        RandomDrop,
-        InfoBatch,
-        RhoLoss,
-    )  # fmt: skip
-}
+_ALL = (Full, Replay, Reselecting, SelectiveBackprop, StaleSB, InBatch, Kath18, RandomDrop, InfoBatch, RhoLoss)
+STRATEGIES: dict[str, type[Strategy]] = {one.name: one for one in _ALL}
 
 
 def strategy_of(config: Mapping[str, Any], task: str | None = None) -> type[Strategy]:

@@ -9,7 +9,7 @@ Source: seed of the method for detection: "Selective-Backprop for Object Detecti
 keep .5, interrupt 2 and 3); the same rule is MosaicML Composer's.
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,7 @@ class InBatch(LossBased):
 
     name = "in-batch"
     fills = False
-    Parameters: ClassVar[type[InBatchParameters]] = InBatchParameters
-    asked: InBatchParameters
+    Parameters = InBatchParameters
 
     def passes(self, epoch: int) -> bool:
         epochs = self.plan.config.epochs

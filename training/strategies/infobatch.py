@@ -12,7 +12,7 @@ Source: Z. Qin et al., "InfoBatch: Lossless Training Speed Up by Unbiased Dynami
 arXiv:2303.04947, equations 2 to 5.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,7 @@ class InfoBatch(Drawn):
 
     name = "infobatch"
     normaliser = "samples"
-    Parameters: ClassVar[type[InfoBatchParameters]] = InfoBatchParameters
-    asked: InfoBatchParameters
+    Parameters = InfoBatchParameters
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         super().__init__(store, plan, device)

@@ -4,12 +4,13 @@ What: at first batches are uniform. From the moment on when the running mean of 
 several batches gets a forward pass, and one batch is drawn from it, with replacement, in proportion to the losses.
 When: as the importance sampling that Selective-Backprop is held against.
 How: a sample that is drawn twice weighs 2, so a step's loss is the mean over the draws.
-Departures: those of the thesis: the loss is the score, and nothing is re-weighted (`tamis.curation.selective.importance`).
+Departures: those of the thesis: the loss is the score, and nothing is re-weighted
+(`tamis.curation.selective.importance`).
 Source: A. Katharopoulos, F. Fleuret, "Not All Samples Are Created Equal", ICML 2018, algorithm 1; A. Jiang, thesis,
 2021, section 3.6.1.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +49,7 @@ class Kath18(LossBased):
 
     name = "kath18"
     fills = False
-    Parameters: ClassVar[type[Kath18Parameters]] = Kath18Parameters
-    asked: Kath18Parameters
+    Parameters = Kath18Parameters
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         super().__init__(store, plan, device)

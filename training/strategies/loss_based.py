@@ -10,7 +10,7 @@ Memory: 14 bytes for every sample of the dataset, in checkpoints too, and two tr
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +128,7 @@ class Seen:
     @classmethod
     def of(cls, state: dict[str, Any]) -> "Seen":
         """From a checkpoint."""
-        arrays = {name: value.numpy() for name, value in state.items() if name.endswith("_N")}
+        arrays: dict[str, Any] = {name: value.numpy() for name, value in state.items() if name.endswith("_N")}
         lists = {name: [one.numpy() for one in state[name]] for name in ("chosen", "weights")}
         return cls(epoch=state["epoch"], **arrays, **lists)
 
@@ -137,7 +137,7 @@ class LossBased(Strategy):
     """A strategy that chooses by losses.
 
     Attributes:
-        asked: its parameters.
+        asked: its parameters, an instance of its `Parameters`.
         n: samples of the dataset.
         seen: of the epoch under way.
         fills: chosen samples wait for a full batch; else those of each batch that was read are trained on at once.
@@ -147,14 +147,15 @@ class LossBased(Strategy):
     chooses = True
     takes = True
     fills = True
-    Parameters: ClassVar[type[LossParameters]] = LossParameters
+    Parameters = LossParameters
+    asked: Any
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         from tamis.training.strategies.queue import Queue  # torch is loaded here and no earlier
 
         super().__init__(store, plan, device)
-        assert isinstance(plan.config.strategy, self.Parameters)
         assert plan.draft is not None
+        assert isinstance(plan.config.strategy, self.Parameters)
         self.asked, self.n, self._drafted = plan.config.strategy, plan.dataset.samples, plan.draft
         self.seen = Seen.nothing(-1, self.n)
         self._queue = Queue(plan.config.batch_size)
@@ -298,8 +299,8 @@ class LossBased(Strategy):
         if self.asked.nonfinite == "stop" or not finite_B.any():
             raise NonFiniteLoss(
                 f"{len(bad)} of {len(samples_B)} losses of a selection pass are NaN or infinite in epoch {at.epoch}, "
-                f"step {at.step} of the run (samples {', '.join(map(str, bad[:_NAMED]))}): look at these samples, lower "
-                "the learning rate, or train in fp32."
+                f"step {at.step} of the run (samples {', '.join(map(str, bad[:_NAMED]))}): look at these samples, "
+                "lower the learning rate, or train in fp32."
             )
         self._bad += bad
 

@@ -5,8 +5,6 @@ How: every sample is kept with probability `keep`, anew in each epoch. What is d
 Source: a baseline of A. Jiang et al., "Accelerating Deep Learning by Focusing on the Biggest Losers", 2019.
 """
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -32,8 +30,7 @@ class RandomDrop(Drawn):
     """Draws at random."""
 
     name = "random-drop"
-    Parameters: ClassVar[type[DropParameters]] = DropParameters
-    asked: DropParameters
+    Parameters = DropParameters
 
     def draws(self, epoch: int) -> bool:
         return epoch >= self.asked.start

@@ -10,7 +10,7 @@ Source: S. Mindermann et al., "Prioritized Training on Points that are Learnable
 ICML 2022, arXiv:2206.07137, algorithm 1, equation 3 (n_b / n_B = .1).
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,7 @@ class RhoLoss(LossBased):
 
     name = "rho-loss"
     fills = False
-    Parameters: ClassVar[type[RhoParameters]] = RhoParameters
-    asked: RhoParameters
+    Parameters = RhoParameters
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         super().__init__(store, plan, device)

@@ -14,7 +14,7 @@ equation 3.1, algorithm 1, sections 3.3 to 3.5.
 """
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +81,7 @@ class SelectiveBackprop(LossBased):
     """Chooses from each batch by the losses that it has now."""
 
     name = "selective-backprop"
-    Parameters: ClassVar[type[SelectiveParameters]] = SelectiveParameters
-    asked: SelectiveParameters
+    Parameters = SelectiveParameters
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         super().__init__(store, plan, device)

@@ -12,7 +12,7 @@ Memory: 8 bytes for every sample of the dataset; with `predict` 4 more for each 
 Source: A. Jiang, thesis, 2021, section 3.4. With n = 1 it is Selective-Backprop.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,7 @@ class StaleSB(Drawn, SelectiveBackprop):
     """Chooses by the losses of the last selection pass."""
 
     name = "stale-sb"
-    Parameters: ClassVar[type[StaleParameters]] = StaleParameters
-    asked: StaleParameters
+    Parameters = StaleParameters
 
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         super().__init__(store, plan, device)

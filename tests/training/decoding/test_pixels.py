@@ -13,12 +13,12 @@ from PIL import Image
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.config import Reselect, TrainConfig
-from tamis.training.planning import plan
 from tamis.training.decoding.decode import LIMIT
 from tamis.training.decoding.pixels import decoder_key, image_size_of
 from tamis.training.errors import DecodeError
 from tamis.training.models.registry import build_model
 from tamis.training.models.weights import ModelMeta, pack_model
+from tamis.training.planning import plan
 from tamis.training.signals import scoring
 from tamis.training.streaming.stream import SelectionStream
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from tamis.training.planning import model_code
 from tamis.training.devices import pick_device
 from tamis.training.errors import DeviceError, ModelFailed, UnknownModelError
 from tamis.training.models.registry import (
@@ -19,6 +18,7 @@ from tamis.training.models.registry import (
     check_model,
     model_names,
 )
+from tamis.training.planning import model_code
 from tamis.training.seeds import derive_seed
 
 

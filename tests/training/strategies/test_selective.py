@@ -83,7 +83,7 @@ def test_losses_of_one_distribution_are_chosen_at_the_rate_of_the_thesis(
     drawn, chosen = 0, 0
     for step in range(200):
         losses = generator.exponential(size=128).astype(np.float32)
-        weights, probability = strategy.weigh(At(0, 0, step), np.arange(128), losses, generator)
+        weights, _ = strategy.weigh(At(0, 0, step), np.arange(128), losses, generator)
         if step >= 8:  # the history of 1,024 is full
             drawn, chosen = drawn + 128, chosen + int((weights > 0).sum())
     assert abs(chosen - share * drawn) < 3 * math.sqrt(drawn * share * (1 - share)) + 0.005 * drawn

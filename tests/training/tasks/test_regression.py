@@ -13,9 +13,9 @@ from tamis.curation.gradmatch.gradients import LastLayer
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.config import Reselect
-from tamis.training.planning import plan
 from tamis.training.errors import DecodeError, LabelError, TaskError
 from tamis.training.job import TrainConfig, train
+from tamis.training.planning import plan
 from tamis.training.reports.speedup import Curve
 from tamis.training.signals.gradients import last_layer
 from tamis.training.signals.outputs import load_model, score_shard
