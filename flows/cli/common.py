@@ -80,6 +80,11 @@ def resource_options(command: F) -> F:
 
 def limit_options(command: F) -> F:
     """As `resource_options`, without `--force`."""
+    return machine_options(runner_option(command))
+
+
+def machine_options(command: F) -> F:
+    """`--device`, `--workers` and `--score-batch`, in whichever process the work is done."""
     options = (
         click.option(
             "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda, cuda:1, ..."
@@ -88,7 +93,6 @@ def limit_options(command: F) -> F:
         click.option(
             "--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Batch size for scoring."
         ),
-        runner_option,
     )
     for option in reversed(options):
         command = option(command)
