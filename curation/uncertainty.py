@@ -141,8 +141,8 @@ def select_uncertain(
     Args:
         inputs: the candidates with their uncertainty by each proxy (`scores_MN`).
         k: how many samples to choose.
-        per_class: share k among the classes in proportion to their candidates, not rank all together.
-        correct_only: rank only the samples whose class every proxy predicted correctly.
+        per_class: split k among the classes in proportion to their candidates.
+        correct_only: rank only samples that every proxy classified correctly.
         generator: not used; nothing here is random.
 
     Returns:

@@ -27,7 +27,7 @@ class _Scorers(click.Group):
 
 @click.group(cls=_Scorers)
 def score() -> None:
-    """Score every sample of a dataset, or make a vector of it (a flow; results are rows in the store).
+    """Score every sample of a dataset, or compute a feature vector for each (a flow; results are rows in the store).
 
     The scorer may be your own: module:function, in the current folder or installed.
 
@@ -40,15 +40,21 @@ def score() -> None:
 
 _MODEL_OPTIONS = (
     click.option("--dataset", required=True, help="name or name@version."),
-    click.option("--proxy", help="Model to train as proxy first: preact20, resnet18, module:function, ..."),
-    click.option("--run", "runs", multiple=True, metavar="KEY", help="A finished training run to score with instead."),
-    click.option("--epochs", default=10, show_default=True, type=click.IntRange(1), help="Epochs of the proxy."),
+    click.option("--proxy", help="Proxy model to train first: preact20, resnet18, module:function, ..."),
+    click.option("--run", "runs", multiple=True, metavar="KEY", help="Score with a finished training run instead."),
     click.option(
-        "--ensemble", default=1, show_default=True, type=click.IntRange(1), help="Proxies, with seeds SEED, SEED+1, ..."
+        "--epochs", default=10, show_default=True, type=click.IntRange(1), help="Training epochs of the proxy."
+    ),
+    click.option(
+        "--ensemble",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Number of proxies, with seeds SEED, SEED+1, ...",
     ),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the (first) proxy."),
     click.option(
-        "--batch-size", default=128, show_default=True, type=click.IntRange(1), help="Batch of the proxy's training."
+        "--batch-size", default=128, show_default=True, type=click.IntRange(1), help="Training batch size of the proxy."
     ),
     click.option("--lr", default=0.1, show_default=True, type=float, help="Learning rate of the proxy."),
     click.option("--augment", default="crop-flip", show_default=True, type=click.Choice(["none", "crop-flip"])),
@@ -113,8 +119,8 @@ def _config(store: "Store", scorer: str, given: dict[str, Any]) -> "ScoreConfig"
 _TEXTS = {
     "uncertainty": """Confidence, margin and entropy of every sample under a small proxy model (Selection via Proxy).
 
-One pass keeps all three measures, the loss, and whether the prediction was right. Trained proxies and scored shards
-are found again: an appended shard costs only itself.
+One pass stores all three measures, the loss, and whether the prediction was correct. Trained proxies and scored shards
+are reused: after an append, only new shards are scored.
 
 \b
 Examples:
@@ -129,19 +135,19 @@ for _scorer in SCORERS.values():
 
 @score.command()
 @click.option("--dataset", required=True, help="name or name@version.")
-@click.option("--model-run", "run", required=True, metavar="KEY", help="The training run whose model it is.")
+@click.option("--model-run", "run", required=True, metavar="KEY", help="The training run whose model to use.")
 @click.option("--layer", default="penultimate", show_default=True,
-              help="A module of the network; penultimate: what enters its last linear layer.")  # fmt: skip
+              help="A module of the network; penultimate: the input of its last linear layer.")  # fmt: skip
 @click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float16", "float32"]))
 @limit_options
 @common
 def features(
     app: App, dataset: str, run: str, layer: str, dtype: Any, device: str, workers: int, score_batch: int
 ) -> None:
-    """A vector for every sample: what a layer of a trained model makes of it (table features).
+    """Feature vectors of every sample: the output of a layer of a trained model (table features).
 
-    What a layer returns beyond a vector (the maps of a convolution) is averaged over them. Shards that are done are
-    found again: a killed pass goes on, an appended shard costs only itself.
+    Feature maps of a convolution are averaged to a vector. Finished shards are reused: a killed pass resumes, and after
+    an append only new shards are computed.
 
     \b
     Examples:
@@ -157,7 +163,7 @@ def features(
     row = made.model_dump(exclude={"confirmed"})
     emit(row, app.as_json, lambda: table([_row(row | {"confirmed": None})]))
     if row["metrics"].get("nonfinite"):
-        note(f"Run {row['run'][:12]}: {row['metrics']['nonfinite']} vectors are not finite, and kept as null.")
+        note(f"Run {row['run'][:12]}: {row['metrics']['nonfinite']} vectors are not finite and stored as null.")
 
 
 @score.command()
@@ -167,9 +173,9 @@ def features(
 )
 @common
 def compare(app: App, runs: tuple[str, ...], measure: str) -> None:
-    """Correlation of the rankings that scoring runs give (Selection via Proxy, figure 3).
+    """Rank correlation between scoring runs (Selection via Proxy, figure 3).
 
-    1 means that two models rank the samples alike: then a small one may choose for a large one.
+    1 means that two models rank the samples alike, so a small one can select for a large one.
 
     \b
     Examples:
@@ -190,18 +196,23 @@ def compare(app: App, runs: tuple[str, ...], measure: str) -> None:
 @score.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--dataset", required=True, help="name or name@version.")
-@click.option("--name", required=True, help="What made the scores; shown as the run's model.")
-@click.option("--hard", required=True, type=click.Choice(["higher", "lower"]), help="Which scores mean a hard sample.")
-@click.option("--metric", "metrics", multiple=True, help="Take this metric only; may be given several times.")
-@click.option("--allow-missing", is_flag=True, help="Count samples without a score; default: refuse them.")
+@click.option("--name", required=True, help="Source of the scores; shown as the run's model.")
+@click.option(
+    "--hard",
+    required=True,
+    type=click.Choice(["higher", "lower"]),
+    help="Whether higher or lower scores mean harder samples.",
+)
+@click.option("--metric", "metrics", multiple=True, help="Import only this metric; repeatable.")
+@click.option("--allow-missing", is_flag=True, help="Accept samples without a score; default: refuse them.")
 @common
 def import_(
     app: App, file: str, dataset: str, name: str, hard: Any, metrics: tuple[str, ...], allow_missing: bool
 ) -> None:
-    """Keep scores that were made elsewhere, for `tamis select` and SQL.
+    """Import scores for `tamis select` and SQL.
 
-    FILE is Parquet, or CSV: a column `key` or `sample` and a column of numbers for each metric, or rows of `metric` and
-    `value`. Selections prefer hard samples, whichever way the scores run. The same scores are found again.
+    FILE is Parquet or CSV with a column `key` or `sample`, and either one column per metric or the columns `metric` and
+    `value`. Selections prefer hard samples. Importing the same scores again returns the existing run.
 
     \b
     Examples:

@@ -25,7 +25,7 @@ def _known(context: click.Context, argument: click.Parameter, name: str) -> str:
 
 @click.command()
 @click.argument("flow", callback=_known, shell_complete=_names)
-@click.option("--cron", required=True, help="When: minute hour day month weekday, such as '0 3 * * *'.")
+@click.option("--cron", required=True, help="Schedule: minute hour day month weekday, such as '0 3 * * *'.")
 @click.option(
     "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="The flow's config, as JSON."
 )
@@ -44,10 +44,10 @@ def serve(
     workers: int,
     score_batch: int,
 ) -> None:
-    """Run FLOW (index, score, features, select, train or match) on a cron schedule, until this command is stopped.
+    """Run FLOW (index, score, features, select, train or match) on a cron schedule until stopped.
 
-    Needs a Prefect server (`prefect server start`) and PREFECT_API_URL. The schedule stays on the server when this
-    command stops; start it again to resume. --device, --workers and --score-batch are for flows that use a model.
+    Needs a Prefect server (`prefect server start`) and PREFECT_API_URL. The schedule stays on the server after this
+    command stops; run it again to resume. --device, --workers and --score-batch apply to flows that use a model.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def serve(
     _check_taken(flow)
     if not has_server():
         raise click.UsageError(
-            "Schedules live on a Prefect server, and none is configured. Start one with `prefect server start`, then "
+            "Schedules need a Prefect server, and none is configured. Start one with `prefect server start`, then "
             "set PREFECT_API_URL=http://127.0.0.1:4200/api."
         )
     from tamis.flows.schedule import serve_flow

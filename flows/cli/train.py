@@ -22,9 +22,9 @@ def _config() -> "type[TrainConfig]":
 @resource_options
 @common
 def train(app: App, device: str, workers: int, score_batch: int, force: bool, **fields: Any) -> None:
-    """Train a model on the chosen samples alone: nothing else is read from the shards.
+    """Train a model on a dataset or a selection. Only selected samples are read from the shards.
 
-    An existing matching run is returned; one that was killed resumes from its last checkpoint.
+    An existing matching run is returned; a killed run resumes from its last checkpoint.
 
     \b
     Examples:

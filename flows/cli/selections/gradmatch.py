@@ -43,9 +43,9 @@ class _TrainingLast(FieldsCommand):
 @select.command(cls=_TrainingLast, fields=_training, without=_OWN)
 @click.option("--dataset", required=True, help="name or name@version.")
 @click.option("--budget", default="10%", show_default=True, help="Budget per round: 10%, 0.1, or a number of samples.")
-@click.option("--model", help="Train this model, choosing as it goes: preact20, resnet18, module:function, ...")
-@click.option("--run", "runs", multiple=True, metavar="KEY", help="Choose by the model of a finished run instead.")
-@click.option("--every", default=20, show_default=True, type=click.IntRange(1), help="Epochs between choices (R).")
+@click.option("--model", help="Train this model on its own selections: preact20, resnet18, module:function, ...")
+@click.option("--run", "runs", multiple=True, metavar="KEY", help="Select with the model of a finished run instead.")
+@click.option("--every", default=20, show_default=True, type=click.IntRange(1), help="Epochs between rounds (R).")
 @own_options(GRADMATCH, without=("batch_size",))
 @click.option(
     "--warm",
@@ -54,7 +54,7 @@ class _TrainingLast(FieldsCommand):
 )
 @click.option("--target", help="Match the gradient of this dataset, not the training gradient.")
 @click.option("--head", help="Module whose gradients are matched; default: the linear last layer, in closed form.")
-@click.option("--name", help="The selection's name; default: from dataset and method.")
+@click.option("--name", help="The selection's name; default: DATASET-gradmatch.")
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Number of training epochs.")
 @beside_random
 @resource_options
@@ -71,12 +71,12 @@ def gradmatch(
     beside_random: bool,
     **given: Any,
 ) -> None:
-    """Few samples whose weighted gradients add up to those of all (Grad-Match), chosen anew every few epochs.
+    """Select few samples whose weighted gradients match the full gradient, every few epochs (Grad-Match).
 
-    With --model it trains that model on its own choices and keeps them as a selection with its rounds. Every later
-    `tamis train --selection NAME` replays them, under another learning rate, optimizer or architecture, without a
-    gradient computed (Cached-Grad-Match). With --run nothing is trained: each named run's model makes one round, and
-    of the options of training --batch-size (samples a mini-batch, for the kind batch) and --seed are used alone.
+    With --model, a model is trained on its own selections, which are stored as the rounds of one selection. Later runs
+    of `tamis train --selection NAME` replay them with any learning rate, optimizer or architecture, without matching
+    again (Cached-Grad-Match). With --run, nothing is trained: the model of each run makes one round, and only --seed
+    and --batch-size (mini-batch size for --kind batch) of the training options apply.
 
     \b
     Examples:
@@ -88,8 +88,7 @@ def gradmatch(
     """
     if (model is None) == (not runs):
         raise click.UsageError(
-            "Choose a gradient source: either --model MODEL (trained now, choosing as it goes), or --run KEY (already "
-            "trained)."
+            "Choose a gradient source: either --model MODEL (trained now) or --run KEY (already trained)."
         )
     from tamis.training.config import Reselect
 
