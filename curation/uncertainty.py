@@ -173,7 +173,7 @@ def _check_candidates(k: int, left: int, excluded: int, correct_only: bool) -> N
         wanted = "finite scores" + (" that every proxy predicted correctly" if correct_only else "")
         raise BudgetError(
             f"{k} samples asked for, but only {left} candidates have {wanted} ({excluded} have scores that "
-            "are NaN or infinite): ask for fewer, or score them again"
+            "are NaN or infinite): ask for fewer, or score again"
         )
 
 

@@ -73,7 +73,7 @@ class ScoreConfig(_Frozen):
     @model_validator(mode="after")
     def _some_model(self) -> "ScoreConfig":
         if not self.proxies and not self.runs:
-            raise ValueError("nothing to score with: give proxies to train, or the keys of training runs")
+            raise ValueError("no model to score with: give proxies to train, or keys of training runs")
         return self
 
 

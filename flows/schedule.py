@@ -43,4 +43,4 @@ def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, confi
     except (httpx.HTTPError, ConnectionError, RuntimeError) as error:
         if not isinstance(error, httpx.HTTPError | ConnectionError) and "connect" not in str(error).lower():
             raise
-        raise click.ClickException(f"The Prefect server does not answer: {error}. Check PREFECT_API_URL.") from error
+        raise click.ClickException(f"The Prefect server is not responding: {error}. Check PREFECT_API_URL.") from error

@@ -145,7 +145,9 @@ def features(runner: Runner, store: str, config: FeaturesConfig, resources: Reso
     opened = Store.open(store)
     trained, dataset = opened.runs.get(config.run), opened.datasets.get(config.dataset)
     if trained.kind != "train" or trained.blob is None:
-        raise RunNotFound(f"Run {trained.key[:12]} is no finished training run: it has no model to make features with.")
+        raise RunNotFound(
+            f"Run {trained.key[:12]} is not a finished training run, so it has no model to compute features with."
+        )
     asked = Question(opened, dataset, trained.blob, config.layer, config.dtype)
     there = asked.find()
     missing = [] if there is not None else asked.missing()

@@ -55,7 +55,7 @@ def pack(
     target = (Path(out) if out else _inside(store.root.path) / "shards" / name) / name
     if source in ("digits", "digits-test") and not Path(source).is_dir():
         if dry_run:
-            raise click.UsageError("--dry-run is for folders of images: the digits are always the same.")
+            raise click.UsageError("--dry-run applies only to folders of images.")
         test, few = source == "digits-test", min(per_shard, 300)
         show_dataset(app, pack_dataset(store.datasets, name, lambda: digit_samples(test), target, per_shard=few))
         return
@@ -90,5 +90,5 @@ def _show_plan(app: App, name: str, found: "Pictures", per_shard: int) -> None:
 
 def _inside(path: Path | None) -> Path:
     if path is None:
-        raise click.UsageError("The store is no folder: say where the shards go (--out).")
+        raise click.UsageError("The store is not a folder: specify where the shards go (--out).")
     return path

@@ -59,7 +59,7 @@ def _show(found: "Report", drawn: str | None) -> None:
         if one.note is not None:
             say(f"{one.run[:12]}: {one.note}.")
     if drawn is not None:
-        say(f"Drawn in {drawn}")
+        say(f"Written to {drawn}")
 
 
 def _row(one: "Speedup") -> dict[str, Any]:

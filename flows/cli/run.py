@@ -34,7 +34,7 @@ def ls(app: App, kind: str | None, watch: bool, every: float) -> None:
     store = app.open()
     if watch:
         if app.as_json:
-            raise click.UsageError("--watch is for the screen, --json for programs: give one of them.")
+            raise click.UsageError("--watch and --json are mutually exclusive.")
         repeatedly(lambda: table(map(_short, summaries.runs(store, kind)), _COLUMNS), every)
         return
     rows = summaries.runs(store, kind)

@@ -65,4 +65,4 @@ def sql(app: App, query: str, at: str | None, form: str | None, out: str | None,
     names, rows, more = rows_of_text(asked, limit)
     grid(names, rows)
     if more:
-        note(f"Only the first {limit:,} rows are shown: --limit for more, --format csv for all.")
+        note(f"Showing the first {limit:,} rows: use --limit for more, --format csv for all.")

@@ -67,7 +67,7 @@ def load(name: str) -> Callable[..., Any]:
     """
     function = find(name)
     if not callable(function):
-        raise UnknownModelError(f"{name!r} is a {type(function).__name__}: a function was expected.")
+        raise UnknownModelError(f"{name!r} is a {type(function).__name__}: expected a function.")
     return function
 
 
@@ -85,8 +85,8 @@ def find(name: str, kind: Kind = MODEL) -> Any:
         return getattr(found, what)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise kind.unknown(
-            f"{name!r} cannot be imported: {error}. Before the colon comes a module, in the current folder or "
-            "installed, after it a function in it."
+            f"{name!r} cannot be imported: {error}. Expected module:function, with the module in the current "
+            "folder or installed."
         ) from error
 
 

@@ -40,7 +40,7 @@ def find_method(name: str) -> tuple[Method, str | None]:
     method = _checked(_method(name, find(name, METHOD)))
     clash = sorted(_TAKEN & set(parameters(method)))
     if clash:
-        raise CurationError(f"method {name} has a parameter {', '.join(clash)}, which is taken: call it something else")
+        raise CurationError(f"method {name} has a parameter {', '.join(clash)}, which is reserved: rename it")
     return method, digest(name, METHOD)
 
 

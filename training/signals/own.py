@@ -105,7 +105,7 @@ def _column(scorer: str, metric: object, values: Any, count: int) -> "Tensor":
     import torch
 
     if metric in _TAKEN:
-        raise ScoreError(f"Scorer {scorer} returned {metric}, a name that is taken: give it another name.")
+        raise ScoreError(f"Scorer {scorer} returned {metric}, which is reserved: rename it.")
     if not isinstance(values, torch.Tensor) or values.shape != (count,) or values.is_complex():
         got = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         raise ScoreError(

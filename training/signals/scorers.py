@@ -59,8 +59,8 @@ class Scorer:
 
         if get_task(task).name not in self.tasks:
             raise TaskError(
-                f"Scorer {self.name} takes models of {', '.join(sorted(self.tasks))}, and this one learnt {task}: "
-                "score with another model."
+                f"Scorer {self.name} takes models of {', '.join(sorted(self.tasks))}, but this one was trained for "
+                f"{task}: score with another model."
             )
 
 

@@ -57,7 +57,7 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
             ]
             table(rows)
         if out is not None:
-            say(f"Drawn in {out}")
+            say(f"Written to {out}")
 
     emit({"selections": answer, "weighted": weighted, "drawn": out}, app.as_json, people)
 
@@ -98,7 +98,7 @@ def _sheet(sheet: "Sheet", out: str) -> None:
         if shown:
             times = " to ".join(map(str, sorted({shown[0].times, shown[-1].times})))
             say(f"{len(shown)} chosen {name} often: in {times} of {sheet.rounds} rounds")
-    say(f"{sheet.never} samples were never chosen\nDrawn in {out}")
+    say(f"{sheet.never} samples were never chosen\nWritten to {out}")
 
 
 @selection.command()

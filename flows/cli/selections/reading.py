@@ -166,6 +166,6 @@ def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -
         pairs["left out"] = f"{left} (pickles, or weights of another selection)"
     facts(pairs)
     say(
-        "\nRead it with stock webdataset; it shares out whole shards to ranks and workers:\n  "
+        "\nRead it with webdataset, which distributes whole shards to ranks and workers:\n  "
         + stock_reader(made, dataset)
     )

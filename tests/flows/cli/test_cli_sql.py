@@ -351,4 +351,4 @@ def test_memory_is_an_option(tamis: Any, ask: Any) -> None:
     assert "1.0 GiB" in ask("select current_setting('memory_limit') as m", "--memory", "1GiB")
     said = tamis("sql", "select 1", "--memory", "plenty")
     assert said.code == 2
-    assert "'plenty' is no memory limit" in said.err
+    assert "'plenty' is not a memory limit" in said.err

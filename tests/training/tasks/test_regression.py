@@ -75,7 +75,7 @@ def test_what_is_made_for_classes_is_refused(store: Store, grey: Dataset, datase
         train(store, TrainConfig(dataset="grey"))
     run = train(store, TrainConfig(**RECIPE | {"epochs": 1})).run
     assert run.blob is not None
-    with pytest.raises(TaskError, match="this one learnt regression"):
+    with pytest.raises(TaskError, match="this one was trained for regression"):
         score_shard(store, grey, 0, *load_model(store, run.blob), device="cpu")
     assert Curve.of(run) is None
 
