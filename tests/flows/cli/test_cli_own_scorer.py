@@ -51,7 +51,7 @@ def test_a_scorer_of_ones_own_scores_and_is_selected_by(tamis: Any, store: Store
     assert other.json[0]["run"] != row["run"], "the source is part of the key"
     refused = tamis("score", "scorers_here:BOXES", "--dataset", "digits", "--run", row["model_run"])
     assert (refused.code, refused.err.count("\n")) == (1, 1)
-    assert "scorers_here:BOXES takes models of regression, and this one was trained for classification" in refused.err
+    assert "scorers_here:BOXES takes models of regression, but this one was trained for classification" in refused.err
 
 
 def test_help_says_what_it_scores(tamis: Any, store: Store) -> None:

@@ -213,7 +213,8 @@ def test_shard_changed_with_the_same_size(store: Store, tmp_path: Path) -> None:
     flip(path, 600)
     os.utime(path, ns=(1, 1))
     with pytest.raises(
-        ShardChanged, match=r"(?s)a\.tar changed after it was indexed: sha256 .* Restore it.*another dataset name"
+        ShardChanged,
+        match=r"(?s)a\.tar changed after it was indexed: expected sha256 .* Restore it.*another dataset name",
     ):
         dataset.shards[0].check()
     assert [p.split(":")[0] for p in dataset.verify()] == [f"Shard {path} changed after it was indexed"]

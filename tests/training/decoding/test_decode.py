@@ -63,7 +63,7 @@ def test_of_a_moving_gif_the_first_picture_is_taken() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tiff_without_a_white_is_refused(kind: type, channels: int) -> None:
     data = encode(Image.fromarray(PIXELS[:, :, 0].astype(kind)), "tif")
-    with pytest.raises(DecodeError, match="numbers of 32 bits"):
+    with pytest.raises(DecodeError, match="pixels have 32 bits"):
         image_of(data, "tif", channels)
 
 

@@ -220,7 +220,7 @@ def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
     row = speedup(made("f", FULL), made("f", FULL))
     with pytest.raises(ReportError, match=r"ends in \.png or \.svg"):
         draw_speedups([row], str(tmp_path / "plot.gif"))
-    with pytest.raises(ReportError, match="no training to draw"):
+    with pytest.raises(ReportError, match="no training run to plot"):
         draw_speedups([], str(tmp_path / "plot.png"))
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"  # as where it is not installed
