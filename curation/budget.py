@@ -36,10 +36,10 @@ def resolve_budget(budget: str | int | float, n: int) -> int:
         BudgetError: zero, negative, more than there is, NaN, a bool, or no number at all.
     """
     if n < 1:
-        raise BudgetError(f"there are {n} candidates; expected at least 1: add samples before choosing among them")
+        raise BudgetError(f"there are {n} candidates; expected at least 1")
     amount, is_share = _parse(budget)
     if amount <= 0:
-        raise BudgetError(f"budget {budget!r} chooses nothing; expected {_ALLOWED} above zero")
+        raise BudgetError(f"budget {budget!r} selects nothing; expected {_ALLOWED} above zero")
     if not is_share:
         return check_count(int(amount), n)
     if amount > 1:
@@ -54,7 +54,7 @@ def check_count(k: SupportsIndex, n: int) -> int:
         BudgetError: it is not.
     """
     if isinstance(k, bool | np.bool_):  # an index for Python, and for NumPy before 2.0
-        raise BudgetError(f"k is {k!r}; expected a whole number of samples, not a truth value")
+        raise BudgetError(f"k is {k!r}; expected a whole number of samples, not a bool")
     try:
         count = operator.index(k)
     except TypeError:

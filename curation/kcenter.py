@@ -74,7 +74,7 @@ def select_k_center(inputs: Inputs, *, k: int, generator: np.random.Generator) -
     if k > len(candidates_P):
         raise BudgetError(
             f"{k} samples asked for, but only {len(candidates_P)} candidates have finite features ({excluded} have "
-            "features that are NaN or infinite): ask for fewer, or compute them again"
+            "features that are NaN or infinite): ask for fewer, or recompute them"
         )
     rows_k, radius = farthest_first(features_NE[candidates_P] if excluded else features_NE, k)
     return Choice(candidates_P[rows_k], np.ones(k, np.float32), excluded=excluded, objective=radius)

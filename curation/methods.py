@@ -21,7 +21,7 @@ METHODS: dict[str, Method] = {
     "uncertainty": Method(
         name="uncertainty",
         version=1,
-        summary="the samples that one or more proxy models are least sure of (Selection via Proxy)",
+        summary="the samples that one or more proxy models are least certain about (Selection via Proxy)",
         select=select_uncertain,
         needs=frozenset({"scores"}),
         caution=Caution(
@@ -33,21 +33,21 @@ METHODS: dict[str, Method] = {
     "random": Method(
         name="random",
         version=1,
-        summary="uniformly at random, the baseline",
+        summary="uniformly random samples, the baseline",
         select=select_random,
         rounds=select_random_rounds,
     ),
     "random-pb": Method(
         name="random-pb",
         version=1,
-        summary="whole mini-batches of a fixed partition, at random (RandomPB)",
+        summary="random mini-batches of a fixed partition (RandomPB)",
         select=select_random_batches,
         rounds=select_random_batch_rounds,
     ),
     "gradmatch": Method(
         name="gradmatch",
         version=1,
-        summary="few samples whose weighted gradients add up to those of all, chosen anew every few epochs",
+        summary="few samples whose weighted gradients match the full gradient, selected again every few epochs",
         select=select_gradmatch,
         needs=frozenset({"gradients", "labels"}),
         tasks=frozenset({"classification"}),
@@ -55,7 +55,7 @@ METHODS: dict[str, Method] = {
     "k-center": Method(
         name="k-center",
         version=1,
-        summary="samples that every other sample is near to, in the features of a model (k-Center-Greedy)",
+        summary="samples that cover all others in the feature space of a model (k-Center-Greedy)",
         select=select_k_center,
         needs=frozenset({"features"}),
     ),

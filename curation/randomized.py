@@ -172,7 +172,7 @@ def select_random(inputs: Inputs, *, k: int, per_class: bool = False, generator:
     Args:
         inputs: the candidates; their labels are used with `per_class`, nothing else ever is.
         k: how many samples to choose.
-        per_class: share k among the classes in proportion to their sizes, not draw from all together.
+        per_class: split k among the classes in proportion to their sizes.
         generator: where the randomness comes from.
 
     Returns:
@@ -195,7 +195,7 @@ def select_random_batches(
     Args:
         inputs: the candidates; only their number is used.
         k: how many samples to choose.
-        batch_size: samples a batch of the partition.
+        batch_size: mini-batch size of the partition.
         generator: where the randomness comes from.
 
     Returns:

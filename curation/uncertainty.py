@@ -141,8 +141,8 @@ def select_uncertain(
     Args:
         inputs: the candidates with their uncertainty by each proxy (`scores_MN`).
         k: how many samples to choose.
-        per_class: share k among the classes in proportion to their candidates, not rank all together.
-        correct_only: rank only the samples whose class every proxy predicted correctly.
+        per_class: split k among the classes in proportion to their candidates.
+        correct_only: rank only samples that every proxy classified correctly.
         generator: not used; nothing here is random.
 
     Returns:
@@ -173,7 +173,7 @@ def _check_candidates(k: int, left: int, excluded: int, correct_only: bool) -> N
         wanted = "finite scores" + (" that every proxy predicted correctly" if correct_only else "")
         raise BudgetError(
             f"{k} samples asked for, but only {left} candidates have {wanted} ({excluded} have scores that "
-            "are NaN or infinite): ask for fewer, or score them again"
+            "are NaN or infinite): ask for fewer, or score again"
         )
 
 

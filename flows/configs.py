@@ -9,6 +9,7 @@ from tamis.store.datasets import AUTO, Added
 from tamis.store.runs import Run
 from tamis.store.shards.skipped import Skipped
 from tamis.training.job import TrainConfig
+from tamis.training.signals.scorers import UNCERTAINTY
 
 
 class _Frozen(BaseModel):
@@ -61,16 +62,18 @@ class ScoreConfig(_Frozen):
         dataset: "name" or "name@version".
         proxies: models to train first (a run that is there already is taken as it is).
         runs: keys of finished training runs.
+        scorer: a name in `tamis.training.signals.scorers.SCORERS`, or your own as "module:function".
     """
 
     dataset: str
     proxies: tuple[TrainConfig, ...] = ()
     runs: tuple[str, ...] = ()
+    scorer: str = UNCERTAINTY.name
 
     @model_validator(mode="after")
     def _some_model(self) -> "ScoreConfig":
         if not self.proxies and not self.runs:
-            raise ValueError("nothing to score with: give proxies to train, or the keys of training runs")
+            raise ValueError("no model to score with: give proxies to train, or keys of training runs")
         return self
 
 

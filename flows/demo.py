@@ -112,9 +112,9 @@ def _print(store: Store, rows: list[dict[str, Any]], answers: dict[str, list[dic
     shown = [row | {"accuracy": f"{row['accuracy']:.1%}", "bytes read": size(row["bytes read"])} for row in rows]
     say("")
     table(shown, title=f"{TARGET} on scikit-learn's digits; {PROXY} chose the 40 %")
-    say("Selecting is paid once: a second training run on the same selection costs the training column alone.")
+    say("Selection is paid for once: another training run on the same selection costs only the training column.")
     for question, answer in answers.items():
         say(f"\n{question}")
         say("  " + " ".join(QUERIES[question].split()))
         table(answer)
-    say(f"\nThe store stays at {store.root.url}; ask it more: {command(store.root, 'sql', 'describe scores')}")
+    say(f"\nThe store stays at {store.root.url}; query it with {command(store.root, 'sql', 'describe scores')}")

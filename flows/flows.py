@@ -21,13 +21,24 @@ from tamis.training.selecting.by_scores import SelectConfig
 
 
 class OnPrefect:
-    """Runs tasks as tasks of the Prefect flow that runs (a `tamis.flows.runners.Runner`)."""
+    """Runs tasks as tasks of the Prefect flow that runs (a `tamis.flows.runners.Runner`).
+
+    Args:
+        workers: tasks at once. A served flow is imported for each run, without the task runner of `Flow.on_prefect`.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
 
     def call(self, given: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return _task(given)(*args, **kwargs)
 
     def each(self, given: Task[..., R], calls: Sequence[Mapping[str, Any]], /) -> list[R]:
-        futures = [_task(given).submit(**arguments) for arguments in calls]
+        futures: list[Any] = []
+        for arguments in calls:
+            if len(futures) >= self._workers:
+                futures[-self._workers].wait()
+            futures.append(_task(given).submit(**arguments))
         return [future.result() for future in futures]
 
 
@@ -55,13 +66,15 @@ def score_flow(
     store: str, config: ScoreConfig, resources: Resources | None = None, force: bool = False
 ) -> list[ScoreResult]:
     """Train the proxies that are not trained yet, and score every shard that is not scored yet."""
-    return work.score(OnPrefect(), store, config, resources or Resources(), force)
+    limits = resources or Resources()
+    return work.score(OnPrefect(limits.workers), store, config, limits, force)
 
 
 @flow(name="features", persist_result=False)
 def features_flow(store: str, config: FeaturesConfig, resources: Resources | None = None) -> ScoreResult:
     """Make a vector of every sample of the shards that have none yet under a model and a layer."""
-    return work.features(OnPrefect(), store, config, resources or Resources())
+    limits = resources or Resources()
+    return work.features(OnPrefect(limits.workers), store, config, limits)
 
 
 @flow(name="select", persist_result=False)

@@ -5,10 +5,11 @@ import httpx
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.types.entrypoint import EntrypointType
 
+from tamis.flows.configs import Resources
 from tamis.flows.work import FLOWS
 
 
-def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, config: str) -> None:
+def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, config: str, limits: Resources) -> None:
     """Serve a flow until stopped. The schedule outlives this process; runs wait for the next one that serves.
 
     Args:
@@ -18,6 +19,7 @@ def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, confi
         timezone: IANA name.
         store: the store's root.
         config: the flow's config as JSON, validated before anything is scheduled.
+        limits: what each run may use, for flows that compute.
 
     Raises:
         pydantic.ValidationError: the config, the cron line or the time zone is wrong.
@@ -25,8 +27,10 @@ def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, confi
     """
     checked = FLOWS[flow].config.model_validate_json(config)
     schedule = CronSchedule(cron=cron, timezone=timezone)
-    served = FLOWS[flow].on_prefect()
+    served = FLOWS[flow].on_prefect(limits.workers)
     parameters = {"store": store, "config": checked.model_dump(mode="json")}
+    if FLOWS[flow].resources:
+        parameters["resources"] = limits.model_dump(mode="json")
     try:
         served.serve(
             name=name,
@@ -39,4 +43,4 @@ def serve_flow(flow: str, name: str, cron: str, timezone: str, store: str, confi
     except (httpx.HTTPError, ConnectionError, RuntimeError) as error:
         if not isinstance(error, httpx.HTTPError | ConnectionError) and "connect" not in str(error).lower():
             raise
-        raise click.ClickException(f"The Prefect server does not answer: {error}. Check PREFECT_API_URL.") from error
+        raise click.ClickException(f"The Prefect server is not responding: {error}. Check PREFECT_API_URL.") from error

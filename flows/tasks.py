@@ -20,6 +20,7 @@ from tamis.training.selecting import by_runs, by_scores
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
 from tamis.training.signals import features, scoring
+from tamis.training.signals.own import find_scorer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,11 +60,14 @@ def _train(store: str, config: TrainConfig, resources: Resources, force: bool) -
     return {"run": result.run.key, "cached": result.cached, "confirmed": result.confirmed}
 
 
-def _score(store: str, dataset: str, shards: list[int], model: str, resources: Resources, force: bool) -> float:
+def _score(
+    store: str, dataset: str, shards: list[int], model: str, resources: Resources, force: bool, scorer: str
+) -> float:
     opened = Store.open(store)
     version = opened.datasets.get(dataset)
     bar = track("score", sum(version.shards[i].count for i in shards))
     options: dict[str, Any] = {"device": resources.device, "batch_size": resources.batch_size}
+    options["scorer"] = find_scorer(scorer)
     return scoring.score_parts(opened, version, shards, model, force=force, progress=bar, **options)
 
 

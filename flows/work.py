@@ -25,6 +25,8 @@ from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
 from tamis.training.signals import scoring
 from tamis.training.signals.features import Question, finish_features
+from tamis.training.signals.own import find_scorer
+from tamis.training.signals.scorers import Scorer
 
 RunnerName = Literal["direct", "prefect"]
 _GROUPS = 64  # tasks of one pass at the most: a task costs Prefect some milliseconds, a killed one its shards
@@ -103,27 +105,36 @@ def score(
     runner: Runner, store: str, config: ScoreConfig, resources: Resources, force: bool = False
 ) -> list[ScoreResult]:
     """Train the proxies that are not trained yet, and score every shard that is not scored yet."""
+    scorer = find_scorer(config.scorer)
     models: list[tuple[str, bool | None]] = [(key, None) for key in config.runs]
     for proxy in config.proxies:
+        scorer.check_task(proxy.task)
         trained = runner.call(tasks.TRAIN, store, proxy, resources, force)
         models.append((trained["run"], trained["confirmed"]))
-    return [_score(runner, store, config.dataset, *model, resources, force) for model in models]
+    asked = (Store.open(store), config.dataset, scorer)
+    return [_score(runner, *asked, *model, resources, force) for model in models]
 
 
 def _score(
-    runner: Runner, store: str, ref: str, trained: str, confirmed: bool | None, resources: Resources, force: bool
+    runner: Runner,
+    opened: Store,
+    ref: str,
+    scorer: Scorer,
+    trained: str,
+    confirmed: bool | None,
+    resources: Resources,
+    force: bool,
 ) -> ScoreResult:
     """Score by one trained model; `confirmed` says whether a forced training of it came out the same."""
-    opened = Store.open(store)
     run, dataset = opened.runs.get(trained), opened.datasets.get(ref)
     assert run.blob is not None
-    missing = scoring.missing_parts(opened, dataset, run.blob)
-    cached = not missing and scoring.find_scores(opened, dataset, run.blob) is not None
+    missing = scoring.missing_parts(opened, dataset, run.blob, scorer)
+    cached = not missing and scoring.find_scores(opened, dataset, run.blob, scorer) is not None
     groups = _split(range(len(dataset.shards)) if force else missing)
-    shared: dict[str, Any] = {"store": store, "dataset": dataset.ref, "model": run.blob}
-    shared |= {"resources": resources, "force": force}
+    shared: dict[str, Any] = {"store": opened.root.url, "dataset": dataset.ref, "model": run.blob}
+    shared |= {"resources": resources, "force": force, "scorer": scorer.name}
     worst = max(runner.each(tasks.SCORE, [shared | {"shards": group} for group in groups]), default=0.0)
-    scored = scoring.finish_scores(opened, dataset, run.blob, name=run.model, model_run=run.key)
+    scored = scoring.finish_scores(opened, dataset, run.blob, name=run.model, model_run=run.key, scorer=scorer)
     same = (worst <= 1e-5 and confirmed is not False) if force and cached else None
     parts = len(missing), len(dataset.shards)
     return ScoreResult.of(scored, model_run=run.key, cached=cached, parts=parts, confirmed=same)
@@ -134,7 +145,9 @@ def features(runner: Runner, store: str, config: FeaturesConfig, resources: Reso
     opened = Store.open(store)
     trained, dataset = opened.runs.get(config.run), opened.datasets.get(config.dataset)
     if trained.kind != "train" or trained.blob is None:
-        raise RunNotFound(f"Run {trained.key[:12]} is no finished training run: it has no model to make features with.")
+        raise RunNotFound(
+            f"Run {trained.key[:12]} is not a finished training run, so it has no model to compute features with."
+        )
     asked = Question(opened, dataset, trained.blob, config.layer, config.dtype)
     there = asked.find()
     missing = [] if there is not None else asked.missing()
@@ -176,11 +189,11 @@ FLOWS = {
 
 def cached_scores(store: Store, config: ScoreConfig) -> list[ScoreResult] | None:
     """The answer of the flow `score` where all of it is in the store, or None. Runs no task and loads no model."""
-    dataset = store.datasets.get(config.dataset)
+    dataset, scorer = store.datasets.get(config.dataset), find_scorer(config.scorer)
     results: list[ScoreResult] = []
     trained = [store.runs.get(key) for key in config.runs] + [job.find(store, proxy) for proxy in config.proxies]
     for run in trained:
-        scored = None if run is None or run.blob is None else scoring.find_scores(store, dataset, run.blob)
+        scored = None if run is None or run.blob is None else scoring.find_scores(store, dataset, run.blob, scorer)
         if run is None or scored is None:
             return None
         results.append(ScoreResult.of(scored, model_run=run.key, cached=True, parts=(0, len(dataset.shards))))

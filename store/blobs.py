@@ -34,11 +34,11 @@ class Blobs:
         """
         data = self._root.get(self._name(digest))
         if data is None:
-            raise BlobNotFound(f"No blob {digest} in {self._root.url}: it was removed, or belongs to another store.")
+            raise BlobNotFound(f"No blob {digest} in {self._root.url}: it was removed or belongs to another store.")
         if hashlib.sha256(data).hexdigest() != digest:
             raise BlobCorrupt(
-                f"Blob {digest} in {self._root.url} holds other bytes than it was written with ({len(data)} bytes): "
-                "the medium damaged it or somebody edited it. Restore the file, or remove it and compute it again."
+                f"Blob {digest} in {self._root.url} does not match its digest ({len(data)} bytes): "
+                "it was damaged or edited. Restore the file, or remove it and recompute it."
             )
         return data
 
@@ -47,7 +47,7 @@ class Blobs:
 
     def _name(self, digest: str) -> str:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise BlobNotFound(f"{digest!r} is no digest: 64 hex characters were expected.")
+            raise BlobNotFound(f"{digest!r} is not a digest: expected 64 hex characters.")
         return f"blobs/{digest[:2]}/{digest}"
 
 

@@ -56,8 +56,8 @@ def vector_rows(
     expected = (extent.width or vectors.shape[-1], extent.dtype or kind)
     if vectors.shape != (len(numbers), expected[0]) or kind != expected[1] or kind not in DTYPES:
         raise ValueError(
-            f"Vectors are {kind} {vectors.shape}: {len(numbers)} of {expected[0]} numbers each, all float16 or all "
-            "float32, were expected."
+            f"Vectors are {kind} {vectors.shape}: expected {len(numbers)} of {expected[0]} numbers each, all "
+            "float16 or all float32."
         )
     extent.width, extent.dtype = expected
     extent.samples += len(numbers)

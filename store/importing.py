@@ -141,7 +141,7 @@ def import_selection(
         weights = np.ones(len(samples))
     _check_once(samples)
     if not len(samples):
-        raise ImportRefused(f"{file} lists no samples: one key or number a line was expected.")
+        raise ImportRefused(f"{file} lists no samples: expected one key or number per line.")
     weights = weights.astype(np.float32)
     content = hashlib.sha256(samples.astype("<i8").tobytes() + weights.astype("<f4").tobytes()).hexdigest()
     request = Request(found, METHOD, VERSION, {"k": len(samples), "content": content})
@@ -162,7 +162,7 @@ def _table(file: str | os.PathLike[str]) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         why = " ".join(str(error).split())[:200].rstrip(". ")
         kind = "CSV with a line of names" if suffix == ".csv" else "Parquet"
-        raise ImportRefused(f"{file} cannot be read ({why}): {kind} was expected.") from error
+        raise ImportRefused(f"{file} cannot be read ({why}): expected {kind}.") from error
 
 
 def _metrics(rows: pa.Table, dataset: Dataset, wanted: Sequence[str]) -> dict[str, Floats]:
@@ -179,8 +179,8 @@ def _metrics(rows: pa.Table, dataset: Dataset, wanted: Sequence[str]) -> dict[st
     if not found or lacking or wrong:
         what = f"metric {(lacking or wrong)[0][:_LONGEST]!r}" if lacking or wrong else "scores"
         raise ImportRefused(
-            f"The file has no {what} that can be taken: its columns are {', '.join(rows.column_names)}. A column "
-            "`key` or `sample` and a column of numbers for each metric, or `metric` and `value`, were expected."
+            f"The file has no {what} that can be used: its columns are {', '.join(rows.column_names)}. Expected "
+            "`key` or `sample` and one column of numbers per metric, or `metric` and `value`."
         )
     return dict(sorted(found.items()))
 
@@ -195,9 +195,7 @@ def _spread(rows: pa.Table, column: str, dataset: Dataset) -> Floats:
 def _numbers(rows: pa.Table, column: str) -> Floats:
     kind = rows.schema.field(column).type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise ImportRefused(
-            f"Column {column!r} holds {kind}: numbers were expected. Name the columns to take (--metric)."
-        )
+        raise ImportRefused(f"Column {column!r} holds {kind}: expected numbers. Choose columns with --metric.")
     return np.asarray(rows[column].cast(pa.float64()).fill_null(np.nan), np.float64)
 
 
@@ -206,9 +204,9 @@ def _samples(rows: pa.Table, dataset: Dataset) -> Ints:
     if "key" in rows.column_names:
         return _by_key(rows["key"].cast(pa.string()).to_pylist(), dataset)
     if "sample" not in rows.column_names:
-        raise ImportRefused(f"A column `key` or `sample` was expected; there are: {', '.join(rows.column_names)}.")
+        raise ImportRefused(f"Expected a column `key` or `sample`; there are: {', '.join(rows.column_names)}.")
     if not pa.types.is_integer(rows.schema.field("sample").type) or rows["sample"].null_count:
-        raise ImportRefused("Column `sample` must hold sample numbers: whole numbers, none missing.")
+        raise ImportRefused("Column `sample` must contain sample numbers: integers, none missing.")
     return _by_number(np.asarray(rows["sample"], np.int64), dataset)
 
 
@@ -220,7 +218,9 @@ def _lines(file: str | os.PathLike[str]) -> list[str] | None:
         with open_regular(file) as opened:
             text = opened.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ImportRefused(f"{file} cannot be read ({error}): UTF-8 text with one key or number a line.") from error
+        raise ImportRefused(
+            f"{file} cannot be read ({error}): expected UTF-8 text with one key or number per line."
+        ) from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -230,13 +230,13 @@ def _listed(lines: Sequence[str], dataset: Dataset, by: By | None) -> Ints:
         keys = set(lines) <= set(dataset.keys())
         if keys and numbers:
             raise ImportRefused(
-                f"The lines may be keys or sample numbers of {dataset.ref}: say which (--by key, --by sample)."
+                f"The lines could be keys or sample numbers of {dataset.ref}: choose with --by key or --by sample."
             )
         by = "sample" if numbers else "key"
     if by == "key":
         return _by_key(lines, dataset)
     if not numbers:
-        raise ImportRefused("Sample numbers were expected, one a line: whole numbers from 0 on.")
+        raise ImportRefused("Expected sample numbers, one per line: integers from 0.")
     return _by_number(np.asarray(lines, np.int64), dataset)
 
 
@@ -246,8 +246,8 @@ def _by_key(keys: Sequence[str | None], dataset: Dataset) -> Ints:
     if unknown:
         some = ", ".join(map(repr, unknown[:_SOME]))
         raise ImportRefused(
-            f"{len(unknown)} of {len(keys)} keys are none of {dataset.ref} (first: {some}). Name the version that they "
-            f"are of; its keys look like {next(iter(there))!r}."
+            f"{len(unknown)} of {len(keys)} keys are not in {dataset.ref} (first: {some}). Give the version that they "
+            f"belong to; its keys look like {next(iter(there))!r}."
         )
     return np.asarray([there[key] for key in keys if key is not None], np.int64)
 
@@ -256,7 +256,7 @@ def _by_number(samples: Ints, dataset: Dataset) -> Ints:
     outside = samples[(samples < 0) | (samples >= dataset.samples)]
     if len(outside):
         raise ImportRefused(
-            f"Sample {outside[0]} is none of {dataset.ref}: its numbers go from 0 to {dataset.samples - 1}."
+            f"Sample {outside[0]} is not in {dataset.ref}: its numbers go from 0 to {dataset.samples - 1}."
         )
     return samples
 
@@ -264,4 +264,4 @@ def _by_number(samples: Ints, dataset: Dataset) -> Ints:
 def _check_once(samples: Ints) -> None:
     numbers, counts = np.unique(samples, return_counts=True)
     if (counts > 1).any():
-        raise ImportRefused(f"Sample {numbers[counts > 1][0]} is named more than once: each was expected once.")
+        raise ImportRefused(f"Sample {numbers[counts > 1][0]} is listed more than once: expected each once.")

@@ -244,7 +244,9 @@ class Runs:
         """
         said = self._tables.found("runs", f"finish/{run}", 1) if NAME.fullmatch(run) else None
         if said is None:
-            raise RunNotFound(f"Run {run} is not finished: its scores cannot be read yet. Score again to finish it.")
+            raise RunNotFound(
+                f"Run {run} is not finished, so its scores cannot be read. Run the scoring again to finish it."
+            )
         attempt = said.rows[0].get("attempt")  # runs of earlier versions name none: all that is there is theirs
         mine = {"run": run} if attempt is None else {"run": run, "attempt": attempt}
         rows = self._tables.read("scores", None, ["metric", "sample", "value"], **mine)
@@ -339,7 +341,9 @@ class Runs:
         """The attempt that a finished run's vectors are of, and what they are."""
         said = self._tables.found("runs", f"features/{run}", 1) if self.find(run) is not None else None
         if said is None:
-            raise RunNotFound(f"Run {run[:100]} is no finished run with features: make some with tamis score features.")
+            raise RunNotFound(
+                f"Run {run[:100]} is not a finished run with features: compute them with tamis score features."
+            )
         return said.note["attempt"], Extent.of(said.note)
 
     def _state_of(self, key: str) -> Run | None:

@@ -58,9 +58,9 @@ class Store:
         """
         root = Root(where, options)
         if root.path is not None and root.path.exists() and not root.path.is_dir():
-            raise StoreExists(f"{root.url} is a file: a store needs a folder of its own. Choose another place.")
+            raise StoreExists(f"{root.url} is a file: a store needs its own folder. Choose another location.")
         if root.get(_MARK) is not None:
-            raise StoreExists(f"{root.url} is a store already: open it, or choose another folder.")
+            raise StoreExists(f"{root.url} is already a store: open it, or choose another folder.")
         root.prepare()
         store = cls(root)
         with operation(root.options):
@@ -79,9 +79,9 @@ class Store:
         root = Root(where, options)
         mark = root.get(_MARK)
         if mark is None and root.path is not None and root.path.is_file():
-            raise StoreNotFound(f"{root.url} is a file: a store is a folder. Name the folder.")
+            raise StoreNotFound(f"{root.url} is a file: a store is a folder. Give the folder.")
         if mark is None:
-            raise StoreNotFound(f"No store at {root.url}. Make one with: {command(root, 'init')}")
+            raise StoreNotFound(f"No store at {root.url}. Create one with: {command(root, 'init')}")
         _check_format(mark, root.url)
         return cls(root)
 

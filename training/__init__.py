@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from tamis.training.signals.outputs import load_model as load_model
     from tamis.training.signals.outputs import predict as predict
     from tamis.training.signals.outputs import score_shard as score_shard
+    from tamis.training.signals.scorers import Scorer as Scorer
     from tamis.training.streaming.stream import SelectionStream as SelectionStream
     from tamis.training.tasks.evaluation import evaluate as evaluate
 
 _WHERE = {
+    "Scorer": "signals.scorers",
     "SelectionStream": "streaming.stream",
     "TrainConfig": "job",
     "TrainResult": "job",
@@ -34,6 +36,7 @@ _WHERE = {
 }
 
 __all__ = [  # the keys of _WHERE; type checkers want them written out
+    "Scorer",
     "SelectionStream",
     "TrainConfig",
     "TrainResult",

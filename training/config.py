@@ -103,7 +103,7 @@ class TrainConfig(BaseModel):
 
     Attributes:
         dataset: name or name@version.
-        selection: train on this selection of the dataset: name, name@version or key; default: train on all.
+        selection: train on this selection of the dataset: name, name@version or key; default: all samples.
         reselect: choose what to train on as the run goes, and leave the choices as a selection.
         strategy: choose by losses as the run goes, and leave the choices as a selection: by name, with its parameters.
         model: a model's name: preact20, preact56, resnet18, ..., or your own as module:function.
@@ -111,23 +111,23 @@ class TrainConfig(BaseModel):
         batch_size: batch size.
         optimizer: optimizer.
         lr: initial learning rate.
-        momentum: momentum of sgd.
+        momentum: SGD momentum.
         weight_decay: weight decay.
-        nesterov: Nesterov momentum, with sgd.
+        nesterov: Nesterov momentum for SGD.
         schedule: learning rate: cosine goes from lr to 0 over the epochs; step multiplies it by gamma every step_size
             epochs.
         step_size: epochs between steps of the schedule.
-        gamma: factor of a step of the schedule.
+        gamma: factor of a schedule step.
         seed: seed of weights, order, augmentation and dropout.
-        augment: augmentation: crop-flip shifts images by up to 4 pixels and mirrors them at random.
+        augment: augmentation: crop-flip randomly shifts images by up to 4 pixels and mirrors them.
         precision: precision of matrix products on a GPU; a CPU always computes in fp32.
-        channels: read images as RGB (3) or grey (1).
-        image_size: scale and cut images to this many pixels; default: take them as they are.
+        channels: read images as RGB (3) or grayscale (1).
+        image_size: resize and crop images to this many pixels; default: keep their size.
         evaluate_on: dataset to evaluate on at the end, as name or name@version.
         evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only.
-        record_losses: keep every sample's training loss of every epoch (table losses).
-        task: what is learnt: classification, or regression of the numbers that the dataset was added with.
-        rate_by: what the schedule counts: epochs, or backprops (samples stepped on over those of the dataset).
+        record_losses: store every sample's training loss in every epoch (table losses).
+        task: classification, or regression on the numbers that the dataset was added with.
+        rate_by: what the schedule counts: epochs, or backprops (samples trained on, over those of the dataset).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

@@ -23,6 +23,10 @@ class UnknownOwnMethod(TamisError, KeyError):
     """A method of one's own that cannot be imported, or is none."""
 
 
+class UnknownScorer(TamisError, KeyError):
+    """No scorer of this name, or one of one's own that cannot be imported, or is none."""
+
+
 class CheckpointError(TamisError, ValueError):
     """A model or checkpoint file that is damaged, or belongs to something else."""
 
@@ -65,6 +69,14 @@ class ModelFailed(TamisError, RuntimeError):
 
 class MethodFailed(TamisError, RuntimeError):
     """A user's own method raised; the message has its error and its own frames."""
+
+
+class ScorerFailed(TamisError, RuntimeError):
+    """A user's own scorer raised; the message has its error and its own frames."""
+
+
+class ScoreError(TamisError, ValueError):
+    """A user's own scorer that declares or returns something other than one number per sample and metric."""
 
 
 class DeviceError(TamisError, ValueError):

@@ -267,7 +267,7 @@ def _check_left(k: int, n: int, excluded: Ints) -> None:
         named = ", ".join(map(str, excluded[:_NAMED].tolist())) + (", ..." if len(excluded) > _NAMED else "")
         raise CurationError(
             f"{k} samples asked for, but only {left} of {n} have a finite gradient ({len(excluded)} are NaN or "
-            f"infinite: samples {named}); choose fewer, or look at what the model does with these"
+            f"infinite: samples {named}); choose fewer, or check the model's outputs for them"
         )
 
 

@@ -78,13 +78,13 @@ def select_gradmatch(
     Args:
         inputs: the candidates with their gradients; their labels but for the kind "batch"; the target, if any.
         k: how many samples to choose.
-        kind: one problem a class, on its own row of the last layer or the whole layer, or one over mini-batches.
+        kind: one problem per class, on the last layer or the class's own row of it, or one over mini-batches.
         lam: ridge on the weights.
-        batch_size: samples a mini-batch of the partition, for the kind "batch".
-        tolerance: a pursuit stops once its objective is at most this fraction of the target's square.
-        spare: rows picked beyond a budget and left out again, as a fraction of it; 0 is the paper's algorithm.
-        part_size: rows from which a problem is solved in two levels, in random parts of at most so many.
-        surplus: how many times its share of the budget each part hands on to the second level.
+        batch_size: mini-batch size of the partition, for the kind "batch".
+        tolerance: stop a pursuit when its objective is at most this fraction of the target's squared norm.
+        spare: extra rows to pick and drop again, as a fraction of the budget; 0 is the paper's algorithm.
+        part_size: solve larger problems in two levels, in random parts of at most this many rows.
+        surplus: rows each part passes to the second level, as a multiple of its share of the budget.
         memory: bytes that one pursuit may use beside its rows.
         pursue: what solves the problems, a `tamis.curation.omp.problem.Pursue`; None solves one after the other, here.
         generator: where the partitions come from.

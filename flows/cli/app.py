@@ -39,12 +39,12 @@ class _Tamis(click.Group):
 
 @click.group(cls=_Tamis, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--store", envvar="TAMIS_STORE", metavar="FOLDER|URL", help="The store. Also TAMIS_STORE.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-@click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log, and where errors come from.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--verbose", is_flag=True, expose_value=False, help="Show Prefect's log and the traceback of errors.")
 @click.version_option(package_name="tamis")
 @click.pass_context
 def cli(context: click.Context, store: str | None, as_json: bool) -> None:
-    """Choose the training data worth training on: once, kept, queried with SQL, and streamed.
+    """Select the training data worth training on: once, stored, queried with SQL, and streamed.
 
     \b
     tamis --store work init
@@ -59,7 +59,7 @@ def cli(context: click.Context, store: str | None, as_json: bool) -> None:
 @cli.command()
 @common
 def init(app: App) -> None:
-    """Make an empty store.
+    """Create an empty store.
 
     \b
     Examples:
@@ -69,13 +69,13 @@ def init(app: App) -> None:
     from tamis.store import Store
 
     made = Store.create(app.where)
-    emit({"store": made.root.url}, app.as_json, lambda: say(f"An empty store at {made.root.url}"))
+    emit({"store": made.root.url}, app.as_json, lambda: say(f"Created an empty store at {made.root.url}"))
 
 
 @cli.command()
 @common
 def doctor(app: App) -> None:
-    """Say what tamis finds here: versions, devices, the store, Prefect. Changes nothing.
+    """Show versions, devices, the store and Prefect, and report problems. Changes nothing.
 
     \b
     Examples:
@@ -99,11 +99,11 @@ def _found(found: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.option("--folder", default="tamis-demo", show_default=True, help="A folder of the demo's own.")
+@click.option("--folder", default="tamis-demo", show_default=True, help="Folder for the demo.")
 @click.option("--epochs", default=None, type=click.IntRange(1), help="Epochs of each training run.")
 @common
 def demo(app: App, folder: str, epochs: int | None) -> None:
-    """The whole job on real digits: index, score by proxy, select, keep, query, train. No download.
+    """Run the whole workflow on real digits: index, score, select, query, train. No download.
 
     \b
     Examples:

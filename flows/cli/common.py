@@ -67,8 +67,8 @@ def common(command: F) -> F:
     """Give a command `--store`, `--json` and `--verbose`, which may also stand before it, and hand it an App."""
 
     @click.option("--store", metavar="FOLDER|URL", help="The store. Also TAMIS_STORE.")
-    @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-    @click.option("--verbose", is_flag=True, expose_value=False, help="Show where errors come from.")  # read by main
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    @click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of errors.")  # read by main
     @click.pass_obj
     @functools.wraps(command)
     def wrapped(above: App | None, /, *args: Any, store: str | None, as_json: bool, **kwargs: Any) -> Any:
@@ -94,18 +94,23 @@ def runner_option(command: F) -> F:
     return click.option(
         "--runner", type=click.Choice(["direct", "prefect"]), envvar="TAMIS_RUNNER", callback=_runner,
         expose_value=False,
-        help="Run tasks in this process, or as a flow on Prefect. Default: on Prefect where a server is configured.",
+        help="Run tasks in this process, or as a flow on Prefect. Default: Prefect if a server is configured.",
     )(command)  # fmt: skip
 
 
 def resource_options(command: F) -> F:
     """`--device`, `--workers`, `--score-batch`, `--runner` and `--force`, for commands that compute."""
-    force = click.option("--force", is_flag=True, help="Compute again, and say whether the stored answer is confirmed.")
+    force = click.option("--force", is_flag=True, help="Recompute, and report whether the stored result matches.")
     return limit_options(force(command))
 
 
 def limit_options(command: F) -> F:
     """As `resource_options`, without `--force`."""
+    return machine_options(runner_option(command))
+
+
+def machine_options(command: F) -> F:
+    """`--device`, `--workers` and `--score-batch`, in whichever process the work is done."""
     options = (
         click.option(
             "--device", default="auto", show_default=True, callback=_device, help="auto, cpu, cuda, cuda:1, ..."
@@ -114,7 +119,6 @@ def limit_options(command: F) -> F:
         click.option(
             "--score-batch", default=256, show_default=True, type=click.IntRange(1), help="Batch size for scoring."
         ),
-        runner_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -142,5 +146,5 @@ def run_flow(name: str, limits: "Resources | None", store: str, config: "BaseMod
 def said(created: bool, confirmed: bool | None) -> str:
     """How an answer came about, for people."""
     if confirmed is not None:
-        return "computed again: confirmed" if confirmed else "computed again: MISMATCH, the stored result was kept"
+        return "recomputed: confirmed" if confirmed else "recomputed: MISMATCH, the stored result was kept"
     return "new" if created else "cached"

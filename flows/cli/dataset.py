@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @click.group()
 def dataset() -> None:
-    """Datasets: add, pack, split, list, show, verify."""
+    """Add, pack, split, list, show and verify datasets."""
 
 
 @dataset.command()
 @click.argument("name")
 @click.argument("shards", nargs=-1, required=True)
-@click.option("--image", default="auto", show_default=True, help="The member that is the input (png, jpg, ...).")
+@click.option("--image", default="auto", show_default=True, help="The input member (png, jpg, ...).")
 @click.option(
     "--label", default="auto", show_default=True, help="The label: a member (cls), json:label.id, number:txt, or none."
 )
-@click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name a line.")
-@click.option("--append", is_flag=True, help="Make the next version of a dataset that exists.")
-@click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard, to notice changes.")
+@click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name per line.")
+@click.option("--append", is_flag=True, help="Create the next version of an existing dataset.")
+@click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard to detect changes.")
 @runner_option
 @common
 def add(
@@ -43,10 +43,9 @@ def add(
 ) -> None:
     """Index WebDataset shards in place. Nothing is copied or rewritten.
 
-    SHARDS are tar files, s3:// URLs, or patterns of either in quotes; classes.txt beside the first local shard is
-    taken where there is one. Adding the same shards again at another place, or with other class names, changes where
-    they lie and what the classes are called; the dataset's key, scores and selections stay. What of a shard belongs to
-    no sample is skipped and named.
+    SHARDS are tar files, s3:// URLs, or quoted patterns of either; a classes.txt next to the first local shard is
+    used. Adding the same shards at a new location, or with new class names, updates the dataset; its key, scores and
+    selections stay. Members that belong to no sample are skipped and listed.
 
     \b
     Examples:
@@ -87,15 +86,15 @@ def _shares(_context: click.Context, _option: click.Parameter, text: str) -> dic
 
 @dataset.command()
 @click.argument("ref", metavar="NAME")
-@click.option("--into", required=True, callback=_shares, help="Parts and their shares, such as train=.8,validation=.2.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Deals out the samples.")
-@click.option("--stratify", is_flag=True, help="Give every part its share of each class.")
+@click.option("--into", required=True, callback=_shares, help="Parts and shares, such as train=.8,validation=.2.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split.")
+@click.option("--stratify", is_flag=True, help="Split each class by the same shares.")
 @common
 def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool) -> None:
-    """Split a dataset into parts that are datasets of their own: NAME-PART. No shard is copied or rewritten.
+    """Split a dataset into datasets named NAME-PART. No shard is copied or rewritten.
 
-    Shares are exact to within a sample, with --stratify to within one of each class. What they leave of 1 is in no
-    part. The same split is found again.
+    Shares are exact to within one sample, or one per class with --stratify. If they add up to less than 1, the rest is
+    in no part. Repeating a split returns the existing parts.
 
     \b
     Examples:
@@ -114,10 +113,10 @@ def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool)
 @click.argument("shards", nargs=-1, required=True)
 @common
 def relocate(app: App, name: str, shards: tuple[str, ...]) -> None:
-    """Say where the shards of a dataset lie now.
+    """Update the location of a dataset's shards.
 
-    SHARDS are some or all of its tar files, at their new place; they are told by their digests, whatever they are
-    called. The dataset's key, scores and selections stay.
+    SHARDS are some or all of its tar files at their new location; they are matched by digest, not by name. The
+    dataset's key, scores and selections stay.
 
     \b
     Examples:
@@ -138,10 +137,10 @@ def relocate(app: App, name: str, shards: tuple[str, ...]) -> None:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False))
 @common
 def classes(app: App, name: str, file: str | None) -> None:
-    """Show what the classes of a dataset are called, or correct it.
+    """Show or correct the class names of a dataset.
 
-    FILE has one class name a line, in the order of the class numbers. The dataset's key, scores and selections stay;
-    earlier names stay in the table dataset_changes.
+    FILE has one class name per line, in the order of the class numbers. The dataset's key, scores and selections stay;
+    the table dataset_changes keeps earlier names.
 
     \b
     Examples:
@@ -191,7 +190,7 @@ def show(app: App, ref: str) -> None:
 @click.argument("ref")
 @common
 def verify(app: App, ref: str) -> None:
-    """Hash every shard again and name those that changed or are missing (exit code 1).
+    """Hash every shard and list those that changed or are missing (exit code 1).
 
     \b
     Example:

@@ -15,10 +15,9 @@ from tamis.flows.cli.output import emit, facts, table
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(1), help="Batch size.")
 @common
 def evaluate(app: App, run: str, dataset: str, device: str, batch_size: int) -> None:
-    """Evaluate the model of a finished training run: RUN is its key, or the beginning of it.
+    """Evaluate the model of a finished training run. RUN is its key or a prefix of it.
 
-    Shows accuracy and loss as a whole and for each class (of a regression, the squared and the absolute error). Nothing
-    is kept.
+    Shows accuracy and loss, overall and per class (for regression, the squared and absolute error). Nothing is stored.
 
     \b
     Examples:

@@ -122,7 +122,7 @@ def repeatedly(show: Callable[[], None], seconds: float) -> None:
         click.UsageError: there is no terminal.
     """
     if not sys.stdout.isatty():
-        raise click.UsageError("--watch is for a terminal, and this is none: leave it out.")
+        raise click.UsageError("--watch needs a terminal.")
     with contextlib.suppress(KeyboardInterrupt), Console().screen():
         while True:
             click.clear()
@@ -184,9 +184,9 @@ def chosen_form(form: str | None, as_json: bool, out: str | None) -> str | None:
         click.UsageError: they contradict each other.
     """
     if as_json and form not in (None, "json"):
-        raise click.UsageError(f"--json and --format {form} contradict each other: give one of them.")
+        raise click.UsageError(f"--json and --format {form} are mutually exclusive.")
     if out is not None and form == "table":
-        raise click.UsageError("--format table is for the screen: a file takes csv, json or parquet.")
+        raise click.UsageError("--format table cannot be written to a file: use csv, json or parquet.")
     suffix = Path(out or "").suffix.lower().removeprefix(".")
     return "json" if as_json else form or (suffix if suffix in ("csv", "json", "parquet") else None)
 
@@ -201,7 +201,7 @@ def write_answer(asked: "Asked", form: str, out: str | None) -> None:
         return
     to_terminal = sys.stdout.isatty()
     if to_terminal and form == "parquet":
-        raise click.UsageError("Parquet is not for the screen: give --out FILE, or a pipe.")
+        raise click.UsageError("Parquet cannot be printed: use --out FILE or a pipe.")
     with _quietly(), click.open_file("-", "wb") as opened:
         stdout = cast("BinaryIO", opened)
         write(asked, form, cast("BinaryIO", _Shown(stdout)) if to_terminal else stdout)

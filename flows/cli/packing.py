@@ -18,13 +18,13 @@ __all__ = ["dataset"]  # the group, with what is added to it here
 @dataset.command()
 @click.argument("name")
 @click.argument("source")
-@click.option("--out", type=click.Path(file_okay=False), help="Where the shards go; default: shards/NAME in the store.")
-@click.option("--per-shard", default=5000, show_default=True, type=click.IntRange(1), help="Samples a shard.")
+@click.option("--out", type=click.Path(file_okay=False), help="Output folder; default: shards/NAME in the store.")
+@click.option("--per-shard", default=5000, show_default=True, type=click.IntRange(1), help="Samples per shard.")
 @click.option("--keys", default="number", show_default=True, type=click.Choice(["number", "path"]),
-              help="Keys of class and number, or of the file's path.")  # fmt: skip
-@click.option("--check", is_flag=True, help="Decode each image once, and refuse those that cannot be.")
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded; implies --check.")
-@click.option("--dry-run", is_flag=True, help="Say what would be packed, and write nothing.")
+              help="Make keys from class and number, or from file paths.")  # fmt: skip
+@click.option("--check", is_flag=True, help="Decode each image, and refuse the folder if one fails.")
+@click.option("--skip-bad", is_flag=True, help="Skip images that cannot be decoded; implies --check.")
+@click.option("--dry-run", is_flag=True, help="Show what would be packed; write nothing.")
 @common
 def pack(
     app: App, name: str, source: str, out: str | None, per_shard: int, keys: str, check: bool, skip_bad: bool,
@@ -32,10 +32,9 @@ def pack(
 ) -> None:  # fmt: skip
     """Pack images into shards and index them.
 
-    SOURCE is a folder with one sub-folder of images for each class, or digits (scikit-learn's, with test digits as
-    digits-test). Files are packed byte for byte, of several formats each as it is; hidden files and what is no image
-    are skipped and named. An existing dataset, or shard, is never written over: the same images give what exists,
-    others are refused.
+    SOURCE is a folder with one subfolder of images per class, or digits (scikit-learn's; the test set is digits-test).
+    Files are packed unchanged, and formats can be mixed; hidden files and other file types are skipped and listed.
+    Existing datasets and shards are never overwritten: the same images return them, others are refused.
 
     \b
     Examples:
@@ -56,7 +55,7 @@ def pack(
     target = (Path(out) if out else _inside(store.root.path) / "shards" / name) / name
     if source in ("digits", "digits-test") and not Path(source).is_dir():
         if dry_run:
-            raise click.UsageError("--dry-run is for folders of images: the digits are always the same.")
+            raise click.UsageError("--dry-run applies only to folders of images.")
         test, few = source == "digits-test", min(per_shard, 300)
         show_dataset(app, pack_dataset(store.datasets, name, lambda: digit_samples(test), target, per_shard=few))
         return
@@ -91,5 +90,5 @@ def _show_plan(app: App, name: str, found: "Pictures", per_shard: int) -> None:
 
 def _inside(path: Path | None) -> Path:
     if path is None:
-        raise click.UsageError("The store is no folder: say where the shards go (--out).")
+        raise click.UsageError("The store is not a folder: specify where the shards go (--out).")
     return path

@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 @click.group()
 def report() -> None:
-    """Reports over many runs."""
+    """Reports on several runs."""
 
 
 @report.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--full", metavar="RUN", help="Compare with this run on everything; default: found by its recipe.")
+@click.option("--full", metavar="RUN", help="Full training run to compare with; default: the one with the same recipe.")
 @click.option(
-    "--accuracy", type=click.FloatRange(0, 1, min_open=True), help="Compare times to this; default: each run's best."
+    "--accuracy", type=click.FloatRange(0, 1, min_open=True), help="Accuracy to compare at; default: each run's best."
 )
-@click.option("--dataset", help="Only training runs on it, as name or name@version.")
-@click.option("--out", metavar="FILE", help="Draw accuracy against seconds as .png or .svg.")
+@click.option("--dataset", help="Only training runs on this dataset: name or name@version.")
+@click.option("--out", metavar="FILE", help="Plot accuracy over time to a .png or .svg file.")
 @common
 def speedup(
     app: App, runs: tuple[str, ...], full: str | None, accuracy: float | None, dataset: str | None, out: str | None
 ) -> None:
-    """Say how much faster than full training each run reached its best accuracy, selecting included.
+    """Show how much faster than full training each run reached its best accuracy, selection included.
 
-    Speedup is the seconds in which full training (same model, data and recipe, but for the selection) reached that
-    accuracy, over those of the run. What a run chose as it went is in its seconds; of a replay the selection's cost is
-    shown beside it, and after how many replays it has paid for itself. RUNs are keys, or their beginnings; default: all
+    Speedup is the time in which full training (same model, data and recipe) reached that accuracy, divided by the time
+    of the run. Runs that select their own samples include that time; for a replay, the cost of the selection is shown
+    separately, with the number of replays after which it has paid off. RUNs are keys or prefixes of them; default: all
     with evaluations during training (--evaluate-every).
 
     \b
@@ -59,7 +59,7 @@ def _show(found: "Report", drawn: str | None) -> None:
         if one.note is not None:
             say(f"{one.run[:12]}: {one.note}.")
     if drawn is not None:
-        say(f"Drawn in {drawn}")
+        say(f"Written to {drawn}")
 
 
 def _row(one: "Speedup") -> dict[str, Any]:

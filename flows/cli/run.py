@@ -12,16 +12,16 @@ _COLUMNS = ("run", "kind", "dataset", "model", "selection", "status", "accuracy"
 
 @click.group()
 def run() -> None:
-    """Runs: training, evaluation and scoring."""
+    """List, show and export training and scoring runs."""
 
 
 @run.command()
-@click.option("--kind", help="Only these: train, score, ...")
-@click.option("--watch", is_flag=True, help="Show the list anew until Ctrl-C.")
-@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, for --watch.")
+@click.option("--kind", help="Only runs of this kind: train, score, features.")
+@click.option("--watch", is_flag=True, help="Refresh the list until Ctrl-C.")
+@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between refreshes.")
 @common
 def ls(app: App, kind: str | None, watch: bool, every: float) -> None:
-    """List runs, the oldest first.
+    """List runs, oldest first.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def ls(app: App, kind: str | None, watch: bool, every: float) -> None:
     store = app.open()
     if watch:
         if app.as_json:
-            raise click.UsageError("--watch is for the screen, --json for programs: give one of them.")
+            raise click.UsageError("--watch and --json are mutually exclusive.")
         repeatedly(lambda: table(map(_short, summaries.runs(store, kind)), _COLUMNS), every)
         return
     rows = summaries.runs(store, kind)
@@ -49,7 +49,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 @click.argument("key")
 @common
 def show(app: App, key: str) -> None:
-    """Show one run: KEY is its key, or the beginning of it.
+    """Show a run. KEY is its key or a prefix of it.
 
     \b
     Examples:
@@ -62,13 +62,13 @@ def show(app: App, key: str) -> None:
 
 @run.command()
 @click.argument("key")
-@click.option("--to", required=True, type=click.Path(file_okay=False), metavar="FOLDER", help="A folder to make.")
+@click.option("--to", required=True, type=click.Path(file_okay=False), metavar="FOLDER", help="Folder to create.")
 @common
 def export(app: App, key: str, to: str) -> None:
-    """Write the model of a finished training run to a folder that needs no store: KEY is the run's, or its beginning.
+    """Export the model of a finished training run to a folder. KEY is the run's key or a prefix of it.
 
-    The folder holds the weights (model.safetensors), the facts to load them by (config.json: model, classes, mean, std,
-    image size) and a README that shows how. Nothing is overwritten.
+    The folder holds the weights (model.safetensors), what is needed to load them (config.json: model, classes, mean,
+    std, image size) and a README that shows how. Nothing is overwritten.
 
     \b
     Examples:

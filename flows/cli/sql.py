@@ -32,16 +32,16 @@ def _memory(context: click.Context, parameter: click.Parameter, value: str | Non
 
 @click.command(cls=_TakesComments)
 @click.argument("query")
-@click.option("--at", help="The store as it was: a time (2026-11-20T10:00), or table versions (scores=3,runs=7).")
+@click.option("--at", help="Query an earlier state: a time (2026-11-20T10:00) or table versions (scores=3,runs=7).")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), help="Default: table.")
-@click.option("--out", type=click.Path(dir_okay=False), help="A file; default: print. Its suffix may name the format.")
-@click.option("--limit", default=200, show_default=True, type=click.IntRange(1, 10**6), help="Rows shown in a table.")
 @click.option(
-    "--memory", callback=_memory, help="What the query may take, such as 8GB; default: half of the machine's."
+    "--out", type=click.Path(dir_okay=False), help="Output file; default: stdout. Its suffix sets the format."
 )
+@click.option("--limit", default=200, show_default=True, type=click.IntRange(1, 10**6), help="Rows shown in a table.")
+@click.option("--memory", callback=_memory, help="Memory limit, such as 8GB; default: half of the machine's.")
 @common
 def sql(app: App, query: str, at: str | None, form: str | None, out: str | None, limit: int, memory: Any) -> None:
-    """Run read-only SQL (DuckDB's) over the store's tables.
+    """Run read-only SQL (DuckDB) on the store's tables.
 
     Tables: datasets, shards, samples, runs, scores, features, losses, selections, selection_rounds, selection_samples,
     dataset_changes.
@@ -65,4 +65,4 @@ def sql(app: App, query: str, at: str | None, form: str | None, out: str | None,
     names, rows, more = rows_of_text(asked, limit)
     grid(names, rows)
     if more:
-        note(f"Only the first {limit:,} rows are shown: --limit for more, --format csv for all.")
+        note(f"Showing the first {limit:,} rows: use --limit for more, --format csv for all.")

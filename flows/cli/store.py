@@ -9,13 +9,13 @@ from tamis.flows.cli.output import emit, facts, say, size, table
 
 
 @click.command()
-@click.option("--shards/--no-shards", default=True, show_default=True, help="Hash the shards of all datasets too.")
+@click.option("--shards/--no-shards", default=True, show_default=True, help="Also hash the shards of all datasets.")
 @common
 def verify(app: App, shards: bool) -> None:
     """Check everything in the store against its digests; exit code 1 if anything is damaged.
 
-    Covers the log and files of every table, selections, the index, blobs and shards. What an earlier version of tamis
-    wrote without digests is counted as unverifiable.
+    Covers the log and files of every table, selections, the index, blobs and shards. Files that earlier versions
+    of tamis wrote without digests count as unverifiable.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def verify(app: App, shards: bool) -> None:
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @click.option(
     "--keep", default=30.0, show_default=True, type=click.FloatRange(0, 36500), help="Days of history to keep (--at)."
 )
@@ -48,8 +48,8 @@ def verify(app: App, shards: bool) -> None:
 def gc(app: App, dry_run: bool, keep: float) -> None:
     """Remove files that no published dataset, run or selection needs.
 
-    Removes old log entries, files that were merged or replaced, and what killed writers left behind. History within
-    --keep days before a table's newest commit stays, and so does every file younger than a day. Safe beside writers.
+    Removes old log entries, merged or replaced files, and leftovers of killed writers. Keeps --keep days of history
+    before a table's newest commit, and every file younger than a day. Safe while others write.
 
     \b
     Examples:

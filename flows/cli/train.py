@@ -51,11 +51,11 @@ def _strategy(name: str | None, given: Mapping[str, Any]) -> dict[str, Any] | No
 def train(
     app: App, strategy: str | None, device: str, workers: int, score_batch: int, force: bool, **fields: Any
 ) -> None:
-    """Train a model on the chosen samples alone: nothing else is read from the shards.
+    """Train a model on a dataset or a selection. Only selected samples are read from the shards.
 
-    With --strategy the run chooses by losses as it goes, and leaves what it chose as a selection that others replay.
+    With --strategy the run selects by loss as it trains, and publishes what it trained on as a selection.
 
-    An existing matching run is returned; one that was killed resumes from its last checkpoint.
+    An existing matching run is returned; a killed run resumes from its last checkpoint.
 
     \b
     Examples:

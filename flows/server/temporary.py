@@ -141,8 +141,8 @@ def _wait(server: _Server, seconds: float) -> None:
             first_database.forget()  # in case that was the reason
             how = f"it did not answer in {seconds:g} s" if code is None else f"it ended with exit code {code}"
             raise ServerFailed(
-                f"The temporary Prefect server did not start: {how}{said}. Run the command again, give it more time by "
-                "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or start a server of your own with `prefect server "
+                f"The temporary Prefect server did not start: {how}{said}. Run the command again, allow more time with "
+                "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or start your own server with `prefect server "
                 "start` and set PREFECT_API_URL=http://127.0.0.1:4200/api."
             )
         time.sleep(0.1)

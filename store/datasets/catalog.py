@@ -158,16 +158,16 @@ class Datasets:
         numbers = {s.digest: i for i, s in enumerate(dataset.shards) if s.digest is not None}
         if not numbers:
             raise ShardError(
-                f"{dataset.ref} was indexed without digests, so nobody can tell whether other files are its shards. "
-                "Add them as a dataset of another name, with digests."
+                f"{dataset.ref} was indexed without digests, so its shards cannot be recognized elsewhere. "
+                "Add them under another name, with digests."
             )
         options = self._root.options
         digests = list(in_threads(lambda uri: (shard_digest(uri, options), look(uri, options)), uris, progress))
         strange = [uri for uri, (digest, _) in zip(uris, digests, strict=True) if digest not in numbers]
         if strange:
             raise ShardError(
-                f"{len(strange)} of {len(uris)} files are no shard of {dataset.ref}, whose digests they do not have "
-                f"(first: {', '.join(strange[:3])}). Nothing was changed: name the dataset's own shards, unchanged."
+                f"{len(strange)} of {len(uris)} files do not match the digest of any shard of {dataset.ref} "
+                f"(first: {', '.join(strange[:3])}). Nothing was changed: give the dataset's unmodified shards."
             )
         places = {
             numbers[digest]: replace(dataset.shards[numbers[digest]], uri=uri, stamp=seen.stamp)
@@ -191,8 +191,8 @@ class Datasets:
         top = int(dataset.labels().max(initial=-1))
         if top >= len(classes):
             raise ShardError(
-                f"There are {len(classes)} class names and a label {top} in {dataset.ref}: one name for each of the "
-                f"labels 0 to {top} was expected."
+                f"There are {len(classes)} class names and a label {top} in {dataset.ref}: expected one name for "
+                f"each of the labels 0 to {top}."
             )
 
         def changed(dataset: Dataset) -> list[dict[str, Any]]:
@@ -325,8 +325,8 @@ class Datasets:
             if head["shards"] == len(found):
                 return self.get(f"{there.name}@{head['version']}")
         raise DatasetExists(
-            f"Dataset {there.name!r} is there already (version {there.version}, {there.samples} samples) and has other "
-            "shards. Datasets never change: append the new shards (--append), or choose another name."
+            f"Dataset {there.name!r} already exists (version {there.version}, {there.samples} samples) and has other "
+            "shards. Datasets never change: append the new shards (--append) or choose another name."
         )
 
     def _same_part(self, name: str, shards: Sequence[Shard]) -> Dataset | None:
@@ -335,8 +335,8 @@ class Datasets:
         if there is None or [s.content for s in there.shards] == [s.content for s in shards]:
             return there
         raise DatasetExists(
-            f"Dataset {name!r} is there already (version {there.version}, {there.samples} samples) and has other "
-            "samples. Nothing was written: choose other names for the parts, or the seed and shares that made it."
+            f"Dataset {name!r} already exists (version {there.version}, {there.samples} samples) and has other "
+            "samples. Nothing was written: choose other part names, or use the seed and shares that made it."
         )
 
     def _publish(

@@ -108,5 +108,5 @@ def moved(there: Shard, found: Shard) -> bool:
         return True
     raise ShardError(
         f"{found.uri} looks like shard {there.uri} of the dataset, but one of them was indexed without a digest, so "
-        "nobody can tell. Add it with digests; where the dataset itself has none, add it under another name."
+        "they cannot be compared. Add it with digests; if the dataset has none, add it under another name."
     )

@@ -29,17 +29,17 @@ def read_classes(path: str | os.PathLike[str]) -> list[str]:
         with open_regular(path) as file:
             data = file.read(_LARGEST + 1)
     except OSError as error:
-        why = f"Class names cannot be read from {path}: {error.strerror}. A text file was expected."
+        why = f"Class names cannot be read from {path}: {error.strerror}. Expected a text file."
         raise ShardError(why) from error
     if len(data) > _LARGEST:
-        raise ShardError(f"{path} has more than {_LARGEST:,} bytes: a text with one class name a line was expected.")
+        raise ShardError(f"{path} has more than {_LARGEST:,} bytes: expected a text file with one class name per line.")
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         raise ShardError(
-            f"{path} is no {encoding.upper()} text ({error.reason} at byte {error.start + len(mark)}): class names are "
-            "read as UTF-8, or as UTF-16 with a byte-order mark. Save the file as UTF-8."
+            f"{path} is not {encoding.upper()} text ({error.reason} at byte {error.start + len(mark)}): class names "
+            "are read as UTF-8, or as UTF-16 with a byte-order mark. Save the file as UTF-8."
         ) from error
     names = [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
     return list(check_classes(names, str(path)))
@@ -63,7 +63,7 @@ def check_classes(names: Sequence[str], where: str = "The class names") -> Seque
         if not name or len(name) > _LONGEST or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
             what = "empty" if not name else f"{name[:60]!r}"
             raise ShardError(
-                f"{where}: the name of class {number} is {what}. One name for each class was expected, of 1 to "
+                f"{where}: the name of class {number} is {what}. Expected one name per class, of 1 to "
                 f"{_LONGEST} characters without control characters; a missing one would shift all that follow."
             )
     return names

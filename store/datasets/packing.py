@@ -58,7 +58,7 @@ def pack_samples(samples: Iterable[Sample], out: str | os.PathLike[str], *, per_
         StoreFull: the medium is full; no half-written shard stays.
     """
     if per_shard < 1:
-        raise ShardError(f"{per_shard} samples a shard: 1 or more were expected.")
+        raise ShardError(f"{per_shard} samples per shard: expected at least 1.")
     prefix = Path(out).expanduser().absolute()
     paths: list[Path] = []
     with reporting_full(str(prefix.parent)):
@@ -192,7 +192,7 @@ def pack_dataset(
         found = _same(datasets, there, samples(), per_shard)
         if found is None:
             raise DatasetExists(
-                f"Dataset {name!r} is there already (version {there.version}, {there.samples} samples) and has other "
+                f"Dataset {name!r} already exists (version {there.version}, {there.samples} samples) and has other "
                 "shards. Nothing was written. Choose another name; what is packed under another name can also be "
                 f"appended (tamis dataset add {name} SHARDS --append)."
             )

@@ -58,7 +58,7 @@ def deal(count: int, into: Mapping[str, float], *, seed: int, labels: npt.ArrayL
     found = {name: np.flatnonzero(part == i) for i, name in enumerate(names) if name}
     empty = [name for name, samples in found.items() if not len(samples)]
     if empty:
-        raise ShardError(f"Part {empty[0]!r} would have none of {count} samples: give it a larger share.")
+        raise ShardError(f"Part {empty[0]!r} would have none of the {count} samples: give it a larger share.")
     return found
 
 
@@ -70,10 +70,10 @@ def check_shares(into: Mapping[str, float]) -> dict[str, float]:
     """
     for name, share in into.items():
         if not (math.isfinite(share) and 0 < share <= 1):
-            raise ShardError(f"The share of {name!r} is {share}: a number above 0, and 1 at most, was expected.")
+            raise ShardError(f"The share of {name!r} is {share}: expected a number above 0 and at most 1.")
     total = math.fsum(into.values())
     if not into or total > 1 + 1e-9:
-        raise ShardError(f"The shares add up to {total:g}: one part or more, of 1 together at most, were expected.")
+        raise ShardError(f"The shares add up to {total:g}: expected one or more parts that add up to at most 1.")
     return dict(into)
 
 

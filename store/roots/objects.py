@@ -76,7 +76,7 @@ def client(url: str, options: Options | None = None, *, sending: int = 0) -> Obj
     if _used_before_fork:
         raise TamisError(
             f"{url} cannot be read in a process that was forked from one that has used a store: the threads that "
-            "talk to object stores are not copied, and it would wait for ever. Start workers by 'forkserver' or "
+            "talk to object stores are not copied, and it would hang. Start workers with 'forkserver' or "
             "'spawn' (DataLoader: multiprocessing_context='forkserver')."
         )
     _used = True

@@ -89,7 +89,7 @@ def checked(options: Options | None) -> StorageOptions:
     for name, value in (options or {}).items():
         # They come from users: the annotation promises nothing.
         if not isinstance(name, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TamisError(f"Storage option {name!r} is no text: names and values were expected to be strings.")
+            raise TamisError(f"Storage option {name!r} is not text: expected names and values to be strings.")
         if bare(name.lower()) in _ADDRESSES:
             refuse_credentials(value if "://" in value else f"http://{value}", f"Option {name}:")
     return StorageOptions(options or {})
@@ -140,7 +140,7 @@ def duration(name: str, options: Options) -> dt.timedelta:
     """
     found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|)\s*", options[name])
     if found is None:
-        raise TamisError(f"Option {name}={options[name]!r}: a duration such as 500ms, 30s or 2m was expected.")
+        raise TamisError(f"Option {name}={options[name]!r}: expected a duration such as 500ms, 30s or 2m.")
     return dt.timedelta(seconds=float(found[1]) * _UNITS[found[2]])
 
 

@@ -47,7 +47,9 @@ def open_objects(url: str | os.PathLike[str], options: Options | None = None) ->
         bucket, path = split_url(text)
         return client(bucket, options), path
     if "://" in text:
-        raise TamisError(f"{shown(text)!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}.")
+        raise TamisError(
+            f"{shown(text)!r}: shards must be in folders or under {', '.join(s + '://' for s in SCHEMES)}."
+        )
     return LocalStore(), Path(text).expanduser().absolute().as_posix().lstrip("/")
 
 
@@ -65,7 +67,7 @@ class Root:
         scheme = text.partition("://")[0] if "://" in text else ""
         if scheme and scheme not in SCHEMES:
             raise TamisError(
-                f"{shown(text)!r}: a store is a folder or a URL of {', '.join(s + '://' for s in SCHEMES)}; "
+                f"{shown(text)!r}: a store is a folder or a URL with {', '.join(s + '://' for s in SCHEMES)}; "
                 f"{scheme}:// is not one of them."
             )
         self.path = None if scheme else Path(text).expanduser().absolute()
@@ -86,7 +88,7 @@ class Root:
                     self.path.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
                 raise StoreExists(
-                    f"{self.url} cannot be made: {error.filename} is or lies below a file. Choose another place."
+                    f"{self.url} cannot be created: {error.filename} is a file or inside one. Choose another location."
                 ) from error
 
     def put(self, name: str, data: bytes | Path) -> None:
@@ -242,6 +244,6 @@ def reporting_full(where: str) -> Generator[None]:
         if not is_full(error):
             raise
         raise StoreFull(
-            f"No space left while writing to {where}. What was published before is whole, what was being written is "
-            "not visible: make room and run the same command again."
+            f"No space left while writing to {where}. Published data is intact; what was being written is "
+            "not visible. Free some space and run the same command again."
         ) from error

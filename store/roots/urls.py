@@ -34,8 +34,7 @@ def split_url(url: str) -> tuple[str, str]:
     bucket, _, path = rest.partition("/")
     if scheme not in SCHEMES or not bucket:
         raise TamisError(
-            f"{shown(url)!r} names no bucket of an object store: "
-            f"{', '.join(s + '://BUCKET/PATH' for s in SCHEMES)} were expected."
+            f"{shown(url)!r} does not name a bucket: expected {', '.join(s + '://BUCKET/PATH' for s in SCHEMES)}."
         )
     return f"{scheme}://{bucket}", path
 

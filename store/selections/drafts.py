@@ -85,7 +85,7 @@ class Draft:
         self._root.put_new(name, _pack(data, notes))
         there = self._root.get(name)
         if there is None:
-            raise SelectionNotFound(f"{name} was removed while it was being written: start the training again.")
+            raise SelectionNotFound(f"{name} was removed while it was being written: restart the training run.")
         self._made.append(_unpack(there, name))
 
     def record(self, data: RoundData, **notes: Any) -> None:
@@ -129,6 +129,6 @@ def _unpack(data: bytes, name: str) -> DraftRound:
         samples, weights = np.asarray(table["sample"]), np.asarray(table["weight"])
     except (pa.ArrowInvalid, KeyError, ValueError) as error:
         raise SelectionError(
-            f"{name} is damaged ({error}): remove it and the rounds after it, and run the training again."
+            f"{name} is damaged ({error}): remove it and the rounds after it, and restart the training run."
         ) from error
     return DraftRound(RoundData(samples, weights, head["first_epoch"], head["objective"]), head["notes"])

@@ -68,7 +68,7 @@ def in_force(rounds: Sequence[R], epoch: int, ref: str = "The selection") -> R:
     count = bisect_right(rounds, epoch, key=lambda one: one.first_epoch)
     if not count:
         first = rounds[0].first_epoch if rounds else "none yet"
-        raise SelectionError(f"{ref} begins at epoch {first}: nothing is selected in epoch {epoch}.")
+        raise SelectionError(f"{ref} begins at epoch {first} and has no round at epoch {epoch}.")
     return rounds[count - 1]
 
 

@@ -43,8 +43,8 @@ def check_pictures(
     if not skip or len(bad) == len(files):
         some = "; ".join(f"{path.relative_to(pictures.root)}: {why}" for path, why in list(bad.items())[:_SOME])
         raise ShardError(
-            f"{len(bad)} of {len(files)} images in {pictures.root} cannot be decoded ({some}). Repair them, move them "
-            "away, or leave them out (--skip-bad)."
+            f"{len(bad)} of {len(files)} images in {pictures.root} cannot be decoded ({some}). Repair them, remove "
+            "them, or skip them (--skip-bad)."
         )
     left = tuple(tuple(path for path in group if path not in bad) for group in pictures.files)
     names = [Skipped("images that cannot be decoded", 1, (str(path.relative_to(pictures.root)),)) for path in bad]

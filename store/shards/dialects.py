@@ -108,7 +108,7 @@ class Walk:
             raise self._corrupt(at, "the header's checksum does not match: the file stops being a tar there")
         kind, size = block[156:157], number(block[124:136])
         if size is None or size < 0:
-            raise self._corrupt(at, f"the size of a member is {block[124:136]!r}, which is no size")
+            raise self._corrupt(at, f"the size of a member is {block[124:136]!r}, which is not a size")
         if kind in b"xXgLK":
             self._extend(at, kind, self._content(at, size))
         else:
@@ -169,7 +169,7 @@ class Walk:
         if kind == b"S" or any(key.startswith(b"GNU.sparse.") for key in said):
             sparse = said.get(b"GNU.sparse.name", name).decode("utf-8", "backslashreplace")
             raise ShardError(
-                f"Shard {self._shown}: member {sparse} is a sparse file, whose bytes do not lie in one piece. "
+                f"Shard {self._shown}: member {sparse} is a sparse file, whose bytes are not contiguous. "
                 "Pack it again without --sparse."
             )
         self._sort(at, header, kind, name, said.get(b"linkpath", block[157:257].partition(b"\0")[0]), size)
@@ -178,7 +178,7 @@ class Walk:
     def _stated(self, at: int, said: dict[bytes, bytes], size: int) -> int:
         digits = said.get(b"size", b"%d" % size)
         if not digits.isdigit() or len(digits) > 18:
-            raise self._corrupt(at, f"an extended header says that the size is {digits[:40]!r}, which is no size")
+            raise self._corrupt(at, f"an extended header says that the size is {digits[:40]!r}, which is not a size")
         return int(digits)
 
     def _sort(self, at: int, header: int, kind: bytes, name: bytes, link: bytes, size: int) -> None:

@@ -57,14 +57,14 @@ def find_pictures(folder: str | os.PathLike[str]) -> Pictures:
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise ShardError(f"{root} is no folder: one with a sub-folder of images for each class was expected.")
+        raise ShardError(f"{root} is not a folder: expected one with a subfolder of images per class.")
     skipped: list[Skipped] = []
     classes = sorted(_classes(root, skipped))
     files = [tuple(sorted(_images(root, root / c, skipped))) for c in classes]
     if not any(files):
         left = f" What is there: {'; '.join(map(str, summed(skipped)))}." if skipped else ""
         raise ShardError(
-            f"{root} holds no images (.{', .'.join(IMAGES)}) in sub-folders: one sub-folder a class was expected.{left}"
+            f"{root} holds no images (.{', .'.join(IMAGES)}) in subfolders: expected one subfolder per class.{left}"
         )
     _check_empty(root, classes, files, skipped)
     return Pictures(root, tuple(files), tuple(classes), summed(skipped))
@@ -142,6 +142,6 @@ def _check_empty(root: Path, classes: list[str], files: Iterable[tuple[Path, ...
         if left:
             raise ShardError(
                 f"{root / name} has no image that can be packed (.{', .'.join(IMAGES)}): "
-                f"{'; '.join(map(str, summed(left)))}. Convert them, or move the folder away."
+                f"{'; '.join(map(str, summed(left)))}. Convert them, or remove the folder."
             )
         skipped.append(Skipped("folders without an image, which are classes without a sample", 1, (name,)))

@@ -70,7 +70,7 @@ def _index_one(uri: str, image: str, label: str | None, digests: bool, options: 
         if not image:
             raise ShardError(
                 f"Shard {uri} has no image member ({', '.join(IMAGES)}); its members are: {', '.join(sorted(names))}. "
-                "Say which member is the input (--image)."
+                "Specify the input member (--image)."
             )
     members_named(uri, index.keys, index.member_start, index.member_name, image, "image")
     return Found(shard, index, image, label)
@@ -148,8 +148,8 @@ def check_keys(there: Sequence[str], found: Sequence[Found]) -> None:
     some = ", ".join(doubled[:3].to_pylist())
     where = [one.shard.uri for one in found if pc.is_in(one.index.keys, value_set=doubled[:1]).true_count]
     raise ShardError(
-        f"{len(doubled)} keys stand for more than one sample (first: {some}; in {', '.join(where[:3])}). "
-        "Keys must be unique in a dataset: rename the members, or leave one of the shards out."
+        f"{len(doubled)} keys belong to more than one sample (first: {some}; in {', '.join(where[:3])}). "
+        "Keys must be unique in a dataset: rename the members, or leave out one of the shards."
     )
 
 
@@ -158,17 +158,17 @@ def check_count(found: Sequence[Found], classes: Sequence[str]) -> None:
     top = max((int(one.index.label.max()) for one in found if one.index.label is not None), default=-1)
     if classes and top >= len(classes):
         raise ShardError(
-            f"There are {len(classes)} class names and a label {top}: labels go from 0 to {len(classes) - 1}."
+            f"There are {len(classes)} class names, but a label is {top}: expected 0 to {len(classes) - 1}."
         )
 
 
 def distinct(uris: list[str]) -> list[str]:
     """The same addresses, each named once."""
     if not uris:
-        raise ShardError("No shards were named: a dataset has at least one tar file.")
+        raise ShardError("No shards were given: a dataset needs at least one tar file.")
     if len(set(uris)) < len(uris):
         twice = next(u for u in uris if uris.count(u) > 1)
-        raise ShardError(f"Shard {twice} is named twice: each shard belongs to a dataset once.")
+        raise ShardError(f"Shard {twice} is listed twice: a dataset contains each shard once.")
     return uris
 
 

@@ -106,9 +106,9 @@ def read_labels(shown: str, data: Bytes, keys: pa.Array, label: str, offset: Int
     if named.any():
         first, other = (int(np.flatnonzero(each)[0]) for each in (named, ~named))
         raise ShardError(
-            f"Shard {shown}: {int(named.sum())} of {len(values)} labels are names of classes ({keys[first]}: "
-            f"{values[first]!r}) and the others class numbers ({keys[other]}: {values[other]}): expected one or the "
-            "other. Name the member that holds the label (--label), or --label none if there are no labels."
+            f"Shard {shown}: {int(named.sum())} of {len(values)} labels are class names ({keys[first]}: "
+            f"{values[first]!r}) and the others are class numbers ({keys[other]}: {values[other]}): expected one or "
+            "the other. Specify the member with the label (--label), or --label none if there are no labels."
         )
     return Labels(np.asarray(values, np.int64))
 
@@ -121,7 +121,7 @@ def read_number(content: bytes, label: Label) -> float:
     """
     value = _inside(content, label) if label.path else content.decode("utf-8")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{_brief(value)} is no number")  # noqa: TRY004  # the content is wrong, not a caller
+        raise ValueError(f"{_brief(value)} is not a number")  # noqa: TRY004  # the content is wrong, not a caller
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{number} is not finite")
@@ -152,7 +152,7 @@ def _refusal(shown: str, member: str, label: Label, first: tuple[bytes, ValueErr
     )
     where = f" at {'.'.join(label.path)}" if label.path else ""
     return (
-        f"Shard {shown}: member {member} holds {content[:_SHOWN]!r} ({error}); {expected} was expected{where}. "
+        f"Shard {shown}: member {member} holds {content[:_SHOWN]!r} ({error}); expected {expected}{where}. "
         f"{bad} of {count} labels are like that. Name the member, or the path inside of it, that holds the label "
         "(--label), or --label none if there are no labels."
     )

@@ -174,7 +174,7 @@ def _refuse_apart(shown: str, keys: pa.Array, incomplete: npt.NDArray[np.bool_])
         doubled = len(np.unique(code[apart]))
         raise ShardError(
             f"Shard {shown}: the members of {doubled} samples are not adjacent (first: {_some(keys, apart)}): others "
-            "lie between them, and WebDataset takes members for one sample only where they follow one another. Pack "
+            "are between them, and WebDataset groups only consecutive members into a sample. Pack "
             "the shard again in the order of names: `mkdir new && tar -xf SHARD -C new && tar -C new --sort=name "
             "--format=ustar -cf SORTED.tar .`"
         )

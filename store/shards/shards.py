@@ -84,7 +84,7 @@ class Shard:
         if size != self.bytes:
             raise ShardChanged(
                 f"Shard {self.uri} changed after it was indexed: it had {self.bytes} bytes and has {size}. "
-                "Restore it, or add the new file as a dataset of another name."
+                "Restore it, or add the new file under another dataset name."
             )
         if stamp != self.stamp:
             self.check_bytes()
@@ -99,8 +99,8 @@ class Shard:
         found = shard_digest(self.uri, self.options)
         if found != self.digest:
             raise ShardChanged(
-                f"Shard {self.uri} changed after it was indexed: sha256 {self.digest[:12]}… was expected, the file has "
-                f"{found[:12]}…. Restore it, or add the new file as a dataset of another name."
+                f"Shard {self.uri} changed after it was indexed: expected sha256 {self.digest[:12]}…, the file has "
+                f"{found[:12]}…. Restore it, or add the new file under another dataset name."
             )
 
     def problem(self) -> str | None:
@@ -118,7 +118,7 @@ class Shard:
         try:
             return look(self.uri, self.options)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ShardChanged(f"Shard {self.uri} is missing. Put it back where it was indexed.") from error
+            raise ShardChanged(f"Shard {self.uri} is missing. Restore it.") from error
 
 
 def shard_uri(shard: str | os.PathLike[str]) -> str:
@@ -133,11 +133,11 @@ def shard_uri(shard: str | os.PathLike[str]) -> str:
         return text
     if "://" in text:
         raise ShardError(
-            f"{shown(text)!r}: shards lie in folders or below {', '.join(s + '://' for s in SCHEMES)}; "
+            f"{shown(text)!r}: shards must be in folders or under {', '.join(s + '://' for s in SCHEMES)}; "
             f"{text.partition('://')[0]}:// is not one of them."
         )
     if "\0" in text:
-        raise ShardError(f"{text!r} names no file: a path has no byte 0.")
+        raise ShardError(f"{text!r} is not a file name: it contains a null byte.")
     return str(Path(text).expanduser().absolute())
 
 
@@ -179,7 +179,7 @@ def look(uri: str, options: Mapping[str, str]) -> Look:
         stat = os.stat(uri)
         kind = not_regular(stat.st_mode)
         if kind is not None:
-            raise ShardError(f"Shard {uri} cannot be read: {kind}. A tar file was expected.")
+            raise ShardError(f"Shard {uri} cannot be read: {kind}. Expected a tar file.")
         return Look(stat.st_size, stat.st_mtime_ns)
     bucket, path = split_url(uri)
     return _of(requests.head(bucket, path, options, named=uri))
@@ -209,13 +209,13 @@ def read_index(uri: str, label: str | None, digests: bool, options: Mapping[str,
         raise
     except OSError as error:
         why = error.strerror or "there is no such object"
-        raise ShardChanged(f"Shard {uri} cannot be read: {why}. Name shards that are there.") from error
+        raise ShardChanged(f"Shard {uri} cannot be read: {why}. Give existing shards.") from error
     with _at_hand(uri, options) as (path, hashed):
         index = index_shard(path, label, shown=uri)
         digest = (hashed or shard_digest(uri, options)) if digests else None
     after = look(uri, options)
     if before != after:
-        raise ShardChanged(f"Shard {uri} was written to while it was indexed. Wait until its writer is done.")
+        raise ShardChanged(f"Shard {uri} changed while it was indexed. Wait until it is complete.")
     return Shard(uri, after.bytes, digest, index.digest(), after.stamp, 0, len(index.keys), options), index
 
 

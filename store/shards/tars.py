@@ -82,9 +82,9 @@ def _mapped(path: Path, shown: str) -> mmap.mmap:
     try:
         file = open_regular(path)
     except FileNotFoundError as error:
-        raise ShardChanged(f"Shard {shown} is missing: restore it, or name the shards that are there.") from error
+        raise ShardChanged(f"Shard {shown} is missing: restore it, or give existing shards.") from error
     except OSError as error:
-        raise ShardError(f"Shard {shown} cannot be read: {error.strerror}. A tar file was expected.") from error
+        raise ShardError(f"Shard {shown} cannot be read: {error.strerror}. Expected a tar file.") from error
     with file:
         start = file.read(2)
         if start in _COMPRESSED:
@@ -93,7 +93,7 @@ def _mapped(path: Path, shown: str) -> mmap.mmap:
                 "uncompressed tar. Decompress it; images and audio are compressed already."
             )
         if not start or not os.fstat(file.fileno()).st_size:
-            raise ShardError(f"Shard {shown} is empty (0 bytes): a tar file was expected.")
+            raise ShardError(f"Shard {shown} is empty (0 bytes): expected a tar file.")
         # Not closed by hand: errors on their way out may still hold views of it.
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -127,7 +127,7 @@ def _plain_members(shown: str, mapped: mmap.mmap) -> tuple[Members, int] | None:
             return None
         rows = np.asarray(starts, np.int64) // BLOCK
     if not len(rows):
-        raise ShardError(f"Shard {shown} has no members: a tar with samples was expected.")
+        raise ShardError(f"Shard {shown} has no members: expected a tar with samples.")
     parts: list[_Part] = []
     for first in range(0, len(rows), _AT_ONCE):
         part = _part(shown, blocks, rows[first : first + _AT_ONCE])
@@ -190,9 +190,9 @@ def _behind(shown: str, mapped: mmap.mmap, end: int) -> Skipped | None:
     for _ in range(_GUESSES):
         if guess >= end and is_header(mapped[guess : guess + BLOCK].ljust(BLOCK, b"\0")):
             raise ShardError(
-                f"Shard {shown} holds a second archive behind its end-of-archive marker, at byte {guess}, as "
-                "`cat a.tar b.tar` makes it: programs stop reading at the marker. Name the archives as shards of their "
-                "own, or join them with `tar --concatenate --file a.tar b.tar`."
+                f"Shard {shown} has a second archive after its end-of-archive marker, at byte {guess}, as made by "
+                "`cat a.tar b.tar`: programs stop reading at the marker. Add the archives as separate shards, "
+                "or join them with `tar --concatenate --file a.tar b.tar`."
             )
         found = mapped.find(b"ustar", max(guess + 258, start))
         if found < 0:

@@ -51,7 +51,7 @@ class NewShard:
         except FileExistsError as error:
             if not self._path.is_file() or not filecmp.cmp(self._unfinished, self._path, shallow=False):
                 raise ShardError(
-                    f"{self._path} is there already and holds other samples; nothing was written over it. Choose "
+                    f"{self._path} already exists and holds other samples; nothing was overwritten. Choose "
                     "another folder (--out), or remove it if no dataset has it."
                 ) from error
 
@@ -106,7 +106,7 @@ def check_key(key: str) -> None:
     encoded = key.encode("utf-8", "ignore")  # lone surrogates are no UTF-8: names of files with other bytes
     if wrong or len(encoded) > LONGEST_NAME or encoded.decode() != key:
         raise ShardError(
-            f"{key[:200]!r} is no key for a sample: a name without dots is expected; folders before it are allowed, "
+            f"{key[:200]!r} is not a valid sample key: expected a name without dots; folders are allowed, "
             "but not a leading slash, '..', or a name such as '__meta__'."
         )
 
@@ -128,7 +128,7 @@ def _locked_file(path: Path) -> tuple[IO[bytes], Path]:
             os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are their owner's alone
             return file, Path(name)
         file.close()  # `remove_abandoned` of another writer was there between the two calls
-    raise ShardError(f"{path} cannot be written: other programs remove what is being written beside it.")
+    raise ShardError(f"{path} cannot be written: another program keeps removing its temporary file.")
 
 
 def _try_lock(descriptor: int) -> bool | None:

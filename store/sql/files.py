@@ -168,7 +168,7 @@ class TableFile:
         except OSError as error:
             self._owner.fail(self._path, error.strerror or str(error))
         if len(data) < count:
-            self._owner.fail(self._path, f"it ends after {begin + len(data)} bytes, {begin + count} were expected")
+            self._owner.fail(self._path, f"it ends after {begin + len(data)} bytes, expected {begin + count}")
         self.seek(begin + count)
         return data
 
@@ -245,7 +245,7 @@ def parse_memory(text: str) -> int:
     """
     size = parse_size(text) or 0
     if size < _LEAST:
-        raise QueryError(f"{text!r} is no memory limit: give a size of at least 64 MiB, such as 500MB or 2GiB.")
+        raise QueryError(f"{text!r} is not a memory limit: expected at least 64 MiB, such as 500MB or 2GiB.")
     return size
 
 

@@ -242,7 +242,8 @@ def parse_at(text: str) -> At:
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(name.strip() in TABLES and re.fullmatch(r"\s*[0-9]{1,18}\s*", version) for name, _, version in pairs):
         raise QueryError(
-            f"{text!r} is no state of the store: give a time (2026-11-20T10:00:00) or table versions (scores=3,runs=7)."
+            f"{text!r} is not a state of the store: expected a time (2026-11-20T10:00:00) or table versions "
+            "(scores=3,runs=7)."
         )
     return {name.strip(): int(version) for name, _, version in pairs}
 

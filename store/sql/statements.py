@@ -109,7 +109,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
     tree = json.loads(answer[0]) if answer else {"error": True}
     if tree["error"]:
         raise QueryRefused(
-            f"{_short(query)!r} cannot be told to be reading only ({tree.get('error_message')}). {_TAKEN}"
+            f"{_short(query)!r} cannot be verified to be read-only ({tree.get('error_message')}). {_TAKEN}"
         )
     return tree["statements"]
 
@@ -118,7 +118,7 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
     statements = connection.extract_statements(query)
     if len(statements) != 1:
         raise QueryRefused(
-            f"{_short(query)!r} holds {len(statements)} statements; one that selects was expected. A PIVOT counts as "
+            f"{_short(query)!r} holds {len(statements)} statements; expected one that selects. A PIVOT counts as "
             "several unless it lists the values that become columns: pivot samples on label in (0, 1) using count(*)."
         )
     return statements[0]
@@ -138,7 +138,7 @@ def _explained(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.State
             continue  # in the middle of the options
         if len(found) == 1 and found[0].type != duckdb.StatementType.EXPLAIN:
             return found[0]
-    raise QueryRefused(f"{_short(text)!r}: what it explains cannot be told. {_TAKEN}")
+    raise QueryRefused(f"{_short(text)!r}: cannot tell what it explains. {_TAKEN}")
 
 
 def _said(function: dict[str, Any], query: str) -> str:

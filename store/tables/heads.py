@@ -125,8 +125,8 @@ class Heads:
                 self._root.delete(f"tables/{self._table}/{add['path']}")
             tail.commits += self._log.after(tail.version)
         raise WriteConflict(
-            f"Table {self._table} of {self._root.url}: {_TRIES} tries to publish were all beaten by other writers. "
-            "Run the command again when fewer write at once."
+            f"Table {self._table} of {self._root.url}: {_TRIES} attempts to publish lost to other writers. "
+            "Run the command again with fewer concurrent writers."
         )
 
     def marked(self) -> int | None:

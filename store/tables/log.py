@@ -124,7 +124,7 @@ class Log:
         except ValueError as error:
             raise StoreFormatError(damaged(f"{self._root.url}/{name}", str(error))) from error
         if not actions or not all(isinstance(a, dict) for a in actions):
-            raise StoreFormatError(damaged(f"{self._root.url}/{name}", "it holds something else than actions"))
+            raise StoreFormatError(damaged(f"{self._root.url}/{name}", "it contains something other than actions"))
         return Commit(version, actions, f"{self._root.url}/{name}")
 
     def after(self, version: int) -> list[Commit]:
@@ -170,7 +170,7 @@ class Log:
                 return version
             version += 1
         raise WriteConflict(
-            f"Table {self._table} of {self._root.url}: {_TRIES} commits of others came first. Run the command again."
+            f"Table {self._table} of {self._root.url}: {_TRIES} commits lost to other writers. Run the command again."
         )
 
     def clock(self, version: int) -> int:

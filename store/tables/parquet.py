@@ -80,7 +80,7 @@ def _contents(root: Root, paths: list[str]) -> list[pa.Buffer]:
             raise StoreFormatError(damaged(path, "the table's log names it, and it is missing"))
         datafiles.check(path, datafiles.named(path.rpartition("/")[2]).digest, data)
         if len(data) < 12 or not data[:4] == data[-4:] == _MAGIC:
-            raise StoreFormatError(damaged(path, f"{len(data)} bytes that are no Parquet file"))
+            raise StoreFormatError(damaged(path, f"{len(data)} bytes that are not a Parquet file"))
         return pa.py_buffer(data)
 
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tamis-tables")

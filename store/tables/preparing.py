@@ -42,7 +42,9 @@ def prepare(root: Root, name: str, configuration: dict[str, str], *, making: boo
             parts = tuple(table.metadata().partition_columns)
             root.put(kept, json.dumps({"columns": wanted, "partition_by": list(parts)}).encode() + b"\n")
             return parts
-    raise WriteConflict(f"Table {name} of {root.url} was changed by others {_TRIES} times. Run the command again.")
+    raise WriteConflict(
+        f"Table {name} of {root.url} was changed by other writers {_TRIES} times. Run the command again."
+    )
 
 
 def _layout(data: bytes | None) -> tuple[str, tuple[str, ...]] | None:

@@ -140,7 +140,7 @@ def _version_at(root: Root, name: str, moment: dt.datetime) -> int | None:
         return None
     found = log.at(int(aware.timestamp() * 1000))
     if found is None and log.first():
-        raise QueryError(f"Table {name} has no state at {moment}: what it was then has been collected by `tamis gc`.")
+        raise QueryError(f"Table {name} has no state at {moment}: it was removed by `tamis gc`.")
     return found or 0  # before the first commit the table was as empty as that left it
 
 

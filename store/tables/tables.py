@@ -88,7 +88,7 @@ class Tables:
         """
         table = open_table(self._root, name, at)
         if table is None:
-            raise StoreFormatError(f"{self._root.url} has no table {name}: it is made by its first writer.")
+            raise StoreFormatError(f"{self._root.url} has no table {name}: the first writer creates it.")
         return table
 
     def state(self, name: str, at: At = None) -> Snapshot:
@@ -181,7 +181,7 @@ class Tables:
                 self._root.delete(f"tables/{name}/{one['path']}")
             time.sleep(wait)
         raise WriteConflict(
-            f"Table {name} of {self._root.url}: {_TRIES} tries to write epoch {epoch} of run {run} were beaten by "
+            f"Table {name} of {self._root.url}: {_TRIES} tries to write epoch {epoch} of run {run} lost to "
             "other writers. Run the command again."
         )
 
@@ -417,7 +417,7 @@ def until_claimed(attempt: Callable[[], Any], what: str) -> Any:
         if answer is not None:
             return answer
         time.sleep(wait)
-    raise WriteConflict(f"{what}: {_TRIES} tries were all beaten by other writers. Try again when fewer write at once.")
+    raise WriteConflict(f"{what}: {_TRIES} attempts lost to other writers. Try again with fewer concurrent writers.")
 
 
 def _ms() -> int:

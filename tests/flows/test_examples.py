@@ -78,6 +78,7 @@ def test_the_commands_of_the_pages(
     """Modules that a page shows, and whose first line is their file's name, are there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tamis.flows.cli.selections.select._select", lambda *_: None)
+    monkeypatch.setattr("tamis.flows.cli.score._score", lambda *_: None)
     shown = "\n".join(page.read_text() for page in PAGES)
     for name, body in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", shown, re.DOTALL | re.MULTILINE):
         (tmp_path / name).write_text(body)

@@ -3,14 +3,19 @@
 import json
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
+from tamis.flows.flows import OnPrefect
+from tamis.flows.tasks import Task
 from tamis.store import Store
+from tests.flows.conftest import Tamis
 from tests.flows.test_killed_flows import command
 
 
@@ -58,9 +63,54 @@ def test_serve_refuses_a_bad_config_before_anything_is_scheduled(tmp_path: Path,
     assert "whenever" in refused("whenever")
 
 
-def _deployment(client: SyncPrefectClient) -> Any:
+def test_serve_keeps_resources_with_the_schedule(tmp_path: Path, prefect_server: str) -> None:
+    store, config = Store.create(tmp_path / "store"), tmp_path / "score.json"
+    config.write_text(json.dumps({"dataset": "digits", "runs": ["ab"]}))
+    serve = ("serve", "score", "--cron", "0 3 * * *", "--config", config, "--name", "limited")
+    limits = ("--device", "cpu", "--workers", "2", "--score-batch", "64")
+    given = command("-m", "tamis.flows.cli", "--store", store.root.url, *serve, *limits, server=prefect_server)
+    serving = subprocess.Popen(**given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        return client.read_deployment_by_name("select/tamis-select")
+        with get_client(sync_client=True) as client:
+            deployment = _wait(lambda: _deployment(client, "score/limited"), serving)
+        assert deployment.parameters["resources"] == {"device": "cpu", "workers": 2, "batch_size": 64}
+    finally:
+        serving.kill()
+        serving.communicate()
+
+
+def test_serve_refuses_what_a_flow_would_ignore(tamis: Tamis, tmp_path: Path) -> None:
+    (tmp_path / "select.json").write_text("{}")
+    refused = tamis("serve", "select", "--cron", "0 3 * * *", "--config", tmp_path / "select.json", "--workers", 2)
+    assert refused.code == 2
+    assert "Flow select does not use --workers. Flows that do: score, features, train, match." in refused.err
+
+
+def test_tasks_of_a_served_flow_are_bounded_by_workers(prefect_server: str) -> None:
+    """Under Prefect's own task runner, which has no bound."""
+    lock, running, most = threading.Lock(), 0, 0
+
+    def body(value: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+        return value
+
+    @flow(persist_result=False)
+    def bounded() -> list[int]:
+        return OnPrefect(2).each(Task("bounded", body), [{"value": i} for i in range(5)])
+
+    assert bounded() == list(range(5))
+    assert most <= 2
+
+
+def _deployment(client: SyncPrefectClient, name: str = "select/tamis-select") -> Any:
+    try:
+        return client.read_deployment_by_name(name)
     except ObjectNotFound:
         return None
 

@@ -42,7 +42,7 @@ def limit(folder: Path) -> Callable[[], None]:
 
 def refused(what: str, work: Callable[[], object]) -> None:
     with pytest.raises(
-        StoreFull, match=r"No space left while writing to .*make room and run the same command"
+        StoreFull, match=r"No space left while writing to .*Free some space and run the same command"
     ) as caught:
         pytest.fail(f"{what} went through on a full medium: {work()}")
     assert isinstance(caught.value, OSError)

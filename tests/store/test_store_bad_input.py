@@ -102,7 +102,7 @@ def test_unknown_run(store: Store, small: Dataset) -> None:
 def test_scores_of_an_unfinished_run_or_an_unknown_metric(store: Store, small: Dataset) -> None:
     store.runs.begin(kind="score", key="aaaa1", dataset=small.ref)
     store.runs.put_scores("aaaa1", {"entropy": np.arange(10.0)}, np.arange(10))
-    with pytest.raises(RunNotFound, match=r"aaaa1 is not finished.*Score again"):
+    with pytest.raises(RunNotFound, match=r"aaaa1 is not finished.*Run the scoring again"):
         store.runs.scores("aaaa1", "entropy", 10)
     store.runs.finish("aaaa1")
     with pytest.raises(RunNotFound, match="no metric 'margin'; it has: entropy"):
@@ -159,7 +159,7 @@ def test_selection_that_breaks_the_format(store: Store, small: Dataset, case: st
 
 def test_epoch_before_the_first_round(store: Store, small: Dataset) -> None:
     selection = publish(store, small, rounds=[RoundData([1], first_epoch=4)]).selection
-    with pytest.raises(SelectionError, match="some@1 begins at epoch 4: nothing is selected in epoch 3"):
+    with pytest.raises(SelectionError, match="some@1 begins at epoch 4 and has no round at epoch 3"):
         selection.round_at(3)
 
 
@@ -198,7 +198,7 @@ def test_blob_that_is_not_there(store: Store) -> None:
     with pytest.raises(BlobNotFound, match=r"No blob 0{64} in .*another store"):
         store.blobs.get("0" * 64)
     for digest in ("", "xyz", "../../etc/passwd", "A" * 64):
-        with pytest.raises(BlobNotFound, match="is no digest: 64 hex characters"):
+        with pytest.raises(BlobNotFound, match="is not a digest: expected 64 hex characters"):
             store.blobs.get(digest)
 
 
@@ -207,9 +207,9 @@ def test_store_at_a_file(tmp_path: Path) -> None:
     path.write_text("x")
     refused: list[tuple[Callable[[], object], type[TamisError], str]] = [
         (lambda: Store.open(path), StoreNotFound, "is a file: a store is a folder"),
-        (lambda: Store.create(path), StoreExists, "is a file: .*Choose another place"),
+        (lambda: Store.create(path), StoreExists, "is a file: .*Choose another location"),
         (lambda: Store.open_or_create(path), StoreNotFound, "is a file: a store is a folder"),
-        (lambda: Store.create(path / "below"), StoreExists, "lies below a file. Choose another place"),
+        (lambda: Store.create(path / "below"), StoreExists, "a file or inside one. Choose another location"),
     ]
     for work, kind, message in refused:
         with pytest.raises(kind, match=message):
@@ -218,19 +218,19 @@ def test_store_at_a_file(tmp_path: Path) -> None:
 
 
 def test_store_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StoreNotFound, match=r"No store at .*Make one with: `tamis --store .*nowhere init`") as caught:
+    with pytest.raises(StoreNotFound, match=r"No store at .*Create one with: `tamis --store .*nowhere init`") as caught:
         Store.open(tmp_path / "nowhere")
     assert isinstance(caught.value, FileNotFoundError)
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_store_that_is_there_already(store: Store) -> None:
-    with pytest.raises(StoreExists, match="is a store already: open it"):
+    with pytest.raises(StoreExists, match="is already a store: open it"):
         Store.create(store.root.url)
 
 
 def test_store_at_an_unknown_scheme() -> None:
-    with pytest.raises(TamisError, match=r"'ftp://x/y': a store is a folder or a URL of s3://, gs://, az://"):
+    with pytest.raises(TamisError, match=r"'ftp://x/y': a store is a folder or a URL with s3://, gs://, az://"):
         Store.open("ftp://x/y")
 
 
@@ -294,7 +294,7 @@ def test_states_that_never_were(store: Store, small: Dataset) -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "scores", "scores=x", "nope=1", "scores=1,,runs=2", ""])
 def test_at_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(QueryError, match=r"is no state of the store: give a time .* or table versions"):
+    with pytest.raises(QueryError, match=r"is not a state of the store: expected a time .* or table versions"):
         parse_at(text)
 
 
@@ -306,6 +306,6 @@ def test_at_that_can_be_read() -> None:
 def test_packing_nothing(tmp_path: Path) -> None:
     with pytest.raises(TamisError, match=r"Nothing to pack into .*: there are no samples"):
         pack_samples([], tmp_path / "out")
-    with pytest.raises(TamisError, match="0 samples a shard: 1 or more"):
+    with pytest.raises(TamisError, match="0 samples per shard: expected at least 1"):
         pack_samples([("a", {"png": b""})], tmp_path / "out", per_shard=0)
     assert list(tmp_path.iterdir()) == []

@@ -241,7 +241,9 @@ def test_blobs_are_kept_once_and_verified(store: Store, tmp_path: Path) -> None:
 def test_damaged_blob_is_refused(store: Store, data: bytes) -> None:
     digest = store.blobs.put(b"weights")
     (Path(store.root.url) / "blobs" / digest[:2] / digest).write_bytes(data)
-    with pytest.raises(BlobCorrupt, match=rf"{digest}.*holds other bytes.*\({len(data)} bytes\).*Restore the file"):
+    with pytest.raises(
+        BlobCorrupt, match=rf"{digest}.*does not match its digest.*\({len(data)} bytes\).*Restore the file"
+    ):
         store.blobs.get(digest)
 
 

@@ -87,12 +87,12 @@ def test_missing_scores_are_refused_or_counted(
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"key": ["nobody"], "a": [1.0]}, "1 of 1 keys are none of digits@1.*'nobody'"),
-        ({"sample": [N], "a": [1.0]}, "Sample 1498 is none of digits@1"),
-        ({"sample": [1, 1], "a": [1.0, 2.0]}, "Sample 1 is named more than once"),
+        ({"key": ["nobody"], "a": [1.0]}, "1 of 1 keys are not in digits@1.*'nobody'"),
+        ({"sample": [N], "a": [1.0]}, "Sample 1498 is not in digits@1"),
+        ({"sample": [1, 1], "a": [1.0, 2.0]}, "Sample 1 is listed more than once"),
         ({"sample": [1], "a": ["much"]}, "'a' holds string"),
-        ({"sample": [1.5], "a": [1.0]}, "whole numbers"),
-        ({"a": [1.0]}, "A column `key` or `sample`"),
+        ({"sample": [1.5], "a": [1.0]}, "integers"),
+        ({"a": [1.0]}, "a column `key` or `sample`"),
         ({"sample": [1]}, "no scores"),
     ],
 )
@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_named(
 def test_what_is_no_table_is_refused(store: Store, dataset: Dataset, tmp_path: Path) -> None:
     for name in ("a.parquet", "a.csv"):
         (tmp_path / name).write_bytes(b'"\x00\xff"x')
-        with pytest.raises(ImportRefused, match="was expected"):
+        with pytest.raises(ImportRefused, match="expected"):
             import_scores(store, tmp_path / name, "digits", name="x", hard="higher")
     with pytest.raises(ImportRefused, match="directory"):
         import_scores(store, tmp_path, "digits", name="x", hard="higher")
@@ -152,7 +152,7 @@ def test_keys_that_are_numbers_must_be_said(store: Store, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "lists no samples"), ("nobody", "none of digits"), ("1\n1", "more than once"), ("-1", "keys")],
+    [("", "lists no samples"), ("nobody", "not in digits"), ("1\n1", "more than once"), ("-1", "keys")],
 )
 def test_lists_that_do_not_fit_are_refused(
     store: Store, dataset: Dataset, text: str, said: str, tmp_path: Path

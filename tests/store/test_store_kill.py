@@ -93,7 +93,7 @@ def test_killed_while_a_store_is_made(tmp_path: Path) -> None:
     assert not died[-1]
     for path, dead in zip(places, died, strict=True):
         if dead and not (path / "tamis.json").exists():
-            with pytest.raises(StoreNotFound, match=r"Make one with"):
+            with pytest.raises(StoreNotFound, match=r"Create one with"):
                 Store.open(path)
         store = Store.open_or_create(path)
         shard(path / "a.tar", "abc")

@@ -68,8 +68,8 @@ def check_suffix(member: str, allowed: Sequence[str] = SUFFIXES) -> str:
     suffix = member.rpartition(".")[2].lower()
     if suffix not in allowed:
         raise DecoderRefused(
-            f"Member {member!r} has no decoder: {', '.join(allowed)} are decoded. Anything else (pickles above all) "
-            "is never opened; name another member."
+            f"Member {member!r} has no decoder: {', '.join(allowed)} can be decoded. Anything else (above all pickles) "
+            "is never opened: choose another member."
         )
     return suffix
 
@@ -87,7 +87,7 @@ def decode_member(member: str, data: bytes, *, channels: int = 3) -> object:
     try:
         return _VALUES[suffix](data)
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"{member}: {data[:40]!r} is no {suffix}: {error}.") from error
+        raise DecodeError(f"{member}: {data[:40]!r} is not a valid .{suffix}: {error}.") from error
 
 
 def decoded_limit(batches: int = 4) -> int:
@@ -141,7 +141,9 @@ def decode_images(
             raise
         except _UNREADABLE as error:
             why = "its header is cut off" if isinstance(error, struct.error) else error
-            raise DecodeError(f"{name(i)}: {len(data)} bytes that are no readable {suffix} image ({why}).") from error
+            raise DecodeError(
+                f"{name(i)}: {len(data)} bytes that are not a readable {suffix} image ({why})."
+            ) from error
         finally:
             room.next()
         if i == 0:
@@ -261,7 +263,7 @@ def _long_way(data: bytes, suffix: str, room: _Room) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=(_PILLOW[suffix],)) as image:
         room.admit(image.width, image.height)
         if image.format == "TIFF" and image.mode in ("F", "I"):  # nobody knows which number is white
-            raise ValueError(f"pixels are numbers of 32 bits (mode {image.mode}), 8 or 16 were expected")
+            raise ValueError(f"pixels have 32 bits (mode {image.mode}); expected 8 or 16")
         if image.mode.startswith("I"):  # 16 bits a channel: pillow clips on conversion, the high byte is what is meant
             return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
         if image.mode == "P" or "transparency" in image.info:

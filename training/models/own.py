@@ -2,10 +2,11 @@
 
 What: `load` imports it, also from the current folder; `source` finds its file without running it; `failing` turns what
 it raises into one error with its own frames.
-When: for models and methods that do not come with tamis (`tamis.training.models.registry`,
-`tamis.training.selecting.own`). Loads no torch.
+When: for models, methods and scorers that do not come with tamis (`tamis.training.models.registry`,
+`tamis.training.selecting.own`, `tamis.training.signals.own`). Loads no torch.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import linecache
@@ -20,7 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from tamis.store.errors import TamisError
-from tamis.training.errors import MethodFailed, ModelFailed, UnknownModelError, UnknownOwnMethod
+from tamis.training.errors import (
+    MethodFailed,
+    ModelFailed,
+    ScorerFailed,
+    UnknownModelError,
+    UnknownOwnMethod,
+    UnknownScorer,
+)
 
 _FRAMES = 3  # of the user's own that are shown
 _LINE = 200  # characters of each line of a message
@@ -47,6 +55,7 @@ class Kind:
 
 MODEL = Kind("Model", UnknownModelError, ModelFailed)
 METHOD = Kind("Method", UnknownOwnMethod, MethodFailed)
+SCORER = Kind("Scorer", UnknownScorer, ScorerFailed)
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -58,7 +67,7 @@ def load(name: str) -> Callable[..., Any]:
     """
     function = find(name)
     if not callable(function):
-        raise UnknownModelError(f"{name!r} is a {type(function).__name__}: a function was expected.")
+        raise UnknownModelError(f"{name!r} is a {type(function).__name__}: expected a function.")
     return function
 
 
@@ -76,8 +85,8 @@ def find(name: str, kind: Kind = MODEL) -> Any:
         return getattr(found, what)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise kind.unknown(
-            f"{name!r} cannot be imported: {error}. Before the colon comes a module, in the current folder or "
-            "installed, after it a function in it."
+            f"{name!r} cannot be imported: {error}. Expected module:function, with the module in the current "
+            "folder or installed."
         ) from error
 
 
@@ -93,12 +102,26 @@ def source(name: str) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
+def digest(name: str, kind: Kind) -> str:
+    """The sha256 of the file of a name "module:function", for keys. What that file imports is not covered.
+
+    Raises:
+        kind.unknown: the module has no source file.
+    """
+    path = source(name)
+    if path is None:
+        raise kind.unknown(
+            f"{name!r} has no source file, which its key needs: put the {kind.word.lower()} in a .py file."
+        )
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @contextmanager
 def failing(name: str, *passed: type[Exception], kind: Kind = MODEL) -> Generator[None]:
     """Name what a user's own code raises, with its own frames and no others.
 
     Args:
-        name: of the model or method.
+        name: of the model, method or scorer.
         passed: what is raised as it is.
         kind: what it is for.
 

@@ -238,7 +238,7 @@ def _own(name: str) -> _Maker:
         with failing(name):
             model = function(**given)
         if not isinstance(model, nn.Module):
-            raise UnknownModelError(f"{name!r} returned a {type(model).__name__}: a torch.nn.Module was expected.")
+            raise UnknownModelError(f"{name!r} returned a {type(model).__name__}: expected a torch.nn.Module.")
         return model
 
     return make

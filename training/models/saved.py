@@ -86,7 +86,7 @@ def export_run(store: Store, key: str, to: str | Path) -> Path:
     """
     run, folder = trained_run(store, key), Path(to).absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DestinationTaken(f"{folder} is there already: nothing is overwritten. Name another folder.")
+        raise DestinationTaken(f"{folder} already exists and is not overwritten. Choose another folder.")
     assert run.blob is not None
     data = store.blobs.get(run.blob)
     meta = unpack_model(data)[1]

@@ -75,8 +75,8 @@ def unpack_model(data: bytes) -> tuple[dict[str, Tensor], ModelMeta]:
         return weights, ModelMeta(**found)
     except (SafetensorError, struct.error, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{len(data)} bytes that are no model of tamis ({type(error).__name__}: {error}): a safetensors file with "
-            "its description, as a finished training run writes it, was expected."
+            f"{len(data)} bytes that are not a tamis model ({type(error).__name__}: {error}): expected a safetensors "
+            "file with its metadata, as written by a finished training run."
         ) from error
 
 

@@ -68,7 +68,7 @@ def speedup_figure(rows: Sequence[Speedup]) -> "Figure":
         ReportError: nothing to draw.
     """
     if not rows:
-        raise ReportError("There is no training to draw: train with evaluate_on and evaluate_every first.")
+        raise ReportError("There is no training run to plot: train with evaluate_on and evaluate_every first.")
     panels: dict[tuple[str, str | None], list[Speedup]] = {}
     for row in rows:
         panels.setdefault((row.dataset, row.model), []).append(row)

@@ -292,7 +292,7 @@ def _is_of(run: Run, dataset: str | None) -> bool:
 
 def _measured(run: Run) -> Run:
     if (run.kind, run.status) != ("train", FINISHED):
-        raise ReportError(f"Run {run.key[:12]} ({run.kind}, {run.status}) is no finished training run: name one.")
+        raise ReportError(f"Run {run.key[:12]} ({run.kind}, {run.status}) is not a finished training run.")
     if Curve.of(run) is None:
         raise ReportError(
             f"Run {run.key[:12]} was not evaluated during training: train with evaluate_on and evaluate_every to know "

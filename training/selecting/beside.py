@@ -22,7 +22,7 @@ def random_beside(chosen: Selection, *, per_class: bool = False) -> SelectConfig
     if len(sizes) > 1 or len(steps) > 1 or firsts[0]:
         raise CurationError(
             f"the rounds of {chosen.ref} have {sorted(sizes)} samples from epochs {firsts} on; expected rounds of one "
-            "size and length for a random selection beside them: choose without a warm start"
+            "size and length to make a random selection like them: select without a warm start"
         )
     return SelectConfig(
         dataset=chosen.dataset,

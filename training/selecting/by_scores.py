@@ -115,7 +115,7 @@ def _choose(method: Method, rounds: int, inputs: Inputs, k: int, own: Mapping[st
         return [method.select(inputs, k=k, **own, generator=generator)]
     if method.rounds is None:
         able = ", ".join(name for name, other in METHODS.items() if other.rounds is not None)
-        raise CurationError(f"Method {method.name} chooses once: {able} can choose {rounds} rounds.")
+        raise CurationError(f"Method {method.name} selects once: {able} can make {rounds} rounds.")
     return list(islice(method.rounds(inputs, k=k, **own, generator=generator), rounds))
 
 
@@ -134,7 +134,7 @@ def newest_scores(store: Store, dataset: Dataset, measure: str = "entropy") -> R
         )
     if not found:
         scoring = command(store.root, "score", "uncertainty", "--dataset", dataset.ref, "--proxy", "preact20")
-        raise RunNotFound(f"Nothing has scored {dataset.ref} yet. Score it first, by a proxy model: {scoring}")
+        raise RunNotFound(f"Nothing has scored {dataset.ref} yet. Score it first, with a proxy model: {scoring}")
     return found[-1]
 
 
@@ -158,8 +158,8 @@ def compare_scores(store: Store, runs: Sequence[str], measure: str) -> NDArray[n
     datasets = sorted({run.dataset for run in found})
     if len(found) < 2 or len(datasets) > 1:
         raise CurationError(
-            f"{len(found)} runs of {', '.join(datasets)} cannot be compared: name two or more scorings of one dataset "
-            "version."
+            f"{len(found)} runs of {', '.join(datasets)} cannot be compared: give two or more scoring runs of one "
+            "dataset version."
         )
     count = store.datasets.get(datasets[0]).samples
     scores_MN = np.stack([store.runs.scores(run.key, measure, count) for run in found])
@@ -171,11 +171,11 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
         return [newest_scores(store, dataset, config.measure)]
     runs = sorted((store.runs.get(key) for key in config.scores), key=lambda r: r.key)
     if len({r.key for r in runs}) < len(runs):
-        raise CurationError("A scoring run is named twice: an ensemble counts each run once.")
+        raise CurationError("A scoring run is listed twice: an ensemble counts each run once.")
     for run in runs:
         if run.kind != "score" or run.dataset != dataset.ref:
             raise RunNotFound(
-                f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not a scoring of {dataset.ref}. "
+                f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not a scoring run of {dataset.ref}. "
                 f"{command(store.root, 'run', 'ls', '--kind', 'score')} lists the runs with scores."
             )
     return runs
@@ -185,8 +185,8 @@ def _check_needs(method: Method) -> None:
     beyond = sorted(method.needs - _STORED)
     if beyond:
         raise CurationError(
-            f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they are made by a model "
-            "as it chooses (`MatchConfig`, `TrainConfig.reselect`; tamis select gradmatch)"
+            f"method {method.name} needs {' and '.join(beyond)}, which are not in the store: they come from a model "
+            "during selection (`MatchConfig`, `TrainConfig.reselect`; tamis select gradmatch)"
         )
 
 
@@ -208,7 +208,7 @@ def _features(store: Store, dataset: Dataset, config: SelectConfig) -> Run:
     found = [r for r in store.runs.all() if r.kind == "features" and r.status == FINISHED and r.dataset == dataset.ref]
     if not found:
         computing = command(store.root, "score", "features", "--dataset", dataset.ref, "--model-run", "KEY")
-        raise RunNotFound(f"There are no features of {dataset.ref} yet. Compute them by a trained model: {computing}")
+        raise RunNotFound(f"There are no features of {dataset.ref} yet. Compute them with a trained model: {computing}")
     return found[-1]
 
 

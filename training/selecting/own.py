@@ -8,7 +8,6 @@ How: its key has the digest of its source file, found without running it. What t
 """
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -19,7 +18,7 @@ from tamis.curation.methods import get_method
 from tamis.curation.parameters import parameters
 from tamis.curation.testing import check_choice
 from tamis.training.errors import UnknownOwnMethod
-from tamis.training.models.own import METHOD, failing, find, source
+from tamis.training.models.own import METHOD, digest, failing, find
 
 _TAKEN = frozenset({
     "dataset", "budget", "name", "seed", "force", "runner", "scores", "features", "measure", "rounds", "every",
@@ -41,8 +40,8 @@ def find_method(name: str) -> tuple[Method, str | None]:
     method = _checked(_method(name, find(name, METHOD)))
     clash = sorted(_TAKEN & set(parameters(method)))
     if clash:
-        raise CurationError(f"method {name} has a parameter {', '.join(clash)}, which is taken: call it something else")
-    return method, _digest(name)
+        raise CurationError(f"method {name} has a parameter {', '.join(clash)}, which is reserved: rename it")
+    return method, digest(name, METHOD)
 
 
 def _method(name: str, found: object) -> Method:
@@ -82,10 +81,3 @@ def _checked_rounds(method: Method) -> Callable[..., Iterator[Choice]]:
                 yield check_choice(choice, n=inputs.n, k=k, of=method.name)
 
     return rounds
-
-
-def _digest(name: str) -> str:
-    path = source(name)
-    if path is None:
-        raise UnknownOwnMethod(f"{name!r} has no source file: its key needs one. Put the method into a .py file.")
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tamis.training.errors import TaskError
-from tamis.training.tasks import get_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +33,7 @@ class Scorer:
         tasks: those that it is made for.
         score: from outputs float32 [B, K], targets [B] (None: there are none) and the task to columns [B] on the CPU:
             every metric, float64 or bool, NaN where there is none for a sample; perhaps others beside.
+        code: digest of the source, for one that does not come with tamis.
     """
 
     name: str
@@ -42,11 +42,12 @@ class Scorer:
     unlabelled: tuple[str, ...]
     tasks: frozenset[str]
     score: "Callable[[Tensor, Tensor | None, Task], dict[str, Tensor]]"
+    code: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """What enters keys."""
-        return {"name": self.name, "version": self.version}
+        return {"name": self.name, "version": self.version} | ({} if self.code is None else {"code": self.code})
 
     def check_task(self, task: str) -> None:
         """Refuse a task that it is not made for.
@@ -54,10 +55,12 @@ class Scorer:
         Raises:
             TaskError: naming the tasks that it takes.
         """
+        from tamis.training.tasks import get_task  # not above: commands are made from SCORERS at start-up
+
         if get_task(task).name not in self.tasks:
             raise TaskError(
-                f"Scorer {self.name} takes models of {', '.join(sorted(self.tasks))}, and this one learnt {task}: "
-                "score with another model."
+                f"Scorer {self.name} takes models of {', '.join(sorted(self.tasks))}, but this one was trained for "
+                f"{task}: score with another model."
             )
 
 

@@ -6,7 +6,7 @@ pass goes on where it was, an appended shard costs only itself, and the same sha
 all parts are there they become a run, whose scores show in SQL at once and whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -162,33 +162,38 @@ def finish_scores(
     there = store.runs.find(key)
     if there is not None:
         return there
-    config = {"model": model, "model_run": model_run, "scorer": scorer.identity, "hard": dict(scorer.metrics)}
+    config: dict[str, Any] = {"model": model, "model_run": model_run, "scorer": scorer.identity}
+    config |= {"hard": dict(scorer.metrics)} | ({} if scorer is UNCERTAINTY else {"metrics": list(scorer.metrics)})
     store.runs.begin(kind="score", key=key, dataset=dataset.ref, model=name, config=config | decoder)
-    tally = _Tally(next(iter(scorer.metrics)))
+    tally = _Tally(scorer.metrics)
     store.runs.put_score_batches(key, _batches(store, dataset, model, decoder, scorer, tally))
     return store.runs.finish(key, metrics=tally.metrics(), seconds={"total": tally.seconds}, model=model)
 
 
 class _Tally:
-    """What is worth knowing about a pass, gathered while its parts go by; a sample whose metric is NaN is counted."""
+    """What is worth knowing about a pass, gathered part by part; a sample whose first metric is NaN is counted."""
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self, metrics: Iterable[str]) -> None:
+        self._metrics, self._judged = tuple(metrics), False
         self.samples = self.correct = self.nonfinite = 0
         self.first: list[int] = []
         self.seconds = 0.0
 
     def add(self, first_sample: int, columns: Columns) -> None:
-        bad = np.flatnonzero(~np.isfinite(columns[self._metric]))
-        self.samples += len(columns[self._metric])
+        values = columns[next(metric for metric in self._metrics if metric in columns)]
+        bad = np.flatnonzero(~np.isfinite(values))
+        self.samples += len(values)
         self.nonfinite += len(bad)
         self.first = [*self.first, *(int(b) + first_sample for b in bad)][:10]
         if "correct" in columns:
+            self._judged = True
             self.correct += int(np.nansum(columns["correct"]))
         self.seconds += float(columns["seconds"])
 
     def metrics(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"samples": self.samples, "accuracy": self.correct / max(self.samples, 1)}
+        found: dict[str, Any] = {"samples": self.samples}
+        if self._judged:
+            found["accuracy"] = self.correct / max(self.samples, 1)
         if self.nonfinite:
             found |= {"nonfinite": self.nonfinite, "nonfinite_samples": self.first}
         return found

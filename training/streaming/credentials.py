@@ -22,7 +22,7 @@ def check_secrets(missing: Iterable[str]) -> None:
     absent = sorted(n for n in missing if not {n.lower(), *(prefix + n.lower() for prefix in PREFIXES)} & known)
     if absent:
         raise StoreDenied(
-            f"This stream came out of a pickle, and pickles hold no credentials: storage options {', '.join(absent)} "
-            "are missing. Make the stream anew from Store.open(url, options), or set "
+            f"This stream was unpickled, and pickles hold no credentials: storage options {', '.join(absent)} "
+            "are missing. Create the stream from Store.open(url, options), or set "
             f"{', '.join(n.upper() for n in absent)} in the environment."
         )

@@ -56,12 +56,12 @@ def is_remote(shards: Sequence[Shard]) -> bool:
     refused = next((uri for scheme, uri in schemes.items() if scheme not in ("", *SCHEMES)), None)
     if refused is not None:
         raise SchemeRefused(
-            f"Shard {refused!r} is not opened: shards are absolute paths on this machine or lie below "
-            f"{', '.join(s + '://' for s in SCHEMES)}, and no other kind of address is read. Add the dataset again "
+            f"Shard {refused!r} is not opened: shards are absolute paths on this machine or URLs with "
+            f"{', '.join(s + '://' for s in SCHEMES)}; add the dataset again "
             "from its files."
         )
     if len(schemes) > 1:
-        raise SchemeRefused(f"The shards lie on several media ({', '.join(schemes.values())}): one reader reads one.")
+        raise SchemeRefused(f"The shards are on several media ({', '.join(schemes.values())}): one reader reads one.")
     return next(iter(schemes), "") != ""
 
 
@@ -137,7 +137,7 @@ class _HeaderChecked:
         raise ShardChanged(
             f"Shard {self._shards[where.shard[i]].uri} has no member of {key} (number {sample}) with "
             f"{where.size[i]} bytes at byte {where.offset[i]}, where the index says it is: the shard was replaced or "
-            "damaged. Restore it, or add the new file as a dataset of another name."
+            "damaged. Restore it, or add the new file under another dataset name."
         )
 
 

@@ -141,7 +141,7 @@ class RemoteReader:
             except StoreNotFound:
                 return
             except FileNotFoundError as error:
-                raise ShardChanged(f"Shard {uri} is missing. Put it back.") from error
+                raise ShardChanged(f"Shard {uri} is missing. Restore it.") from error
             except (BaseError, OSError):
                 return
         got = np.clip(ends[where.shard] - where.offset, 0, where.size)
@@ -237,7 +237,7 @@ class ShardCache:
             if made.stat().st_size != shard.bytes or (shard.digest or digest) != digest:
                 raise ShardChanged(
                     f"Shard {shard.uri} changed after it was indexed: other bytes arrived than were hashed then. "
-                    "Restore it, or add the new file as a dataset of another name."
+                    "Restore it, or add the new file under another dataset name."
                 )
             made.replace(path)
         finally:
@@ -277,7 +277,7 @@ def persistently(work: Callable[[], T], uri: str, patience: Patience, allowed: f
         try:
             return work()
         except FileNotFoundError as error:
-            raise ShardChanged(f"Shard {uri} is missing on the object store. Put it back.") from error
+            raise ShardChanged(f"Shard {uri} is missing on the object store. Restore it.") from error
         except (BaseError, OSError) as error:
             if isinstance(error, TamisError):
                 raise
@@ -317,7 +317,7 @@ def _download(uri: str, options: Options, path: Path) -> str:
     except StoreNotFound:
         raise
     except FileNotFoundError as error:
-        raise ShardChanged(f"Shard {uri} is missing on the object store. Put it back.") from error
+        raise ShardChanged(f"Shard {uri} is missing on the object store. Restore it.") from error
     with reporting_full(str(path.parent)), path.open("wb") as file:
         for piece in pieces:
             file.write(piece)

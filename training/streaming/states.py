@@ -66,7 +66,7 @@ def position_of(state: State, info: Any) -> Position:
     if (info.id, info.num_workers) != (state["worker"], state["workers"]):
         raise StateMismatch(
             f"Worker {info.id} of {info.num_workers} got the state of worker {state['worker']} of {state['workers']}: "
-            "give the loader's whole state to the stream's load_state_dict and begin a new loader."
+            "give the loader's whole state to the stream's load_state_dict and create a new loader."
         )
     return Position(state["epoch"], state["begin"], state["taken"], info.id, info.num_workers)
 

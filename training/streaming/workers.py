@@ -111,9 +111,7 @@ class _Worker:
 
     def __init__(self, job: Job, pack: Callable[[Any], Packed]) -> None:
         if current_process().daemon:
-            raise WorkerDied(
-                "A worker process cannot start workers of its own: read without (workers=0) in a DataLoader's workers."
-            )
+            raise WorkerDied("A worker process cannot start workers: use workers=0 in a DataLoader's workers.")
         self._socket, other = socket.socketpair()
         self._socket.settimeout(_TICK)
         try:
@@ -121,7 +119,7 @@ class _Worker:
         except (OSError, EOFError) as error:
             self._socket.close()
             raise WorkerDied(
-                f"A worker process cannot be started: {error}. Read with fewer workers, or without (workers=0)."
+                f"A worker process cannot be started: {error}. Use fewer workers, or none (workers=0)."
             ) from error
         except BaseException:
             self._socket.close()

@@ -32,7 +32,7 @@ class Regression(Task):
         for one in (dataset, judged):
             if one is not None and (one.label is None or one.has_classes):
                 raise LabelError(
-                    f"{one.ref} has no numbers to learn (its label is {one.label or 'none'}): add it with --label "
+                    f"{one.ref} has no regression targets (its label is {one.label or 'none'}): add it with --label "
                     "number:MEMBER, or number:json:PATH."
                 )
         return 1
@@ -60,5 +60,5 @@ def _numbers(label: Label, members: Sequence[bytes], name: Callable[[int], str])
         try:
             found[i] = read_number(bytes(content), label)
         except ValueError as error:
-            raise DecodeError(f"{name(i)}: its member {label.member} holds no number to learn: {error}.") from error
+            raise DecodeError(f"{name(i)}: its member {label.member} is not a number: {error}.") from error
     return found

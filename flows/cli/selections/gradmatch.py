@@ -1,6 +1,6 @@
 """`tamis select gradmatch`: choose by matching gradients, in a training run that goes with it or by trained models."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -11,12 +11,15 @@ from tamis.flows.cli.output import emit, facts, table
 from tamis.flows.cli.selections.select import beside_random, make_beside, own_options, select
 
 if TYPE_CHECKING:
+    from tamis.flows.configs import Resources
+    from tamis.store import Store
     from tamis.store.selections import Selection
-
-if TYPE_CHECKING:
     from tamis.training.config import TrainConfig
 
 __all__ = ["select"]  # the group, with what is added to it here
+
+# What was chosen, what else is shown of it, and how the answer came about.
+_Made: TypeAlias = "tuple[Selection, dict[str, Any], str]"
 
 GRADMATCH = METHODS["gradmatch"]
 # Fields of a training run that have no option, or one of their own.
@@ -40,9 +43,9 @@ class _TrainingLast(FieldsCommand):
 @select.command(cls=_TrainingLast, fields=_training, without=_OWN)
 @click.option("--dataset", required=True, help="name or name@version.")
 @click.option("--budget", default="10%", show_default=True, help="Budget per round: 10%, 0.1, or a number of samples.")
-@click.option("--model", help="Train this model, choosing as it goes: preact20, resnet18, module:function, ...")
-@click.option("--run", "runs", multiple=True, metavar="KEY", help="Choose by the model of a finished run instead.")
-@click.option("--every", default=20, show_default=True, type=click.IntRange(1), help="Epochs between choices (R).")
+@click.option("--model", help="Train this model on its own selections: preact20, resnet18, module:function, ...")
+@click.option("--run", "runs", multiple=True, metavar="KEY", help="Select with the model of a finished run instead.")
+@click.option("--every", default=20, show_default=True, type=click.IntRange(1), help="Epochs between rounds (R).")
 @own_options(GRADMATCH, without=("batch_size",))
 @click.option(
     "--warm",
@@ -51,7 +54,7 @@ class _TrainingLast(FieldsCommand):
 )
 @click.option("--target", help="Match the gradient of this dataset, not the training gradient.")
 @click.option("--head", help="Module whose gradients are matched; default: the linear last layer, in closed form.")
-@click.option("--name", help="The selection's name; default: from dataset and method.")
+@click.option("--name", help="The selection's name; default: DATASET-gradmatch.")
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1), help="Number of training epochs.")
 @beside_random
 @resource_options
@@ -68,12 +71,12 @@ def gradmatch(
     beside_random: bool,
     **given: Any,
 ) -> None:
-    """Few samples whose weighted gradients add up to those of all (Grad-Match), chosen anew every few epochs.
+    """Select few samples whose weighted gradients match the full gradient, every few epochs (Grad-Match).
 
-    With --model it trains that model on its own choices and keeps them as a selection with its rounds. Every later
-    `tamis train --selection NAME` replays them, under another learning rate, optimizer or architecture, without a
-    gradient computed (Cached-Grad-Match). With --run nothing is trained: each named run's model makes one round, and
-    of the options of training --batch-size (samples a mini-batch, for the kind batch) and --seed are used alone.
+    With --model, a model is trained on its own selections, which are stored as the rounds of one selection. Later runs
+    of `tamis train --selection NAME` replay them with any learning rate, optimizer or architecture, without matching
+    again (Cached-Grad-Match). With --run, nothing is trained: the model of each run makes one round, and only --seed
+    and --batch-size (mini-batch size for --kind batch) of the training options apply.
 
     \b
     Examples:
@@ -85,45 +88,50 @@ def gradmatch(
     """
     if (model is None) == (not runs):
         raise click.UsageError(
-            "Choose a gradient source: either --model MODEL (trained now, choosing as it goes), or --run KEY (already "
-            "trained)."
+            "Choose a gradient source: either --model MODEL (trained now) or --run KEY (already trained)."
         )
     from tamis.training.config import Reselect
 
     how = Reselect(**{name: given.pop(name) for name in Reselect.model_fields if given.get(name) is not None})
     limits = resources(device, workers, score_batch)
     store = app.open()
-    shown: dict[str, Any] = {}
     if model is not None:
-        from tamis.training.job import TrainConfig, find
-
-        fields = {k: v for k, v in given.items() if v is not None}
-        config = TrainConfig(dataset=dataset, model=model, reselect=how, **fields)
-        there = None if force else find(store, config)
-        answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}
-        if not answer:
-            from tamis.training.models.registry import check_model  # loads torch
-
-            check_model(model)
-            answer = run_flow("train", limits, store.root.url, config, force=force)
-        run = store.runs.get(answer["run"])
-        assert run.selection is not None
-        made = store.selections.get(run.selection)
-        shown = {"run": run.key, "metrics": {k: v for k, v in run.metrics.items() if k != "history"}}
-        new, confirmed = not answer["cached"], answer["confirmed"]
+        fields = {name: value for name, value in given.items() if value is not None}
+        config = _training()(dataset=dataset, model=model, reselect=how, **fields)
+        made, shown, answer = _by_training(store, config, limits, force)
     else:
-        from tamis.training.selecting.by_runs import MatchConfig
-
-        keys = tuple(store.runs.get(key).key for key in runs)
         fields = {name: given[name] for name in ("batch_size", "seed")}
-        asked = MatchConfig(dataset=dataset, runs=keys, reselect=how, **fields)
-        answer = run_flow("match", limits, store.root.url, asked, force=force)
-        made = store.selections.get(answer["selection"])
-        shown = {"runs": list(keys)}
-        new, confirmed = answer["created"], answer["confirmed"]
+        made, shown, answer = _by_runs(store, runs, {"dataset": dataset, "reselect": how, **fields}, limits, force)
     if beside_random:
         shown["beside"] = make_beside(app, made, force=force)
-    _show(app, made, shown, said(new, confirmed))
+    _show(app, made, shown, answer)
+
+
+def _by_training(store: "Store", config: "TrainConfig", limits: "Resources", force: bool) -> _Made:
+    """Train a model on its own choices; a run that is there is the answer."""
+    from tamis.training.job import find
+
+    there = None if force else find(store, config)
+    answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}
+    if not answer:
+        from tamis.training.models.registry import check_model  # loads torch
+
+        check_model(config.model)
+        answer = run_flow("train", limits, store.root.url, config, force=force)
+    run = store.runs.get(answer["run"])
+    assert run.selection is not None
+    shown = {"run": run.key, "metrics": {k: v for k, v in run.metrics.items() if k != "history"}}
+    return store.selections.get(run.selection), shown, said(not answer["cached"], answer["confirmed"])
+
+
+def _by_runs(store: "Store", runs: tuple[str, ...], fields: dict[str, Any], limits: "Resources", force: bool) -> _Made:
+    """One round by the model of each run, trained already."""
+    from tamis.training.selecting.by_runs import MatchConfig
+
+    keys = tuple(store.runs.get(key).key for key in runs)
+    answer = run_flow("match", limits, store.root.url, MatchConfig(runs=keys, **fields), force=force)
+    made = store.selections.get(answer["selection"])
+    return made, {"runs": list(keys)}, said(answer["created"], answer["confirmed"])
 
 
 def _show(app: App, made: "Selection", shown: dict[str, Any], answer: str) -> None:

@@ -21,14 +21,14 @@ __all__ = ["selection"]  # the group, with what is added to it here
 
 @selection.command()
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
-@click.option("--weighted", is_flag=True, help="Count sums of weights, not how often.")
+@click.option("--weighted", is_flag=True, help="Histogram of summed weights instead of counts.")
 @click.option("--bins", default=20, show_default=True, type=click.IntRange(1, 1000), help="Bins, excluding zero.")
-@click.option("--out", metavar="FILE", help="Draw it as .png or .svg.")
+@click.option("--out", metavar="FILE", help="Plot to a .png or .svg file.")
 @common
 def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str | None) -> None:
-    """Count how often samples were chosen over all rounds: the priority histogram.
+    """Show how often samples were selected over all rounds, as a histogram.
 
-    Each round counts once; rounds of everything (a warm start's) are left out.
+    Each round counts once; full rounds (of a warm start) are left out.
 
     \b
     Examples:
@@ -57,25 +57,25 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
             ]
             table(rows)
         if out is not None:
-            say(f"Drawn in {out}")
+            say(f"Written to {out}")
 
     emit({"selections": answer, "weighted": weighted, "drawn": out}, app.as_json, people)
 
 
 @selection.command()
 @click.argument("ref")
-@click.option("--most", default=64, show_default=True, type=click.IntRange(0), help="Images chosen most often.")
-@click.option("--least", default=64, show_default=True, type=click.IntRange(0), help="Images chosen least often.")
-@click.option("--out", metavar="FILE", required=True, help="The picture, .png.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws among those chosen least.")
-@click.option("--tile", default=72, show_default=True, type=click.IntRange(8, 1024), help="Pixels an image.")
-@click.option("--columns", default=16, show_default=True, type=click.IntRange(1, 100), help="Images a row.")
+@click.option("--most", default=64, show_default=True, type=click.IntRange(0), help="Most often selected images.")
+@click.option("--least", default=64, show_default=True, type=click.IntRange(0), help="Least often selected images.")
+@click.option("--out", metavar="FILE", required=True, help="Output file, .png.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws among images never selected.")
+@click.option("--tile", default=72, show_default=True, type=click.IntRange(8, 1024), help="Pixels per image.")
+@click.option("--columns", default=16, show_default=True, type=click.IntRange(1, 100), help="Images per row.")
 @common
 def images(app: App, ref: str, most: int, least: int, out: str, seed: int, tile: int, columns: int) -> None:
-    """Show the images chosen most and least often on one contact sheet, with number, times chosen and label.
+    """Draw the images selected most and least often on a contact sheet, with number, count and label.
 
-    Most: by times chosen, sum of weights, best rank. Least: by times chosen and sum of weights; of the many that are
-    never chosen, those that the seed draws. Nothing but the images shown is read.
+    Most: by count, sum of weights, best rank. Least: by count and sum of weights; of those never selected, a random
+    draw. Only the images shown are read.
 
     \b
     Examples:
@@ -98,18 +98,20 @@ def _sheet(sheet: "Sheet", out: str) -> None:
         if shown:
             times = " to ".join(map(str, sorted({shown[0].times, shown[-1].times})))
             say(f"{len(shown)} chosen {name} often: in {times} of {sheet.rounds} rounds")
-    say(f"{sheet.never} samples were never chosen\nDrawn in {out}")
+    say(f"{sheet.never} samples were never chosen\nWritten to {out}")
 
 
 @selection.command()
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
-@click.option("--epoch", type=click.IntRange(0), help="Compare the rounds in force then; default: all rounds together.")
+@click.option(
+    "--epoch", type=click.IntRange(0), help="Compare the rounds in effect in this epoch; default: all rounds."
+)
 @common
 def overlap(app: App, refs: tuple[str, ...], epoch: int | None) -> None:
-    """Say how much selections of one dataset have in common, each with each; of a single one, its rounds.
+    """Compare selections of one dataset pairwise, or the rounds of a single selection.
 
-    Jaccard: samples in both over samples in either. Weight correlation: Pearson's, over samples in both, of the weights
-    in an epoch or of their sums over all rounds; nothing where weights are all alike.
+    Jaccard: samples in both over samples in either. Weight correlation: Pearson, over samples in both, of the weights
+    in an epoch or of their sums over all rounds; empty if all weights are equal.
 
     \b
     Examples:

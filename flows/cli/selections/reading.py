@@ -39,14 +39,14 @@ def _shard_size(context: click.Context, parameter: click.Parameter, value: str) 
 @selection.command()
 @click.argument("ref")
 @click.option("--epochs", default=1, show_default=True, type=click.IntRange(1), help="Epochs of the training run.")
-@click.option("--latency", type=click.FloatRange(0), help="Milliseconds a request takes; default: measured.")
-@click.option("--bandwidth", type=click.FloatRange(0, min_open=True), help="MB a second; default: measured.")
-@click.option("--cache", default="64GiB", show_default=True, help="What whole shards may take on this machine.")
+@click.option("--latency", type=click.FloatRange(0), help="Milliseconds per request; default: measured.")
+@click.option("--bandwidth", type=click.FloatRange(0, min_open=True), help="MB per second; default: measured.")
+@click.option("--cache", default="64GiB", show_default=True, help="Disk space for whole shards on this machine.")
 @common
 def plan(app: App, ref: str, epochs: int, latency: float | None, bandwidth: float | None, cache: str) -> None:
-    """Say how a selection is best read: its ranges, whole shards, or shards written for it.
+    """Recommend how to read a selection: byte ranges, whole shards, or materialized shards.
 
-    Measures what the shards' medium costs by reading a few MB, unless it is told. A stream's `reading="auto"` decides
+    Measures latency and bandwidth by reading a few MB, unless both are given. A stream with `reading="auto"` decides
     in the same way, for one epoch; `reading="ranges"` or `"shards"` overrides it.
 
     \b
@@ -91,26 +91,28 @@ def _plan(made: "ReadingPlan") -> None:
 @selection.command()
 @click.argument("ref")
 @click.argument("destination", required=False)
-@click.option("--epoch", type=click.IntRange(0), help="The round in force in this epoch; default: the first round.")
 @click.option(
-    "--shard-size", default="64MiB", show_default=True, callback=_shard_size, help="About how large a shard is."
+    "--epoch", type=click.IntRange(0), help="Use the round in effect in this epoch; default: the first round."
 )
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Shards made at once.")
+@click.option(
+    "--shard-size", default="64MiB", show_default=True, callback=_shard_size, help="Approximate size of a shard."
+)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Shards written at once.")
 @click.option(
     "--check",
     default="stamp",
     show_default=True,
     type=click.Choice(["stamp", "headers", "digest"]),
-    help="Trust sources of unchanged size and time, compare tar headers too, or hash all sources first.",
+    help="Check source shards by size and time, also by tar headers, or by digest.",
 )
 @common
 def materialize(
     app: App, ref: str, destination: str | None, epoch: int | None, shard_size: int, workers: int, check: Any
 ) -> None:
-    """Write a selection as WebDataset shards, weights included, for programs that know nothing of tamis.
+    """Write a selection as WebDataset shards, with weights, for programs that do not use tamis.
 
-    DESTINATION is a folder or a URL (s3://...); by default a folder of the store. A sample's weight is in its member
-    tamis.json. What is there already is not made again; what was killed goes on where it was.
+    DESTINATION is a folder or a URL (s3://...); default: a folder in the store. A sample's weight is in its member
+    tamis.json. Existing shards are reused, and a killed command resumes.
 
     \b
     Examples:
@@ -164,6 +166,6 @@ def _curated(made: "Curated", dataset: "Dataset", rounds: int, seconds: float) -
         pairs["left out"] = f"{left} (pickles, or weights of another selection)"
     facts(pairs)
     say(
-        "\nRead it with stock webdataset; it shares out whole shards to ranks and workers:\n  "
+        "\nRead it with webdataset, which distributes whole shards to ranks and workers:\n  "
         + stock_reader(made, dataset)
     )

@@ -42,7 +42,7 @@ class _Methods(click.Group):
 
 @click.group(cls=_Methods)
 def select() -> None:
-    """Make a selection: METHOD chooses a budget of samples, and the choice is kept.
+    """Make a selection: METHOD selects a budget of samples, and the result is stored.
 
     METHOD may be your own: module:function, in the current folder or installed. Its parameters become options.
 
@@ -54,12 +54,14 @@ def select() -> None:
 
 
 _SCORE_OPTIONS = (
-    click.option("--scores", multiple=True, metavar="RUN", help="Scoring runs; several: an ensemble. Default: newest."),
+    click.option(
+        "--scores", multiple=True, metavar="RUN", help="Scoring run; repeat for an ensemble. Default: newest."
+    ),
     click.option(
         "--measure",
         default="entropy",
         show_default=True,
-        help="Which score ranks: entropy, margin, confidence, loss, or an imported metric.",
+        help="Score to rank by: entropy, margin, confidence, loss, or an imported metric.",
     ),
 )
 
@@ -71,7 +73,7 @@ _ROUND_OPTIONS = (
 )
 
 beside_random = click.option(
-    "--beside-random", is_flag=True, help="Also make a random selection of the same size, NAME-random, to compare with."
+    "--beside-random", is_flag=True, help="Also make a random selection of the same size, NAME-random, for comparison."
 )
 
 
@@ -116,15 +118,15 @@ def _command(method: Method) -> click.Command:
     scored, compared = "scores" in method.needs, not method.name.startswith("random")
     options = [
         click.option("--dataset", required=True, help="name or name@version."),
-        click.option("--budget", required=True, help="How much: 40%, 0.4, or a number of samples."),
+        click.option("--budget", required=True, help="40%, 0.4, or a number of samples."),
         *(_SCORE_OPTIONS if scored else ()),
         *((_FEATURE_OPTION,) if "features" in method.needs else ()),
         own_options(method),
         *(_ROUND_OPTIONS if method.rounds else ()),
-        click.option("--name", help="The selection's name; default: from dataset and measure or method."),
+        click.option("--name", help="The selection's name; default: DATASET-MEASURE or DATASET-METHOD."),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
         *((beside_random,) if compared else ()),
-        click.option("--force", is_flag=True, help="Choose again, and say whether the stored answer is confirmed."),
+        click.option("--force", is_flag=True, help="Select again, and report whether the stored result matches."),
         runner_option,
     ]
 

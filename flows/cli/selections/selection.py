@@ -11,7 +11,7 @@ from tamis.flows.cli.output import chosen_form, emit, facts, table, write_answer
 
 @click.group()
 def selection() -> None:
-    """Selections: list, show, compare, import, export, plan reading, write as shards."""
+    """List, show, compare, import, export and materialize selections."""
 
 
 @selection.command()
@@ -33,11 +33,13 @@ def ls(app: App) -> None:
 
 @selection.command()
 @click.argument("ref")
-@click.option("--epoch", default=0, show_default=True, type=click.IntRange(0), help="The round in force in this epoch.")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many samples to list.")
+@click.option(
+    "--epoch", default=0, show_default=True, type=click.IntRange(0), help="Use the round in effect in this epoch."
+)
+@click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="Number of samples to list.")
 @common
 def show(app: App, ref: str, epoch: int, top: int) -> None:
-    """Show one selection: REF is a name, name@version, or key.
+    """Show a selection. REF is a name, name@version, or key.
 
     \b
     Examples:
@@ -61,13 +63,13 @@ def show(app: App, ref: str, epoch: int, top: int) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--dataset", required=True, help="name or name@version.")
 @click.option("--name", required=True, help="The selection's name.")
-@click.option("--by", type=click.Choice(["key", "sample"]), help="What the lines are; default: told from the dataset.")
+@click.option("--by", type=click.Choice(["key", "sample"]), help="What the lines are; default: detected.")
 @common
 def import_(app: App, file: str, dataset: str, name: str, by: Any) -> None:
-    """Keep a list of samples that was made elsewhere as a selection.
+    """Import a list of samples as a selection.
 
-    FILE has a key or a sample number on each line, the best first; or is CSV or Parquet with a column `key` or `sample`
-    and, where samples are weighted, `weight`. The same list is found again.
+    FILE has one key or sample number per line, best first; or is CSV or Parquet with a column `key` or `sample` and
+    optionally `weight`. Importing the same list again returns the existing selection.
 
     \b
     Examples:
@@ -87,10 +89,12 @@ def import_(app: App, file: str, dataset: str, name: str, by: Any) -> None:
 @selection.command()
 @click.argument("first")
 @click.argument("second")
-@click.option("--epoch", default=0, show_default=True, type=click.IntRange(0), help="The round in force in this epoch.")
+@click.option(
+    "--epoch", default=0, show_default=True, type=click.IntRange(0), help="Use the round in effect in this epoch."
+)
 @common
 def diff(app: App, first: str, second: str, epoch: int) -> None:
-    """Say what two selections of one dataset have in common.
+    """Compare two selections of one dataset.
 
     \b
     Examples:
@@ -106,10 +110,12 @@ def diff(app: App, first: str, second: str, epoch: int) -> None:
 @selection.command()
 @click.argument("ref")
 @click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="Default: csv.")
-@click.option("--out", type=click.Path(dir_okay=False), help="A file; default: print. Its suffix may name the format.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help="Output file; default: stdout. Its suffix sets the format."
+)
 @common
 def export(app: App, ref: str, form: str | None, out: str | None) -> None:
-    """Write a selection's samples (round, rank, sample, key, shard, label, weight) for other programs.
+    """Export a selection's samples (round, rank, sample, key, shard, label, weight).
 
     \b
     Examples:

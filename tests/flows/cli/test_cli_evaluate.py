@@ -26,5 +26,5 @@ def test_a_run_is_evaluated_and_exported(tamis, key: str, tmp_path: Path) -> Non
     assert said == {"folder": str(tmp_path / "model"), "files": ["README.md", "config.json", "model.safetensors"]}
     again = tamis("run", "export", key[:8], "--to", tmp_path / "model")
     assert again.code == 1
-    assert "is there already: nothing is overwritten" in again.err
+    assert "already exists and is not overwritten" in again.err
     assert tamis("evaluate", "nothing", "--dataset", "digits").code == 1

@@ -83,7 +83,7 @@ def test_bad_input(tamis: Any, chosen: Store, tmp_path: Path) -> None:
         (("few@2",), "versions 1 to 1, not 2", 1),
         (("few", "ftp://host/x"), "ftp:// is not one of them", 1),
         (("few", tmp_path / "taken"), "curated-000000.tar", 1),
-        (("few", tmp_path / "file"), "is or lies below a file", 1),
+        (("few", tmp_path / "file"), "is a file or inside one", 1),
         (("few", "--shard-size", "0"), "such as 64MiB", 2),
         (("few", "--shard-size", "-5"), "such as 64MiB", 2),
         (("few", "--shard-size", "5GiB"), "such as 64MiB", 2),

@@ -123,8 +123,8 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
 def test_folders_that_cannot_be_packed(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "empty" / "cat").mkdir(parents=True)
     for path, message in (
-        ("nowhere", r"nowhere is no folder: one with a sub-folder"),
-        ("empty", r"empty holds no images \(\.png, .*one sub-folder a class"),
+        ("nowhere", r"nowhere is not a folder: expected one with a subfolder"),
+        ("empty", r"empty holds no images \(\.png, .*one subfolder per class"),
     ):
         with pytest.raises(ShardError, match=message):
             pack_folder(tmp_path / path, tmp_path / "out")

@@ -44,7 +44,7 @@ def test_shares_that_are_none_are_refused(into: dict[str, float], said: str) -> 
 
 
 def test_a_part_too_small_to_have_a_sample_is_refused() -> None:
-    with pytest.raises(ShardError, match="would have none of 10 samples"):
+    with pytest.raises(ShardError, match="would have none of the 10 samples"):
         deal(10, {"a": 0.9, "b": 0.001}, seed=0)
 
 

@@ -109,7 +109,7 @@ def test_a_whole_life(where: str, put: Put, tmp_path: Path) -> None:
         "datasets": 2, "shards": 3, "samples": 10, "runs": 1, "scores": 10, "features": 0, "losses": 10,
         "selections": 2, "selection_rounds": 1, "selection_samples": 3, "dataset_changes": 0,
     }  # fmt: skip
-    with pytest.raises(StoreExists, match="is a store already"):
+    with pytest.raises(StoreExists, match="is already a store"):
         Store.create(where)
 
 
@@ -235,7 +235,11 @@ def test_options_say_what_the_environment_does_not(
 
 @pytest.mark.parametrize(
     ("where", "why"),
-    [("s3://", "names no bucket"), ("s3:///x", "names no bucket"), ("http://host/x", "http:// is not one of them")],
+    [
+        ("s3://", "does not name a bucket"),
+        ("s3:///x", "does not name a bucket"),
+        ("http://host/x", "http:// is not one of them"),
+    ],
 )
 def test_urls_that_are_no_store(where: str, why: str) -> None:
     with pytest.raises(TamisError, match=why):
@@ -394,7 +398,7 @@ def test_no_bucket(s3: S3Server) -> None:
     for work in (Store.open, Store.create, Store.open_or_create):
         with pytest.raises(StoreNotFound, match=r"There is no bucket s3://not-there on the server"):
             work("s3://not-there/store")
-    with pytest.raises(StoreNotFound, match=r"Make one with: `?tamis --store s3://.*/nothing init"):
+    with pytest.raises(StoreNotFound, match=r"Create one with: `?tamis --store s3://.*/nothing init"):
         Store.open(f"{s3.bucket()}/nothing")
 
 
@@ -484,7 +488,7 @@ def test_command_line(s3: S3Server, tmp_path: Path) -> None:
     bucket = s3.bucket()
     where = ("--store", f"{bucket}/work")
     url = s3.upload(tar(tmp_path, "a.tar", "abc"), f"{bucket}/data/a.tar")
-    assert f"An empty store at {bucket}/work" in tamis(*where, "init")
+    assert f"Created an empty store at {bucket}/work" in tamis(*where, "init")
     shown = json.loads(tamis(*where, "--json", "dataset", "add", "d", f"{bucket}/data/*.tar"))
     assert (shown["dataset"], shown["samples"], shown["first_shard"]) == ("d@1", 3, url)
     publish(Store.open(where[1]), Store.open(where[1]).datasets.get("d"))

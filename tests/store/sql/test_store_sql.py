@@ -152,7 +152,7 @@ def test_nothing_that_writes_is_taken(store: Store, places: dict[str, str], tmp_
         pytest.param("with x as (copy (select 1) to '{inside}') from x", "holds COPY", marks=WRITES_IN_CTE),
         pytest.param("with x as (delete from runs returning *) from x", "holds DELETE", marks=WRITES_IN_CTE),
         ("drop view runs", "is of the kind DROP"),
-        ("select 1; select 2", "holds 2 statements; one that selects"),
+        ("select 1; select 2", "holds 2 statements; expected one that selects"),
     ],
 )
 def test_refusal_shows_the_statement_and_why(store: Store, places: dict[str, str], statement: str, what: str) -> None:

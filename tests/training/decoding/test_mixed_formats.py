@@ -62,7 +62,7 @@ def test_each_image_is_decoded_as_what_it_is(store: Store, pictures: Path, tmp_p
 
 
 def test_what_is_no_image_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="no readable jpg;png image"):
+    with pytest.raises(Exception, match="not a readable jpg;png image"):
         decode_images([b"neither"], "jpg;png")
 
 

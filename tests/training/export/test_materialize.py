@@ -346,7 +346,7 @@ def test_rounds(store: Store, sixty: Dataset, select: Select) -> None:
     assert (second.round, second.first_epoch, second.samples) == (1, 5, 2)
     assert first.url != second.url
     assert materialize(store, rounds, epoch=4).cached
-    with pytest.raises(SelectionError, match="nothing is selected in epoch 1"):
+    with pytest.raises(SelectionError, match="has no round at epoch 1"):
         materialize(store, rounds, epoch=1)
 
 

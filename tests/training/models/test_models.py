@@ -122,7 +122,7 @@ def test_names_are_listed() -> None:
         ("fasterrcnn_resnet50_fpn", "No model"),
         ("no_such_module:make", "in the current folder or installed"),
         ("json:no_such_function", "no_such_function"),
-        ("json:__doc__", "is a str: a function was expected"),
+        ("json:__doc__", "is a str: expected a function"),
         (":make", "cannot be imported"),
         ("json:", "cannot be imported"),
     ],

@@ -67,10 +67,10 @@ def test_nothing_is_overwritten(store: Store, run: Run, tmp_path: Path) -> None:
     taken.mkdir()
     export_run(store, run.key, taken)  # it was empty
     before = {path.name: path.read_bytes() for path in taken.iterdir()}
-    with pytest.raises(DestinationTaken, match="taken is there already: nothing is overwritten"):
+    with pytest.raises(DestinationTaken, match="taken already exists and is not overwritten"):
         export_run(store, run.key, taken)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DestinationTaken, match="file is there already"):
+    with pytest.raises(DestinationTaken, match="file already exists"):
         export_run(store, run.key, tmp_path / "file")
     assert {path.name: path.read_bytes() for path in taken.iterdir()} == before
     assert sorted(os.listdir(tmp_path)) == ["file", "store", "taken"]

@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_refused(store: Store, dataset: Dataset) -> N
         (ReportError, "trained on a selection", (), {"full": "bbbb1"}),
         (ReportError, "measured on other, full training aaaa1 on judge", ("cccc1",), {"full": "aaaa1"}),
         (ReportError, "not evaluated during training", ("dddd1",), {}),
-        (ReportError, "running.* is no finished training run", ("eeee1",), {}),
+        (ReportError, "running.* is not a finished training run", ("eeee1",), {}),
         (RunNotFound, "names 0 runs", ("ffff1",), {}),
         (DatasetNotFound, "there are: digits", (), {"dataset": "digit"}),
     ]
@@ -220,7 +220,7 @@ def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
     row = speedup(made("f", FULL), made("f", FULL))
     with pytest.raises(ReportError, match=r"ends in \.png or \.svg"):
         draw_speedups([row], str(tmp_path / "plot.gif"))
-    with pytest.raises(ReportError, match="no training to draw"):
+    with pytest.raises(ReportError, match="no training run to plot"):
         draw_speedups([], str(tmp_path / "plot.png"))
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"  # as where it is not installed

@@ -79,11 +79,11 @@ def test_another_source_is_another_question(own: Own, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("thing", "body", "words"),
     [
-        ("nothing", LAST, "cannot be imported: .*nothing.*Before the colon comes a module"),
+        ("nothing", LAST, "cannot be imported: .*nothing.*Expected module:function"),
         ("np", LAST, "is a module; expected a function select"),
         ("f", "def f(inputs, *, k): ...", "takes no generator; expected select"),
         ("f", "def f(inputs, *, k, power, generator): ...", "power of own_.* has no default"),
-        ("f", "def f(inputs, *, k, seed=1, generator): ...", "parameter seed, which is taken"),
+        ("f", "def f(inputs, *, k, seed=1, generator): ...", "parameter seed, which is reserved"),
         ("f", "def f(inputs, *, k, generator): return [0, 1, 2]", "returned a list; expected a tamis.curation.Choice"),
         (
             "f",

@@ -132,7 +132,7 @@ def test_vectors_that_are_not_finite_are_null(store: Store, dataset: Dataset) ->
     vectors[7, 1], vectors[9, 0] = np.nan, np.inf
     run = store.runs.begin(kind="features", key="ab" * 16, dataset="digits@1")
     store.runs.put_features(run.key, iter([(np.arange(1000), vectors[:1000]), (np.arange(1000, 1498), vectors[1000:])]))
-    with pytest.raises(RunNotFound, match="no finished run with features"):
+    with pytest.raises(RunNotFound, match="not a finished run with features"):
         store.runs.features(run.key, dataset)
     store.runs.finish(run.key)
     kept = store.runs.features(run.key, dataset)

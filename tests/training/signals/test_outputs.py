@@ -160,7 +160,7 @@ def test_what_is_no_model_is_refused(store: Store, model: ImageClassifier) -> No
         save({"x": torch.zeros(2)}, {"tamis": "[]"}),
     ]
     for data in foreign:
-        with pytest.raises(CheckpointError, match="no model of tamis"):
+        with pytest.raises(CheckpointError, match="not a tamis model"):
             load_model(store, store.blobs.put(data))
     smaller = ModelMeta("preact8", 7, 1, (0.3,), (0.4,))
     with pytest.raises(CheckpointError, match="do not fit preact8 with 7 outputs"):

@@ -53,5 +53,7 @@ def test_a_model_of_another_task_is_refused(store: Store, dataset: Dataset, monk
     monkeypatch.setitem(TASKS, "ordering", Ordering())
     meta = ModelMeta("preact8", 10, 1, (0.3,), (0.4,), task="ordering")
     model = ImageClassifier(build_model("preact8", num_classes=10, in_channels=1), meta.mean, meta.std)
-    with pytest.raises(TaskError, match="uncertainty takes models of classification, and this one learnt ordering"):
+    with pytest.raises(
+        TaskError, match="uncertainty takes models of classification, but this one was trained for ordering"
+    ):
         score_shard(store, dataset, 0, model, meta, device="cpu")

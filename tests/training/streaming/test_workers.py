@@ -366,7 +366,7 @@ def test_what_a_worker_raises_keeps_its_text(error: str, kind: type[Exception], 
 def test_a_worker_starts_no_workers(store: Store, sixty: Dataset) -> None:
     """Python lets daemons have no children; it says so by an assertion."""
     stream = stream_of(store, sixty)
-    with pytest.raises(WorkerDied, match=r"cannot start workers of its own: read without \(workers=0\)"):
+    with pytest.raises(WorkerDied, match=r"cannot start workers: use workers=0"):
         list(in_workers([partial(stream.raw, 0, workers=1)], alone, first))
 
 

@@ -70,13 +70,13 @@ def test_a_regression_is_trained_from_the_shards_to_the_end(store: Store, grey: 
 def test_what_is_made_for_classes_is_refused(store: Store, grey: Dataset, dataset: Dataset) -> None:
     with pytest.raises(TaskError, match="reselect chooses samples for classification, not for regression"):
         train(store, TrainConfig(**RECIPE, reselect=Reselect(budget=10)))
-    with pytest.raises(LabelError, match=r"digits@1 has no numbers to learn \(its label is cls\)"):
+    with pytest.raises(LabelError, match=r"digits@1 has no regression targets \(its label is cls\)"):
         train(store, TrainConfig(dataset="digits", task="regression"))
     with pytest.raises(LabelError, match=r"grey@1 has samples without a class number .* number:json:of\.shade"):
         train(store, TrainConfig(dataset="grey"))
     run = train(store, TrainConfig(**RECIPE | {"epochs": 1})).run
     assert run.blob is not None
-    with pytest.raises(TaskError, match="this one learnt regression"):
+    with pytest.raises(TaskError, match="this one was trained for regression"):
         score_shard(store, grey, 0, *load_model(store, run.blob), device="cpu")
     assert Curve.of(run) is None
 
@@ -106,5 +106,5 @@ def test_targets_are_read_beside_the_images(store: Store, grey: Dataset, workers
 def test_a_number_that_went_bad_is_named(store: Store, grey: Dataset) -> None:
     targets = REGRESSION.targets(grey)
     assert targets is not None
-    with pytest.raises(DecodeError, match=r"sample 1: its member json holds no number to learn: no of in it"):
+    with pytest.raises(DecodeError, match=r"sample 1: its member json is not a number: no of in it"):
         targets.decode([b'{"of": {"shade": 1}}', b"{}"], "sample {}".format)
