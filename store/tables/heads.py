@@ -178,7 +178,7 @@ class Heads:
             return
 
     def _build(self) -> _Tail:
-        """Make the index from the table; that of somebody who was faster is taken instead, which may have more by now."""
+        """Make the index from the table, or take that of somebody who was faster: it may have more by now."""
         alone = not self._root.exists(self._mark)
         tail = self._tail()
         if tail is not None:
