@@ -14,8 +14,9 @@ from tamis.store.datasets.changes import CLASSES, MOVED, Changes, moved
 from tamis.store.datasets.classes import check_classes
 from tamis.store.datasets.dataset import Added, Dataset, Ints
 from tamis.store.datasets.splitting import deal, part_of, part_rows
+from tamis.store.datasets.versions import Versions
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
-from tamis.store.keys import NAME, check_name, key_of, split_ref
+from tamis.store.keys import check_name, key_of, split_ref
 from tamis.store.roots.roots import Root
 from tamis.store.roots.urls import is_remote
 from tamis.store.roots.waiting import one_patience
@@ -38,14 +39,13 @@ from tamis.store.shards.skipped import summed
 from tamis.store.tables.specs import LOG, TABLES
 from tamis.store.tables.tables import Tables, new_attempt, now, rows_of, until_claimed
 
-_MANY = 24  # versions of a name from which on the table is read, not an entry of its index for each
-
 
 class Datasets:
     """The datasets of one store."""
 
     def __init__(self, root: Root, tables: Tables) -> None:
         self._root, self._tables = root, tables
+        self._versions = Versions(root, tables)
 
     def add(
         self,
@@ -102,7 +102,7 @@ class Datasets:
         check_classes(classes)
         started = now()
         uris = distinct([shard_uri(s) for s in shards])
-        base = self._newest(name)
+        base = self._versions.newest(name)
         if base is None and append:
             there = ", ".join(self._names()) or "none"
             raise DatasetNotFound(f"No dataset {name!r} to append to; there are: {there}. Add it first.")
@@ -113,8 +113,8 @@ class Datasets:
 
         def publish() -> tuple[Dataset, dict[int, Shard]] | None:
             newest = base
-            if self._tables.claimed("datasets", f"name/{name}") != (0 if base is None else base.version):
-                newest = self._newest(name)  # others were here meanwhile
+            if not self._versions.is_newest(name, 0 if base is None else base.version):
+                newest = self._versions.newest(name)  # others were here meanwhile
             if newest is not None and not append:
                 return self._same(newest, found), {i: one.shard for i, one in enumerate(found)}
             fresh, again = not_in(() if newest is None else newest.shards, found)
@@ -122,7 +122,7 @@ class Datasets:
                 return newest, again
             known = tuple(classes) or (() if newest is None else newest.classes)
             plain = newest is not None and newest.label is not None and not newest.classes
-            former = () if newest is None else self._published_classes(newest)
+            former = () if newest is None else self._versions.published_classes(newest)
             fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain, former=former)
             check_count(fresh, names)
             made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds())
@@ -246,7 +246,7 @@ class Datasets:
 
     def changes(self, name: str) -> list[dict[str, object]]:
         """What was put right since a dataset was published, in order: change, kind, shard, uri, classes, created."""
-        return [{k: v for k, v in row.items() if k != LOG} for row in self._change_rows(name)]
+        return [{k: v for k, v in row.items() if k != LOG} for row in self._versions.changes(name)]
 
     @one_patience
     def get(self, ref: str) -> Dataset:
@@ -256,7 +256,7 @@ class Datasets:
             DatasetNotFound: lists what there is.
         """
         name, version = split_ref(ref)
-        heads = self._heads(name)
+        heads = self._versions.heads(name)
         if not heads:
             names = self._names()
             meant = did_you_mean(name, names)
@@ -265,7 +265,7 @@ class Datasets:
             )
         if version is not None and version > len(heads):
             raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {len(heads)}, not {version}.")
-        return self._load(heads[: version or len(heads)])
+        return self._versions.load(heads[: version or len(heads)])
 
     @one_patience
     def all(self) -> list[dict[str, object]]:
@@ -280,48 +280,13 @@ class Datasets:
             row["classes"] = list(changes.classes(row["version"], tuple(row["classes"] or ())))
         return ordered
 
-    def _heads(self, name: str) -> list[dict[str, object]]:
-        if not NAME.fullmatch(name):
-            return []
-        if self._tables.claimed("datasets", f"name/{name}") > _MANY:
-            return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
-        return self._tables.every("datasets", f"name/{name}")
-
-    def _published_classes(self, dataset: Dataset) -> tuple[str, ...]:
-        """What the classes of a version were called when it was published."""
-        said = self._tables.found("datasets", f"name/{dataset.name}", dataset.version) if dataset.classes else None
-        return () if said is None else tuple(said.rows[0]["classes"] or ())
-
     def _names(self) -> list[str]:
         return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))
-
-    def _newest(self, name: str) -> Dataset | None:
-        heads = self._heads(name)
-        return self._load(heads) if heads else None
-
-    def _load(self, heads: list[dict[str, object]]) -> Dataset:
-        head = heads[-1]
-        name, attempts = str(head["dataset"]), tuple(str(h["attempt"]) for h in heads)
-        version, changes = int(str(head["version"])), Changes.of(self._change_rows(name))
-        rows = self._tables.read("shards", dataset=name, attempt=attempts).sort_by("shard").to_pylist()
-        shards = tuple(self._shard(row, changes) for row in rows)
-        return Dataset(
-            name, version, str(head["key"]), int(str(head["samples"])), shards, str(head["image"]),
-            None if head["label"] is None else str(head["label"]),
-            changes.classes(version, tuple(head["classes"] or ())),  # type: ignore[arg-type]  # all are texts
-            self._tables, attempts,
-        )  # fmt: skip
-
-    def _shard(self, row: Mapping[str, Any], changes: Changes) -> Shard:
-        place, stamp = changes.places.get(row["shard"], (row["uri"], row["stamp"]))
-        bytes_, digest, index = (row[name] for name in ("bytes", "digest", "index_digest"))
-        first, count = row["first_sample"], row["count"]
-        return Shard(self._absolute(place), bytes_, digest, index, stamp, first, count, self._root.options)
 
     def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""
         same = all(alike(s, f.shard) for s, f in zip(there.shards, found, strict=False))
-        for head in self._heads(there.name) if same else ():  # each version has the shards of those before it
+        for head in self._versions.heads(there.name) if same else ():  # each version has the shards of those before it
             if head["shards"] == len(found):
                 return self.get(f"{there.name}@{head['version']}")
         raise DatasetExists(
@@ -331,7 +296,7 @@ class Datasets:
 
     def _same_part(self, name: str, shards: Sequence[Shard]) -> Dataset | None:
         """The dataset of this name, which must consist of just these shards; None where there is none."""
-        there = self._newest(name)
+        there = self._versions.newest(name)
         if there is None or [s.content for s in there.shards] == [s.content for s in shards]:
             return there
         raise DatasetExists(
@@ -352,7 +317,9 @@ class Datasets:
         """Payload first, the head last; None when somebody else published this version meanwhile."""
         first = 0 if base is None else base.samples
         before = () if base is None else base.shards
-        check_keys([] if base is None else base.keys(), found)
+        there = pa.chunked_array([], pa.string()) if base is None else self._versions.keys(base)
+        keys = pa.chunked_array([*there.chunks, *(one.index.keys for one in found)], pa.string())
+        check_keys(keys, found)
         shards: list[Shard] = []
         for one in found:
             shards.append(replace(one.shard, first_sample=first))
@@ -361,7 +328,10 @@ class Datasets:
         def rows(attempt: str) -> pa.RecordBatchReader:
             return sample_rows(name, attempt, len(before), shards, [f.index for f in found])
 
-        return self._keep(name, base, shards, rows, image, label, classes, seconds)
+        made = self._keep(name, base, shards, rows, image, label, classes, seconds)
+        if made is not None:
+            self._versions.follow(base, made, keys)
+        return made
 
     def _keep(
         self,
@@ -404,9 +374,6 @@ class Datasets:
             columns[field_name] = pa.array([getattr(s, field_name) for s in shards], kind)
         return rows_of("shards", columns, len(shards))
 
-    def _change_rows(self, name: str) -> list[dict[str, Any]]:
-        return self._tables.every("dataset_changes", f"name/{name}") if NAME.fullmatch(name) else []
-
     def _move(self, name: str, places: Mapping[int, Shard]) -> int:
         """Keep where shards lie that were found again; how many lie elsewhere than before."""
         elsewhere = 0
@@ -445,6 +412,3 @@ class Datasets:
         if not is_remote(uri) and Path(uri).is_relative_to(self._root.path):
             return Path(uri).relative_to(self._root.path).as_posix()
         return uri
-
-    def _absolute(self, uri: str) -> str:
-        return uri if is_remote(uri) or os.path.isabs(uri) else f"{self._root.url}/{uri}"

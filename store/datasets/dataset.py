@@ -71,8 +71,12 @@ class Dataset:
 
     def keys(self, samples: npt.ArrayLike | None = None) -> list[str]:
         """The WebDataset keys of the given samples, or of all."""
-        keys = self._rows(["key"])["key"]
+        keys = self.key_column()
         return (keys if samples is None else keys.take(pa.array(np.asarray(samples, np.int64)))).to_pylist()
+
+    def key_column(self) -> pa.ChunkedArray:
+        """As `keys` of all, as Arrow has them."""
+        return self._rows(["key"])["key"]
 
     def locations(self, member: str | None = None) -> Locations:
         """Where the named member (default: the image) of every sample lies.

@@ -137,10 +137,13 @@ def alike(a: Shard, b: Shard) -> bool:
     return a.index_digest == b.index_digest and a.bytes == b.bytes
 
 
-def check_keys(there: Sequence[str], found: Sequence[Found]) -> None:
-    """Refuse keys that name two samples: the key is how people find a sample again."""
-    keys = [pa.array(there, pa.string()), *(one.index.keys for one in found)]
-    everything = pa.chunked_array(keys, pa.string())
+def check_keys(everything: pa.ChunkedArray, found: Sequence[Found]) -> None:
+    """Refuse keys that name two samples: the key is how people find a sample again.
+
+    Args:
+        everything: the keys of all samples, those of the shards that were found included.
+        found: the shards that are to be added.
+    """
     if pc.count_distinct(everything).as_py() == len(everything):
         return
     counts = pc.value_counts(everything)

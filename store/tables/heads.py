@@ -8,7 +8,8 @@ one; where another was faster, it looks again. So there is no lock to hold or to
 says up to which commit that holds; what was committed behind the mark is read from the log itself, a commit or two. All
 of it is derived from the table and made again where it is missing, as in a store of an earlier version, or where it is
 that of another log, as where tables were restored from a copy. An index that is made again gets a folder of its own, a
-*generation*, which the mark names: one that is in use is never changed but by entries that are added.
+*generation*, which the mark names: one that is in use is never changed but by entries that are added. A table that was
+made and has nothing yet has no index either: its log, of a commit or two, is looked at.
 
 Cost: a claim is found, or found missing, with three or four small files read, however many were published; publishing
 writes one row of Parquet, the commit, a file a claim and the mark.
@@ -25,6 +26,8 @@ from tamis.store.roots.roots import Root
 from tamis.store.tables.log import Action, Commit, Log, Published, Row, digest_of, run_length
 
 _TRIES = 1_000
+_YOUNG = 4  # commits up to which a log without an index is read itself
+_NO_INDEX = "none"  # the generation of an index that is not there
 
 Claims = Mapping[str, int]
 # The version of a table, and everything that it publishes in the order of its log.
@@ -76,14 +79,14 @@ class Heads:
         found = None if mark is None else self._indexed(mark[0], what, version)
         if found is not None:
             return found
-        tail = self._tail()
+        tail = self._tail() or self._young()
         if tail is None:
             return self._derived().get((what, version))
         return tail.find(what, version) or self._indexed(tail.generation, what, version)
 
     def newest(self, what: str) -> int:
         """The last version that was claimed for something, 0 for none. Versions have no gaps."""
-        tail = self._tail()
+        tail = self._tail() or self._young()
         if tail is None:
             return max((v for w, v in self._derived() if w == what), default=0)
         late = [said.claims[what] for c in tail.commits if (said := c.published) is not None and what in said.claims]
@@ -156,8 +159,12 @@ class Heads:
         if found is None:
             return None
         tail = _Tail(*found, self._log.after(found[1]))
-        foreign = any(c.published is None and any(a.get("dataChange") for a in c.adds) for c in tail.commits)
-        return None if foreign else tail
+        return None if _foreign(tail.commits) else tail
+
+    def _young(self) -> _Tail | None:
+        """The whole log, of a table for which nobody has published yet, or hardly; None where it has more to it."""
+        commits = self._log.after(-1, _YOUNG) if self._log.exists(0) else []
+        return None if len(commits) in (0, _YOUNG) or _foreign(commits) else _Tail(_NO_INDEX, -1, commits)
 
     def _index(self, tail: _Tail) -> None:
         """Take what was committed into the index. It is published with or without that."""
@@ -171,12 +178,21 @@ class Heads:
             return
 
     def _build(self) -> _Tail:
-        """Make the index from the table."""
+        """Make the index from the table, or take that of somebody who was faster: it may have more by now."""
+        alone = not self._root.exists(self._mark)
+        tail = self._tail()
+        if tail is not None:
+            return tail
         version, published = self._derive()
         generation = uuid.uuid4().hex[:8]
         for said in published:
             self._enter(generation, said)
-        self._put_mark(generation, version)
+        mark = _packed({"generation": generation, "mark": version})
+        if not alone or not self._root.put_new(self._mark, mark):
+            tail = self._tail() if alone else None
+            if tail is not None:
+                return tail
+            self._root.put(self._mark, mark)
         return _Tail(generation, version, self._log.after(version))
 
     def _put_mark(self, generation: str, version: int) -> None:
@@ -205,6 +221,11 @@ class Heads:
     @property
     def _mark(self) -> str:
         return f"index/{self._table}/mark.json"
+
+
+def _foreign(commits: Sequence[Commit]) -> bool:
+    """Whether rows were added by somebody who does not say what they claim."""
+    return any(c.published is None and any(a.get("dataChange") for a in c.adds) for c in commits)
 
 
 def _packed(value: dict[str, Any]) -> bytes:

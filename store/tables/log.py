@@ -127,12 +127,12 @@ class Log:
             raise StoreFormatError(damaged(f"{self._root.url}/{name}", "it contains something other than actions"))
         return Commit(version, actions, f"{self._root.url}/{name}")
 
-    def after(self, version: int) -> list[Commit]:
-        """Every commit behind a version, in order."""
+    def after(self, version: int, most: int | None = None) -> list[Commit]:
+        """Every commit behind a version, in order; no more than `most`, where that is given."""
         found: list[Commit] = []
         if version < 0:
             version = self.first() - 1
-        while (commit := self.read(version + 1 + len(found))) is not None:
+        while len(found) != most and (commit := self.read(version + 1 + len(found))) is not None:
             found.append(commit)
         return found
 

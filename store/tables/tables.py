@@ -43,6 +43,7 @@ from tamis.store.tables.snapshot import At as At
 from tamis.store.tables.snapshot import Snapshot, open_table, snapshot
 from tamis.store.tables.specs import LOG, TIME
 from tamis.store.tables.specs import TABLES as TABLES
+from tamis.store.tables.states import States
 
 # Without the first, Delta drops the log's entries, and with them every earlier state, after 30 days. The second keeps
 # checkpoints small: which files are gone is known from the log, and `tamis gc` removes them.
@@ -64,7 +65,9 @@ class Tables:
 
     def __init__(self, root: Root) -> None:
         self._root = root
+        self._states = States(root)
         self._layouts: dict[str, Layout] = {}  # of tables that were seen to be there; that does not change
+        self._named: tuple[Snapshot, set[str]] | None = None  # the attempts of the head that was asked for last
 
     @property
     def options(self) -> dict[str, str]:
@@ -93,7 +96,12 @@ class Tables:
 
     def state(self, name: str, at: At = None) -> Snapshot:
         """Which files a table has, now or at a time, or at a version (`{"scores": 3}`; other tables as now)."""
-        return snapshot(self._root, name, at)
+        now = at is None or (isinstance(at, Mapping) and name not in at)
+        return self._states.now(name) if now else snapshot(self._root, name, at)
+
+    def forget(self) -> None:
+        """Read every table anew from its whole log, whatever was seen of it before."""
+        self._states.forget()
 
     def versions(self) -> dict[str, int]:
         """The version each table is at now; -1 where the store has no such table."""
@@ -153,7 +161,10 @@ class Tables:
 
         Rows of earlier versions have no place in the log; they come first, by their own time.
         """
-        rows = self.read(name, at)
+        return self._in_order(self.state(name, at))
+
+    def _in_order(self, state: Snapshot) -> pa.Table:
+        rows = self.rows(state)
         moment = "updated" if "updated" in rows.column_names else "created"
         placed = rows.set_column(rows.column_names.index(LOG), LOG, rows[LOG].fill_null(-1))
         order = pc.sort_indices(placed, [(LOG, "ascending"), (moment, "ascending")])
@@ -282,7 +293,7 @@ class Tables:
     def _heads(self, name: str) -> Heads:
         def derive() -> tuple[int, list[Published]]:
             state = self.state(name)
-            return state.version, claims_of(name, map(_plain, self.rows_in_order(name, {name: state.version})))
+            return state.version, claims_of(name, map(_plain, self._in_order(state).to_pylist()))
 
         def write(rows: Sequence[Row]) -> list[Action]:
             table = _table(name, rows)
@@ -344,7 +355,10 @@ class Tables:
 
     def attempts(self, heads: Snapshot) -> set[str]:
         """The attempts that a state of a head table names."""
-        return set(self.rows(heads, ["attempt"])["attempt"].to_pylist()) - {None}
+        last = self._named
+        if last is None or last[0] is not heads:
+            last = self._named = (heads, set(self.rows(heads, ["attempt"])["attempt"].to_pylist()) - {None})
+        return last[1]
 
 
 def new_attempt() -> str:

@@ -53,6 +53,7 @@ def verify(store: "Store", *, shards: bool = True, progress: Progress | None = N
         progress: called with (steps done, steps).
     """
     report = Report()
+    store.tables.forget()
     steps: list[Callable[[], None]] = [lambda name=name: _table(store, name, report) for name in TABLES]
     steps += [lambda: _selections(store, report), lambda: _index(store, report), lambda: _blobs(store, report)]
     if shards:

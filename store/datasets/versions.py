@@ -1,0 +1,135 @@
+"""The versions of datasets as they are kept: their heads, their shards, and what an append needs of those before it.
+
+What: `Versions.load` and `heads` read; `Versions.newest` is the version that an append goes behind.
+How: a version never changes, so that the one added last by this process is remembered, with its shards and the keys of
+its samples, all checked when they were read or written. It is the newest for as long as its head is that of the same
+attempt, the next version is not there, and no change of the dataset came since: three small files are asked for that,
+however many versions there are. Otherwise everything is read again.
+Cost: reading takes three states of tables and their files; what is remembered takes memory for the shards and up to
+64 MiB of keys, of one dataset.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from tamis.store.datasets.changes import Changes
+from tamis.store.datasets.dataset import Dataset
+from tamis.store.keys import NAME
+from tamis.store.roots.roots import Root
+from tamis.store.roots.urls import is_remote
+from tamis.store.shards.shards import Shard
+from tamis.store.tables.tables import Tables
+
+_MANY = 24  # versions of a name from which on the table is read, not an entry of its index for each
+_KEYS = 64 << 20  # bytes of keys that are remembered
+_CHUNKS = 64
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A version, the changes of its dataset by then, and the keys of its samples, where they were asked for."""
+
+    dataset: Dataset
+    changes: list[dict[str, Any]]
+    keys: pa.ChunkedArray | None = None
+
+
+class Versions:
+    """The versions of the datasets of one store."""
+
+    def __init__(self, root: Root, tables: Tables) -> None:
+        self._root, self._tables = root, tables
+        self._seen: _Seen | None = None
+
+    def heads(self, name: str) -> list[dict[str, Any]]:
+        """The heads of all versions of a name, in order."""
+        if not NAME.fullmatch(name):
+            return []
+        if self._tables.claimed("datasets", f"name/{name}") > _MANY:
+            return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
+        return self._tables.every("datasets", f"name/{name}")
+
+    def changes(self, name: str) -> list[dict[str, Any]]:
+        """What was put right since, in order."""
+        return self._tables.every("dataset_changes", f"name/{name}") if NAME.fullmatch(name) else []
+
+    def load(self, heads: Sequence[Mapping[str, Any]]) -> Dataset:
+        """The version of the last of these heads, which are all up to it."""
+        return self._load(heads).dataset
+
+    def newest(self, name: str) -> Dataset | None:
+        """The newest version of a name, to add to; None where there is none."""
+        seen = self._seen
+        if seen is not None and seen.dataset.name == name and self._holds(seen):
+            return seen.dataset
+        heads = self.heads(name)
+        self._seen = self._load(heads) if heads else None
+        return None if self._seen is None else self._seen.dataset
+
+    def is_newest(self, name: str, version: int) -> bool:
+        """Whether nothing is published behind a version; of 0, whether nothing is."""
+        return self._tables.found("datasets", f"name/{name}", version + 1) is None
+
+    def published_classes(self, dataset: Dataset) -> tuple[str, ...]:
+        """What the classes of a version were called when it was published."""
+        said = self._tables.found("datasets", f"name/{dataset.name}", dataset.version) if dataset.classes else None
+        return () if said is None else tuple(said.rows[0]["classes"] or ())
+
+    def keys(self, dataset: Dataset) -> pa.ChunkedArray:
+        """The keys of a version's samples."""
+        seen = self._seen
+        known = seen.keys if seen is not None and seen.dataset is dataset else None
+        return dataset.key_column() if known is None else known
+
+    def follow(self, base: Dataset | None, made: Dataset, keys: pa.ChunkedArray) -> None:
+        """Remember a version that was published just now.
+
+        Args:
+            base: the version before it, from `newest`.
+            made: the version.
+            keys: of all its samples.
+        """
+        seen = self._seen
+        if base is None:
+            changes = list[dict[str, Any]]()
+        elif seen is not None and seen.dataset is base:
+            changes = seen.changes
+        else:
+            return
+        if keys.num_chunks > _CHUNKS:
+            keys = pa.chunked_array([keys.combine_chunks()], keys.type)
+        self._seen = _Seen(made, changes, keys if keys.nbytes <= _KEYS else None)
+
+    def absolute(self, uri: str) -> str:
+        """Where a shard lies: those inside the store are kept by their place in it."""
+        return uri if is_remote(uri) or os.path.isabs(uri) else f"{self._root.url}/{uri}"
+
+    def _holds(self, seen: _Seen) -> bool:
+        """Whether a version that is remembered is the newest, and as it was."""
+        made = seen.dataset
+        said = self._tables.found("datasets", f"name/{made.name}", made.version)
+        same = said is not None and said.rows[0]["attempt"] == made.attempts[-1]
+        return same and self.is_newest(made.name, made.version) and self.changes(made.name) == seen.changes
+
+    def _load(self, heads: Sequence[Mapping[str, Any]]) -> _Seen:
+        head = heads[-1]
+        name, version, attempts = head["dataset"], int(head["version"]), tuple(str(h["attempt"]) for h in heads)
+        rows = self.changes(name)
+        changes = Changes.of(rows)
+        there = self._tables.read("shards", dataset=name, attempt=attempts).sort_by("shard").to_pylist()
+        dataset = Dataset(
+            name, version, head["key"], int(head["samples"]), tuple(self._shard(row, changes) for row in there),
+            head["image"], head["label"], changes.classes(version, tuple(head["classes"] or ())),
+            self._tables, attempts,
+        )  # fmt: skip
+        return _Seen(dataset, rows)
+
+    def _shard(self, row: Mapping[str, Any], changes: Changes) -> Shard:
+        place, stamp = changes.places.get(row["shard"], (row["uri"], row["stamp"]))
+        bytes_, digest, index = (row[name] for name in ("bytes", "digest", "index_digest"))
+        first, count = row["first_sample"], row["count"]
+        return Shard(self.absolute(place), bytes_, digest, index, stamp, first, count, self._root.options)
