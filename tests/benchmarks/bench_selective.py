@@ -8,17 +8,21 @@ from time import process_time
 
 import numpy as np
 import torch
-from benchlib import Result, medians
+from benchlib import Result, folder, medians
 from torch.nn import functional
 
-from tamis.curation.selective.drawing import draw
-from tamis.curation.selective.filling import Filling
-from tamis.curation.selective.history import LossHistory
-from tamis.curation.selective.priority import Priority
+from tamis.store import Store
+from tamis.store.datasets.packing import pack_digits
+from tamis.training.config import InLoop, TrainConfig
+from tamis.training.loop import At, Looked
 from tamis.training.models.registry import build_model
+from tamis.training.planning import plan
+from tamis.training.strategies.selective import SelectiveBackprop
+from tamis.training.streaming.batches import Batch
 
 BATCH = 128
 SELECTIVITY = 1 / 3
+SHOWN = 10  # batches of an epoch of the dataset
 LOOP = 17.6  # µs a sample that the authors' loop takes where half a microsecond is asked for
 LABEL = "batches of 128, 32x32x3 bytes and labels, one third selected"
 
@@ -26,7 +30,10 @@ LABEL = "batches of 128, 32x32x3 bytes and labels, one third selected"
 def run(quick: bool, data: Path | None) -> list[Result]:
     sizes, batches, repeats = ((1024, 8192, 20_000), 4, 1) if quick else ((1024, 65_536, 1_000_000), 300, 15)
     stream = _Batches(batches)
-    ours = medians(repeats, *(_ours(stream, size) for size in sizes), clock=process_time)
+    with folder() as path:
+        store = Store.create(path / "store")
+        store.datasets.add("digits", pack_digits(path / "digits"))
+        ours = medians(repeats, *(_ours(store, stream, size) for size in sizes), clock=process_time)
     small, large, huge = (seconds / (batches * BATCH) * 1e6 for seconds in ours)
     counts = (BATCH, 16, 2)  # losses that the loop is measured on
     peers = [_peer(stream, size, count, 1 if quick else 5) for size, count in zip(sizes, counts, strict=True)]
@@ -43,7 +50,7 @@ def run(quick: bool, data: Path | None) -> list[Result]:
 
 
 class _Batches:
-    """Losses that fall as training goes on, images and labels."""
+    """Losses that fall as training goes on, images and labels; as a strategy is given them."""
 
     def __init__(self, batches: int) -> None:
         generator = np.random.default_rng(0)
@@ -52,22 +59,34 @@ class _Batches:
         ]
         self.images = generator.integers(256, size=(BATCH, 32, 32, 3), dtype=np.uint8)
         self.labels = generator.integers(10, size=BATCH)
+        pixels, right = torch.from_numpy(self.images).permute(0, 3, 1, 2), torch.ones(BATCH, dtype=torch.bool)
+        parts = (pixels, torch.from_numpy(self.labels), torch.ones(BATCH))
+        self.given = [
+            (
+                Batch(*parts, torch.arange(i % SHOWN * BATCH, (i % SHOWN + 1) * BATCH)),
+                Looked(torch.from_numpy(one), right),
+            )
+            for i, one in enumerate(self.losses)
+        ]
+        self.draws = [torch.Generator().manual_seed(i) for i in range(batches)]
 
     def before(self, size: int) -> np.ndarray:
         """A history of that many losses."""
         return np.random.default_rng(1).exponential(size=size).astype(np.float32)
 
 
-def _ours(stream: _Batches, size: int) -> Callable[[], None]:
-    history, priority, generator = LossHistory(size), Priority.selecting(SELECTIVITY), np.random.default_rng(2)
-    filling = Filling(BATCH)
-    history.add(stream.before(size))
+def _ours(store: Store, stream: _Batches, size: int) -> Callable[[], None]:
+    asked = InLoop(name="selective-backprop", selectivity=SELECTIVITY, start=0, history=size)
+    planned = plan(store, TrainConfig(dataset="digits", channels=1, strategy=asked))
+    strategy = SelectiveBackprop(store, planned, torch.device("cpu"))
+    strategy.begin(0)
+    strategy.trained(np.zeros(size, np.int64), stream.before(size), None)
 
     def steps() -> None:
-        for losses_B in stream.losses:
-            selected_B = draw(priority(history.enter(losses_B)), generator)
-            for _ in filling.put(selected_B, stream.images, stream.labels):
+        for step, ((batch, looked), draws) in enumerate(zip(stream.given, stream.draws, strict=True)):
+            for _ in strategy.take(At(0, 0, step), batch, looked, draws):
                 pass
+        strategy.begin(0)
 
     return steps
 

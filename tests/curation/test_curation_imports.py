@@ -19,7 +19,7 @@ HEAVY = {
 }
 
 
-SELECTIVE = ("history", "priority", "drawing", "filling", "in_batch", "importance", "infobatch", "rho", "predictors")
+SELECTIVE = ("history", "priority", "drawing", "in_batch", "importance", "infobatch", "rho", "predictors")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tamis.curation.selective.drawing import draw
 from tamis.store.selections import RoundData
 from tamis.store.selections.drafts import Draft
 from tamis.training.seeds import derive_seed
-from tamis.training.strategies.loss_based import Floats, LossBased
+from tamis.training.strategies.loss_based import Floats, Ints, LossBased
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tamis.store import Store
     from tamis.training.config import Plan
     from tamis.training.models.registry import ImageClassifier
-
-Ints = NDArray[np.int64]
 
 
 class Drawn(LossBased):
@@ -78,6 +76,7 @@ class Drawn(LossBased):
 
     def _round(self, epoch: int) -> RoundData:
         chances_N = self.seen.probability_N
+        assert chances_N is not None
         generator = np.random.default_rng(derive_seed(self.plan.config.seed, "draw", epoch))
         samples, weights = self.drawn(chances_N, generator)
         if not len(samples):  # an epoch without a sample cannot be told from one without a round

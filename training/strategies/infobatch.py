@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.curation.selective.infobatch import below_mean, is_complete, prune
-from tamis.training.strategies.drawn import Drawn, Ints
-from tamis.training.strategies.loss_based import Floats, LossParameters
+from tamis.training.strategies.drawn import Drawn
+from tamis.training.strategies.loss_based import Floats, Ints, LossParameters
 
 if TYPE_CHECKING:
     import torch

@@ -5,11 +5,12 @@ Chosen samples wait until they fill a batch, at an epoch's end in one that is no
 is a round, so the selection that the run leaves replays it; what was seen of each sample enters the loss history.
 How: at first (`start` epochs) everything is trained on, and the losses of the steps are all that is seen.
 Trust: a loss that is NaN or infinite is never chosen; its sample is named once an epoch, or ends the run (`nonfinite`).
-Memory: 14 bytes for every sample of the dataset, in checkpoints too, and two training batches.
+Memory: about 30 bytes for every sample of the dataset, in checkpoints too, and a training batch.
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from tamis.store.selections.drafts import Draft
 from tamis.training import border
 from tamis.training.config import Drafted, InLoop
 from tamis.training.errors import CheckpointError, NonFiniteLoss
+from tamis.training.seeds import Draws
 from tamis.training.selecting.answers import Computed, publish
 from tamis.training.strategies.contract import Signals, Statistics, Strategy
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from tamis.training.models.registry import ImageClassifier
     from tamis.training.streaming.batches import Batch
 
+Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 _NAMED = 5  # samples without a finite loss that a message names
 
@@ -78,32 +81,30 @@ class PassParameters(LossParameters):
 
 @dataclass
 class Seen:
-    """What an epoch has shown so far, by sample: arrays [N]."""
+    """What an epoch has shown so far.
+
+    Attributes:
+        epoch: which.
+        losses_N, loss_epoch_N, probability_N: what was known of each sample before it began; or None.
+        shown: of each batch that was seen, sample numbers, losses, probabilities (or nothing), and whether predictions
+            were right (or nothing).
+        chosen, weights: what was trained on, in its order.
+    """
 
     epoch: int
-    losses_N: Floats  # NaN: none yet
-    loss_epoch_N: NDArray[np.int32]
-    probability_N: Floats
-    right_N: NDArray[np.int8]  # -1: not known
-    noted_N: NDArray[np.bool_]  # whether the epoch showed the sample
-    chosen: list[NDArray[np.int64]]  # in the order in which they were chosen
-    weights: list[Floats]
+    losses_N: Floats | None = None
+    loss_epoch_N: NDArray[np.int32] | None = None
+    probability_N: Floats | None = None
+    shown: list[tuple[Ints, Floats, Floats, NDArray[np.bool_]]] = field(default_factory=list)
+    chosen: list[Ints] = field(default_factory=list)
+    weights: list[Floats] = field(default_factory=list)
 
-    @classmethod
-    def nothing(cls, epoch: int, n: int) -> "Seen":
-        """At the beginning of an epoch."""
-        return cls(
-            epoch, np.full(n, np.nan, np.float32), np.full(n, epoch, np.int32), np.full(n, np.nan, np.float32),
-            np.full(n, -1, np.int8), np.zeros(n, np.bool_), [], [],
-        )  # fmt: skip
+    def note(self, samples_B: Ints, losses_B: Floats, probability_B: Floats, right_B: "torch.Tensor | None") -> None:
+        """What a batch showed."""
+        right = np.zeros(0, np.bool_) if right_B is None else right_B.cpu().numpy()
+        self.shown.append((samples_B, losses_B, probability_B, right))
 
-    def note(self, samples_B: NDArray[np.int64], losses_B: Floats, right_B: "torch.Tensor | None") -> None:
-        """Losses, and whether predictions were right."""
-        self.losses_N[samples_B], self.noted_N[samples_B] = losses_B, True
-        if right_B is not None:
-            self.right_N[samples_B] = right_B.cpu().numpy()
-
-    def choose(self, samples_K: NDArray[np.int64], weights_K: Floats) -> None:
+    def choose(self, samples_K: Ints, weights_K: Floats) -> None:
         """Samples that are trained on."""
         self.chosen.append(samples_K)
         self.weights.append(weights_K)
@@ -113,15 +114,34 @@ class Seen:
         samples = np.concatenate([*self.chosen, np.zeros(0, np.int64)])
         return RoundData(samples, np.concatenate(self.weights), self.epoch) if len(samples) else None
 
-    def signals(self) -> Signals:
-        """For the loss history: all samples that were seen, or stood to be drawn."""
-        selected = np.zeros(len(self.losses_N), np.bool_)
-        for samples in self.chosen:
-            selected[samples] = True
-        shown = np.flatnonzero(self.noted_N | np.isfinite(self.probability_N))
-        right = self.right_N[shown]
+    def losses(self, n: int) -> Floats:
+        """[n] the loss of each sample; NaN where none is known."""
+        losses_N = np.full(n, np.nan, np.float32) if self.losses_N is None else self.losses_N.copy()
+        for samples_B, losses_B, _, _ in self.shown:
+            losses_N[samples_B] = losses_B
+        return losses_N
+
+    def signals(self, n: int) -> Signals:
+        """For the loss history: all n samples that were seen, or stood to be drawn."""
+        losses_N, epoch_N = self.losses(n), np.full(n, self.epoch, np.int32)
+        probability_N, right_N = np.full(n, np.nan, np.float32), np.full(n, -1, np.int8)
+        noted_N, selected_N = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        if self.loss_epoch_N is not None:
+            epoch_N[:] = self.loss_epoch_N
+        if self.probability_N is not None:
+            probability_N[:], noted_N[:] = self.probability_N, True
+        for samples_B, _, probability_B, right_B in self.shown:
+            noted_N[samples_B], epoch_N[samples_B] = True, self.epoch
+            if len(probability_B):
+                probability_N[samples_B] = probability_B
+            if len(right_B):
+                right_N[samples_B] = right_B
+        for samples_K in self.chosen:
+            selected_N[samples_K] = True
+        which = np.flatnonzero(noted_N)
+        right = right_N[which]
         return Signals(
-            shown, self.losses_N[shown], self.loss_epoch_N[shown], self.probability_N[shown], selected[shown],
+            which, losses_N[which], epoch_N[which], probability_N[which], selected_N[which],
             right == 1 if (right >= 0).all() else None,
         )  # fmt: skip
 
@@ -129,19 +149,25 @@ class Seen:
         """For a checkpoint."""
         import torch
 
-        arrays = {name: torch.from_numpy(value) for name, value in vars(self).items() if name.endswith("_N")}
-        lists = {
-            "chosen": list(map(torch.from_numpy, self.chosen)),
-            "weights": list(map(torch.from_numpy, self.weights)),
-        }
-        return {"epoch": self.epoch, **arrays, **lists}
+        def tensors(value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return [tensors(one) for one in value]
+            return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+        return {name: tensors(value) for name, value in vars(self).items()}
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> "Seen":
         """From a checkpoint."""
-        arrays: dict[str, Any] = {name: value.numpy() for name, value in state.items() if name.endswith("_N")}
-        lists = {name: [one.numpy() for one in state[name]] for name in ("chosen", "weights")}
-        return cls(epoch=state["epoch"], **arrays, **lists)
+
+        def arrays(value: Any) -> Any:
+            if isinstance(value, list):
+                return [arrays(one) for one in value]
+            return value.numpy() if hasattr(value, "numpy") else value
+
+        seen = cls(**{name: arrays(value) for name, value in state.items()})
+        seen.shown = [tuple(one) for one in seen.shown]
+        return seen
 
 
 class LossBased(Strategy):
@@ -168,7 +194,7 @@ class LossBased(Strategy):
         assert plan.draft is not None
         assert isinstance(plan.config.strategy, self.Parameters)
         self.asked, self.n, self._drafted = plan.config.strategy, plan.dataset.samples, plan.draft
-        self.seen = Seen.nothing(-1, self.n)
+        self.seen, self._draws = Seen(-1), Draws()
         self._queue = Queue(plan.config.batch_size)
         self._left = Draft(store.root, plan.draft.key, plan.dataset.ref)
         self._bad, self._looked = list[int](), False
@@ -223,21 +249,18 @@ class LossBased(Strategy):
 
     def begin(self, epoch: int) -> None:
         """Forget what the epoch before has shown."""
-        self.seen, self._bad = Seen.nothing(epoch, self.n), []
+        self.seen, self._bad = Seen(epoch), []
 
     def take(
         self, at: "At", batch: "Batch", looked: "Looked | None", generator: "torch.Generator"
     ) -> "Iterator[Batch]":
-        import torch
-
         samples_B, self._looked = batch.samples.numpy(), looked is not None
         weights_B = batch.weights.numpy() if looked is None else self._weights(at, samples_B, looked, generator)
         rows_K = np.flatnonzero(weights_B)
         weights_K = np.ascontiguousarray(weights_B[rows_K], np.float32)
         self.seen.choose(samples_B[rows_K], weights_K)
-        chosen = torch.from_numpy(rows_K), torch.from_numpy(weights_K)
         waits = looked is None or (self.fills and not self.asked.reuse)
-        return self._queue.add(batch, *chosen) if waits else _part(batch, *chosen)
+        return self._queue.add(batch, rows_K, weights_K) if waits else _part(batch, rows_K, weights_K)
 
     def rest(self, at: "At") -> "Iterator[Batch]":
         return self._queue.rest()
@@ -248,7 +271,7 @@ class LossBased(Strategy):
 
     def trained(self, samples_B: NDArray[np.int64], losses_B: Floats, right_B: "torch.Tensor | None") -> None:
         """Hear of the losses of a step, where no selection pass has given any."""
-        self.seen.note(samples_B, losses_B, right_B)
+        self.seen.note(samples_B, losses_B, np.zeros(0, np.float32), right_B)
 
     def after_epoch(self, epoch: int) -> Signals:
         trained_on = self.seen.round()
@@ -260,7 +283,7 @@ class LossBased(Strategy):
                 f"Epoch {epoch}: {len(self._bad)} samples had a loss that is NaN or infinite, and were skipped: {names}"
                 f"{', ...' if len(self._bad) > _NAMED else ''}."
             )
-        return self.seen.signals()
+        return self.seen.signals(self.n)
 
     def finish(self, statistics: Statistics, selecting: float) -> Published:
         facts = {
@@ -291,15 +314,14 @@ class LossBased(Strategy):
         self, at: "At", samples_B: NDArray[np.int64], looked: "Looked", generator: "torch.Generator"
     ) -> NDArray[np.floating]:
         losses_B = looked.losses_B.float().cpu().numpy()
-        self.seen.note(samples_B, losses_B, looked.right_B)
-        drawing = np.random.default_rng(generator.initial_seed() & (2**64 - 1))
-        weights_B, probability_B = self.weigh(at, samples_B, losses_B, drawing)
-        if probability_B is not None:
-            self.seen.probability_N[samples_B] = probability_B
-        finite_B = np.isfinite(losses_B)
-        if not finite_B.all():
-            self._refuse(at, samples_B, finite_B)
-            weights_B = np.where(finite_B, weights_B, 0)
+        weights_B, probability_B = self.weigh(at, samples_B, losses_B, self._draws.at(generator.initial_seed()))
+        probability_B = np.zeros(0, np.float32) if probability_B is None else probability_B.astype(np.float32)
+        self.seen.note(samples_B, losses_B, probability_B, looked.right_B)
+        if not math.isfinite(losses_B.dot(losses_B)):  # a third of what asking each one costs
+            finite_B = np.isfinite(losses_B)
+            if not finite_B.all():
+                self._refuse(at, samples_B, finite_B)
+                weights_B = np.where(finite_B, weights_B, 0)
         return weights_B
 
     def _refuse(self, at: "At", samples_B: NDArray[np.int64], finite_B: NDArray[np.bool_]) -> None:
@@ -314,8 +336,11 @@ class LossBased(Strategy):
         self._bad += bad
 
 
-def _part(batch: "Batch", rows_K: "torch.Tensor", weights_K: "torch.Tensor") -> "Iterator[Batch]":
+def _part(batch: "Batch", rows_K: Ints, weights_K: Floats) -> "Iterator[Batch]":
     """Some samples of a batch as one, if there are any."""
+    import torch
+
     if len(rows_K):
-        images = batch.images[rows_K.to(batch.images.device)]
-        yield type(batch)(images, batch.labels[rows_K], weights_K, batch.samples[rows_K])
+        rows = torch.from_numpy(rows_K)
+        images = batch.images[rows.to(batch.images.device)]
+        yield type(batch)(images, batch.labels[rows], torch.from_numpy(weights_K), batch.samples[rows])

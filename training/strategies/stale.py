@@ -104,9 +104,10 @@ class StaleSB(Drawn, SelectiveBackprop):
 
     def _store(self, epoch: int) -> None:
         """The losses of an epoch that saw all samples; one without a finite loss keeps what it had."""
-        finite_N = np.isfinite(self.seen.losses_N)
+        seen_N = self.seen.losses(self.n)
+        finite_N = np.isfinite(seen_N)
         kept_EN = self._passes_EN[-(_PASSES - 1) :] if self.asked.predict != "last" else self._passes_EN[-1:]
         before_N = kept_EN[-1] if len(kept_EN) else np.full(self.n, np.nan, np.float32)
-        newest_N = np.where(finite_N, self.seen.losses_N, before_N)
+        newest_N = np.where(finite_N, seen_N, before_N)
         self._passes_EN = np.stack([*(kept_EN if self.asked.predict != "last" else ()), newest_N])
         self._stored_epoch_N[finite_N] = epoch

@@ -18,6 +18,7 @@ from tamis.training.job import TrainConfig, train
 from tamis.training.loop import At, Looked
 from tamis.training.planning import plan
 from tamis.training.strategies import get_strategy
+from tamis.training.strategies.queue import Queue
 from tamis.training.streaming.batches import Batch
 from tamis.training.streaming.stream import SelectionStream
 
@@ -150,7 +151,7 @@ def test_selective_backprop_reads_everything_and_trains_on_a_part(store: Store, 
         assert len(epoch["sample"]) == dataset.samples
         assert (epoch["loss_epoch"] == number).all()
         assert epoch["probability"].min() >= 0
-        assert epoch["probability"].max() == 1
+        assert 0.9 < epoch["probability"].max() <= 1
         hard = epoch["loss"] > np.median(epoch["loss"])
         selected = epoch["selected"].astype(bool)
         assert selected[hard].mean() > 2 * selected[~hard].mean()
@@ -358,3 +359,30 @@ def test_reuse_updates_on_all_that_was_chosen_since_and_survives_a_kill(store: S
     assert told[0].startswith("Resuming run")
     assert train(store, asked, force=True).confirmed
     assert run.metrics["backprops"] == sum(r.size for r in store.selections.get("digits-selective-backprop").rounds)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_queue_keeps_the_order_of_arrival(layout: torch.memory_format) -> None:
+    generator, queue = np.random.default_rng(0), Queue(16)
+    sizes, expected, seen = list[int](), list[tuple[int, float]](), list[tuple[int, float]]()
+    for number in range(30):
+        count = int(generator.integers(1, 60))
+        rows = np.flatnonzero(generator.random(count) < 0.4)
+        weights = generator.random(len(rows)).astype(np.float32)
+        batch = batch_of((np.arange(count) + 100 * number).tolist())
+        batch = batch._replace(images=batch.images.contiguous(memory_format=layout))
+        expected += zip((rows + 100 * number).tolist(), weights.tolist(), strict=True)
+        if number == 17:  # what waits outlives a checkpoint
+            state, queue = queue.state(), Queue(16)
+            queue.load(state)
+        for one in queue.add(batch, rows, weights):
+            assert (one.images[:, 0, 0, 0] == one.samples % 256).all()
+            assert (one.labels == one.samples % 10).all()
+            seen += zip(one.samples.tolist(), one.weights.tolist(), strict=True)
+            sizes.append(len(one.samples))
+    assert set(sizes) == {16}
+    assert len(queue) == len(expected) % 16
+    for one in queue.rest():
+        seen += zip(one.samples.tolist(), one.weights.tolist(), strict=True)
+    assert seen == expected
+    assert len(queue) == 0
