@@ -23,7 +23,7 @@ from tamis.training.models.own import METHOD, failing, find, source
 
 _TAKEN = frozenset({
     "dataset", "budget", "name", "seed", "force", "runner", "scores", "features", "measure", "rounds", "every",
-    "beside_random", "store", "as_json", "json", "verbose", "help", "code",
+    "beside_random", "store", "run", "as_json", "json", "verbose", "help", "code",
 })  # fmt: skip
 
 
