@@ -61,11 +61,13 @@ class ScoreConfig(_Frozen):
         dataset: "name" or "name@version".
         proxies: models to train first (a run that is there already is taken as it is).
         runs: keys of finished training runs.
+        losses: also keep what a model's pass says of loss and correctness as an epoch of the table `losses`.
     """
 
     dataset: str
     proxies: tuple[TrainConfig, ...] = ()
     runs: tuple[str, ...] = ()
+    losses: bool = False
 
     @model_validator(mode="after")
     def _some_model(self) -> "ScoreConfig":

@@ -208,7 +208,7 @@ def _check_needs(method: Method) -> None:
 
 def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
     last = re.sub(r"[^a-z0-9._-]+", "-", config.method.rpartition(":")[2].lower())
-    return f"{dataset.name}-{config.measure if scored and ':' not in config.method else last}"
+    return f"{dataset.name}-{config.measure if scored and config.method == 'uncertainty' else last}"
 
 
 def _features(store: Store, dataset: Dataset, config: SelectConfig) -> Run:
