@@ -35,7 +35,7 @@ class Inputs:
         features_NE: what a model makes of each candidate, floats [n, E], or None; not finite ones may occur.
         losses_EN: the loss of each candidate by the weights of each epoch of a run, floats [E, n], NaN where none was
             recorded; or None. The last row is the run's last epoch.
-        correct_EN: whether the prediction was right then (1) or wrong (0), int8 [E, n], -1 where that was not
+        correct_EN: whether the prediction in each epoch was right (1) or wrong (0), int8 [E, n], -1 where that was not
             recorded; or None.
 
     Raises:

@@ -3,7 +3,8 @@
 What: `loss_rows` makes the rows that `Runs.put_losses` keeps, with null for what is not known; `history` reads them
 back as one array of epochs by samples.
 How: a loss stands in the row of the epoch whose weights computed it (`loss_epoch`), however many epochs used it since.
-So a loss that was used three times counts once, and how old the newest is can be read off.
+So a loss that was used three times counts once, and how old the newest is can be read off. Correctness stands in the
+row of the epoch that recorded it.
 Cost: reading takes 5 bytes an epoch and sample, and a second for 10^7 rows.
 Legend: E epochs, N samples, n rows.
 """
@@ -26,11 +27,13 @@ UNKNOWN = -1  # of `History.correct_EN`
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """The losses of one run, by the epoch whose weights computed them.
+    """The losses of one run by epoch.
 
     Attributes:
-        losses_EN: float32 [E, N], NaN where none was recorded, or was not finite. E - 1 is the last epoch recorded.
-        correct_EN: int8 [E, N], whether the prediction was right (1) or wrong (0); UNKNOWN where that was not recorded.
+        losses_EN: float32 [E, N], by the weights of each epoch; NaN where none was recorded, or was not finite. E - 1
+            is the last epoch recorded.
+        correct_EN: int8 [E, N], whether the prediction was right (1) or wrong (0) in each epoch; UNKNOWN where that was
+            not recorded.
     """
 
     losses_EN: npt.NDArray[np.float32]
@@ -84,13 +87,13 @@ def history(tables: "Tables", run: str, count: int) -> History:
             "of another version."
         )
     order = np.argsort(epoch, kind="stable")  # of rows with one `loss_epoch` the last one counts
-    at_epoch, sample = np.asarray(rows["loss_epoch"])[order], sample[order]
-    loss = np.asarray(rows["loss"].cast(pa.float32()).fill_null(float("nan")))[order]
-    right = np.asarray(rows["correct"].cast(pa.int8()).fill_null(UNKNOWN))[order]
-    shape = (max(int(epoch.max()), int(at_epoch.max())) + 1, count)
+    computed, loss = np.asarray(rows["loss_epoch"]), np.asarray(rows["loss"].fill_null(float("nan")))
+    right = np.asarray(rows["correct"].cast(pa.int8()).fill_null(UNKNOWN))
+    shape = (max(int(epoch.max()), int(computed.max())) + 1, count)
     losses_EN, correct_EN = np.full(shape, np.nan, np.float32), np.full(shape, UNKNOWN, np.int8)
-    for array_EN, values, there in ((losses_EN, loss, ~np.isnan(loss)), (correct_EN, right, right != UNKNOWN)):
-        array_EN[at_epoch[there], sample[there]] = values[there]
+    there = order[~np.isnan(loss[order])]
+    losses_EN[computed[there], sample[there]] = loss[there]
+    correct_EN[epoch, sample] = right
     return History(losses_EN, correct_EN)
 
 
