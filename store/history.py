@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the samples, below which a band's lines lie
 
-_SAMPLE = """
-    select run, epoch, loss, loss_epoch, staleness, probability, selected, correct from losses
-    where sample = $sample and ($run is null or run = $run) order by run, epoch"""
-_BANDS = """
+_SAMPLE = (
+    "select run, epoch, loss, loss_epoch, staleness, probability, selected, correct from losses where {} order by 1, 2"
+)
+_BANDS = f"""
     select epoch, count(*) as samples, count(loss) as finite, avg(loss) as mean,
-           quantile_cont(loss, $shares::double[]) as quantiles, max(staleness) as staleness,
+           quantile_cont(loss, {[*SHARES]}) as quantiles, max(staleness) as staleness,
            case when count(selected) > 0 then count(*) filter (selected) end as selected,
            avg(correct::int) as accuracy
     from losses where run = $run group by epoch order by epoch"""
-_PROBABILITY = """
+_PROBABILITY = f"""
     select epoch, count(*) as chosen, avg(probability) as mean,
-           quantile_cont(probability, $shares::double[]) as quantiles
+           quantile_cont(probability, {[*SHARES]}) as quantiles
     from losses where run = $run and selected and probability is not null group by epoch order by epoch"""
 _DATAMAP = """
     select sample, avg(exp(-loss)) as confidence, stddev_pop(exp(-loss)) as variability,
@@ -37,8 +37,7 @@ _DATAMAP = """
 _CHOSEN = """
     select sample, count(*) as times, list(round order by round) as rounds, list(first_epoch order by round) as epochs
     from selection_samples join selection_rounds using (selection, round)
-    where selection = $key and ($sample is null or sample = $sample)
-    group by sample order by times desc, sample"""
+    where {} group by sample order by times desc, sample"""
 
 
 def of_sample(store: "Store", sample: int, run: str | None = None) -> list[Row]:
@@ -52,8 +51,8 @@ def of_sample(store: "Store", sample: int, run: str | None = None) -> list[Row]:
     Raises:
         RunNotFound: no such run, or it has no losses.
     """
-    key = None if run is None else with_losses(store, run)
-    rows = store.query(_SAMPLE, {"sample": sample, "run": key}).to_pylist()
+    which = {"sample": sample} | ({} if run is None else {"run": with_losses(store, run)})
+    rows = _asked(store, _SAMPLE, which)
     of = {one.key: one.dataset for one in store.runs.all()} if rows else {}
     return [{"run": row["run"], "dataset": of.get(row["run"])} | row for row in rows]
 
@@ -68,7 +67,7 @@ def bands(store: "Store", run: str) -> list[Row]:
     Raises:
         RunNotFound: no such run, or it has no losses.
     """
-    return store.query(_BANDS, {"run": with_losses(store, run), "shares": list(SHARES)}).to_pylist()
+    return store.query(_BANDS, {"run": with_losses(store, run)}).to_pylist()
 
 
 def probabilities(store: "Store", run: str) -> list[Row]:
@@ -77,7 +76,7 @@ def probabilities(store: "Store", run: str) -> list[Row]:
     Raises:
         RunNotFound: no such run, or it has no losses.
     """
-    return store.query(_PROBABILITY, {"run": with_losses(store, run), "shares": list(SHARES)}).to_pylist()
+    return store.query(_PROBABILITY, {"run": with_losses(store, run)}).to_pylist()
 
 
 def datamap(store: "Store", run: str) -> "pa.Table":
@@ -105,7 +104,7 @@ def chosen(store: "Store", ref: str, sample: int | None = None) -> list[Row]:
         sample: only this one.
     """
     found = store.selections.get(ref)
-    return store.query(_CHOSEN, {"key": found.key, "sample": sample}).to_pylist()
+    return _asked(store, _CHOSEN, {"selection": found.key} | ({} if sample is None else {"sample": sample}))
 
 
 def with_losses(store: "Store", run: str) -> str:
@@ -121,3 +120,8 @@ def with_losses(store: "Store", run: str) -> str:
             "loop of your own with tamis.training.LossRecorder."
         )
     return key
+
+
+def _asked(store: "Store", query: str, which: dict[str, Any]) -> list[Row]:
+    """The rows whose columns have the given values; a query names them where it has {}."""
+    return store.query(query.format(" and ".join(f"{name} = ${name}" for name in which)), which).to_pylist()
