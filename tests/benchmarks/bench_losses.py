@@ -9,7 +9,7 @@ DuckDB by hand, over the same files.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter, process_time, thread_time
 from typing import Any
 
 import duckdb
@@ -33,7 +33,7 @@ ASKED = {
 
 
 def run(quick: bool, data: Path | None) -> list[Result]:
-    rows, images = (1_000, 256) if quick else (50_000, 6_400)
+    rows, images = (1_000, 256) if quick else (50_000, 1_280)
     runs, epochs, samples = (2, 3, 100) if quick else (10, 20, 50_000)
     with folder() as path:
         results = _recording(Store.create(path / "store"), rows, images, 1 if quick else 3)
@@ -61,13 +61,14 @@ def build(path: Path, runs: int, epochs: int, samples: int) -> Store:
 
 def _recording(store: Store, rows: int, images: int, repeats: int) -> list[Result]:
     dataset = _dataset(store, rows)
-    own, cpu = zip(*(_calls(store, dataset, f"calls{turn}") for turn in range(repeats)), strict=True)
+    own, mine, cpu = zip(*(_calls(store, dataset, f"calls{turn}") for turn in range(repeats)), strict=True)
     step = _Training(images)
     plain, recorded = medians(repeats, lambda: step.epoch(None), lambda: step.epoch(store, dataset))
     epoch = plain * rows / images
     note = f"{rows} rows an epoch, batch {BATCH}"
     return [
         Result("the loop's own time, an epoch", 1000 * float(np.median(own)), "ms", target=100, note=note),
+        Result("  of it CPU", 1000 * float(np.median(mine)), "ms", note="what is left when nobody else is at work"),
         Result("all of recording, CPU", float(np.median(cpu)), "s", "an epoch of ResNet20", epoch, 0.01, note),
         Result("training while recording", recorded, "s", "training", plain, note=f"{images} images"),
     ]
@@ -78,22 +79,22 @@ def _dataset(store: Store, rows: int) -> Dataset:
     return Dataset("made", 1, "0" * 32, rows, (), "png", None, (), store.tables, ())
 
 
-def _calls(store: Store, dataset: Dataset, run: str) -> tuple[float, float]:
-    """Seconds of the loop's own, and CPU seconds of all threads, of recording two epochs, an epoch."""
+def _calls(store: Store, dataset: Dataset, run: str) -> tuple[float, float, float]:
+    """Recording two epochs, an epoch: seconds of the loop's own, its CPU seconds, and those of all threads."""
     losses = torch.rand(BATCH)
-    correct, own = losses < 0.5, 0.0
+    correct, own, mine = losses < 0.5, 0.0, 0.0
     began = process_time()
     with LossRecorder(store, run, dataset=dataset) as recorder:
         for _ in range(2):
             for first in range(0, dataset.samples, BATCH):
                 samples = torch.arange(first, min(first + BATCH, dataset.samples))
-                started, count = perf_counter(), len(samples)
+                count, started, used = len(samples), perf_counter(), thread_time()
                 recorder.add(samples, losses[:count], correct=correct[:count])
-                own += perf_counter() - started
-            started = perf_counter()
+                own, mine = own + perf_counter() - started, mine + thread_time() - used
+            started, used = perf_counter(), thread_time()
             recorder.end_epoch()
-            own += perf_counter() - started
-    return own / 2, (process_time() - began) / 2
+            own, mine = own + perf_counter() - started, mine + thread_time() - used
+    return own / 2, mine / 2, (process_time() - began) / 2
 
 
 class _Training:
@@ -138,8 +139,9 @@ def _views(store: Store, name: str, repeats: int) -> list[Result]:
         _same(store.query(ours).to_pylist()[0], _by_hand(files, theirs)[0])
         work: list[Callable[[], object]] = [lambda q=ours: store.query(q), lambda q=theirs: _by_hand(files, q)]
         all_ours, all_theirs = medians(repeats, *work)
+        target = None if where else 1.3  # of one run, what counts is reading the log
         results.append(
-            Result(f"{name}, {what}", all_ours, "s", "DuckDB by hand", all_theirs, 1.3, f"{len(files)} files")
+            Result(f"{name}, {what}", all_ours, "s", "DuckDB by hand", all_theirs, target, f"{len(files)} files")
         )
     return results
 
