@@ -2,7 +2,7 @@
 
 A method says what is chosen, from which signal; when in a training run it chooses is the business of others. Its
 parameters are read from its function (`tamis.curation.parameters`).
-Legend: N candidates, M models, E features, k chosen samples.
+Legend: N candidates, M models, E features or epochs, k chosen samples.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tamis.curation.errors import CurationError
 from tamis.curation.gradmatch.gradients import Gradients, Matrix, Rows, Target
 
-Need = Literal["labels", "scores", "correct", "gradients", "features"]
+Need = Literal["labels", "scores", "correct", "gradients", "features", "losses"]
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
 
@@ -33,6 +33,10 @@ class Inputs:
             occur as among the scores.
         target: gradients of other samples, whose sum is to be matched in place of the candidates' own; or None.
         features_NE: what a model makes of each candidate, floats [n, E], or None; not finite ones may occur.
+        losses_EN: the loss of each candidate by the weights of each epoch of a run, floats [E, n], NaN where none was
+            recorded; or None. The last row is the run's last epoch.
+        correct_EN: whether the prediction in each epoch was right (1) or wrong (0), int8 [E, n], -1 where that was not
+            recorded; or None.
 
     Raises:
         CurationError: a shape or type other than these.
@@ -45,6 +49,8 @@ class Inputs:
     gradients_N: Gradients | Rows | None = None
     target: Target | None = None
     features_NE: NDArray[np.floating] | None = None
+    losses_EN: NDArray[np.floating] | None = None
+    correct_EN: NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -56,6 +62,8 @@ class Inputs:
             raise CurationError(f"gradients are those of {len(self.gradients_N)} samples; expected {self.n}")
         width = 1 if self.features_NE is None or self.features_NE.ndim < 2 else max(1, self.features_NE.shape[1])
         _check("features", self.features_NE, "f", [self.n, width], f"floats [{self.n}, E], a row for each candidate")
+        _check_rows("losses", self.losses_EN, "f", self.n, "floats", "E", "epochs")
+        _check_rows("correctness over epochs", self.correct_EN, "i", self.n, "int8", "E", "epochs")
 
     def labels(self, reason: str) -> NDArray[np.int64]:
         """Return the labels, or say that `reason` needs them."""
@@ -79,6 +87,14 @@ class Inputs:
     def features(self, reason: str) -> NDArray[np.floating]:
         """Return the features [n, E], or say that `reason` needs them."""
         return _present(self.features_NE, "features", reason)
+
+    def losses(self, reason: str) -> NDArray[np.floating]:
+        """Return the losses [E, n], or say that `reason` needs them."""
+        return _present(self.losses_EN, "losses", reason)
+
+    def correct_by_epoch(self, reason: str) -> NDArray[np.int8]:
+        """Return the correctness over epochs [E, n], or say that `reason` needs it."""
+        return _present(self.correct_EN, "correctness over epochs", reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +147,7 @@ class Method:
         rounds: the same function giving `Choice` after `Choice` without end, where a method can choose anew for each
             round of a selection; its first one is what `select` gives for the same generator.
         caution: where it is known to do harm.
+        measure: of a method that needs scores, the only metric that it is defined on; None: any.
     """
 
     name: str
@@ -141,6 +158,7 @@ class Method:
     tasks: frozenset[str] | None = None
     rounds: Callable[..., Iterator[Choice]] | None = None
     caution: Caution | None = None
+    measure: str | None = None
 
     def check_task(self, task: str) -> None:
         """Refuse models of a task that the method is not made for.
@@ -164,9 +182,11 @@ def _check(name: str, array: NDArray[np.generic] | None, kinds: str, shape: list
         raise CurationError(f"{name} are {array.dtype} {list(array.shape)}; expected {expected}")
 
 
-def _check_rows(name: str, array: NDArray[np.generic] | None, kinds: str, n: int, values: str) -> None:
-    models = 1 if array is None or array.ndim == 0 else max(1, len(array))
-    _check(name, array, kinds, [models, n], f"{values} [M, {n}], a row for each of M models")
+def _check_rows(
+    name: str, array: NDArray[np.generic] | None, kinds: str, n: int, values: str, m: str = "M", of: str = "models"
+) -> None:
+    rows = 1 if array is None or array.ndim == 0 else max(1, len(array))
+    _check(name, array, kinds, [rows, n], f"{values} [{m}, {n}], a row for each of {m} {of}")
 
 
 def _present(array: _Array | None, what: str, reason: str) -> _Array:

@@ -6,9 +6,12 @@ function's "Args".
 """
 
 from tamis.curation.contract import Caution, Method
+from tamis.curation.coverage import select_covering
+from tamis.curation.el2n import select_el2n
 from tamis.curation.errors import UnknownMethodError
 from tamis.curation.gradmatch.method import select_gradmatch
 from tamis.curation.kcenter import select_k_center
+from tamis.curation.losses import select_by_losses
 from tamis.curation.randomized import (
     select_random,
     select_random_batch_rounds,
@@ -58,6 +61,34 @@ METHODS: dict[str, Method] = {
         summary="samples that cover all others in the feature space of a model (k-Center-Greedy)",
         select=select_k_center,
         needs=frozenset({"features"}),
+    ),
+    "losses": Method(
+        name="losses",
+        version=1,
+        summary="by the losses of a run over its epochs: highest, drawn by percentile, most often forgotten",
+        select=select_by_losses,
+        needs=frozenset({"losses"}),
+    ),
+    "ccs": Method(
+        name="ccs",
+        version=1,
+        summary="over all degrees of hardness but the last, by any score (coverage-centric coreset selection)",
+        select=select_covering,
+        needs=frozenset({"scores"}),
+    ),
+    "el2n": Method(
+        name="el2n",
+        version=1,
+        summary="the samples whose predictions are farthest from their labels, mean over runs (EL2N)",
+        select=select_el2n,
+        needs=frozenset({"scores"}),
+        tasks=frozenset({"classification"}),
+        caution=Caution(
+            0.5,
+            "Below half of the data, the samples of highest EL2N alone can train worse than random ones: train on a "
+            "random selection of the same size beside it, or choose by ccs",
+        ),
+        measure="el2n",
     ),
 }
 

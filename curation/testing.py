@@ -31,7 +31,7 @@ from tamis.curation.parameters import parameters
 N = 40
 _FIELDS: dict[Need, str] = {
     "labels": "labels_N", "scores": "scores_MN", "correct": "correct_MN", "gradients": "gradients_N",
-    "features": "features_NE",
+    "features": "features_NE", "losses": "losses_EN",
 }  # fmt: skip
 _SPOILED = [3, 11, 29]  # candidates whose signal is not finite
 
@@ -81,7 +81,12 @@ def made_up(models: int = 1, n: int = N, seed: int = 0) -> Inputs:
     features_NE = generator.normal(size=(n, 5)).astype(np.float32)
     residuals_NC = generator.dirichlet(np.ones(3), size=n) - np.eye(3)[labels_N]
     gradients = LastLayer(residuals_NC.astype(np.float32), features_NE)
-    return Inputs(n, labels_N, scores_MN, np.ones((models, n), bool), gradients, features_NE=features_NE)
+    losses_EN = np.stack([generator.permutation(n) / n for _ in range(6)])
+    correct_EN = generator.integers(0, 2, (6, n), np.int8)
+    return Inputs(
+        n, labels_N, scores_MN, np.ones((models, n), bool), gradients, features_NE=features_NE, losses_EN=losses_EN,
+        correct_EN=correct_EN,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,10 @@ def inputs_kept(method: Method) -> None:
         given = made_up(2)
         gradients = given.gradients("the check")
         assert isinstance(gradients, LastLayer)
-        arrays = (given.labels_N, given.scores_MN, given.correct_MN, given.features_NE, gradients.residuals_NC)
+        arrays = (
+            given.labels_N, given.scores_MN, given.correct_MN, given.features_NE, gradients.residuals_NC,
+            given.losses_EN, given.correct_EN,
+        )  # fmt: skip
         for array in arrays:
             assert array is not None
             array.flags.writeable = False
@@ -184,8 +192,8 @@ def order(method: Method) -> None:
 
 
 def not_finite(method: Method) -> None:
-    """Candidates whose score, gradient or feature is NaN or infinite are left out and counted, never chosen."""
-    signals = [need for need in ("scores", "gradients", "features") if need in method.needs]
+    """Candidates whose score, gradient, feature or losses are not finite are left out and counted, never chosen."""
+    signals = [need for need in ("scores", "gradients", "features", "losses") if need in method.needs]
     for case, need, bad in itertools.product(cases(method), signals, (np.nan, np.inf, -np.inf)):
         for models in (1, 3):
             given = _spoiled(made_up(models), need, _SPOILED, bad)
@@ -259,16 +267,24 @@ def _moved(given: Inputs, order_N: Any) -> Inputs:
     assert correct is not None
     features = given.features("it")[order_N]
     moved = LastLayer(gradients.residuals_NC[order_N], gradients.features_NE[order_N])
-    return Inputs(given.n, labels[order_N], scores[:, order_N], correct[:, order_N], moved, features_NE=features)
+    losses, right = given.losses("it")[:, order_N], given.correct_by_epoch("it")[:, order_N]
+    return Inputs(
+        given.n, labels[order_N], scores[:, order_N], correct[:, order_N], moved, features_NE=features,
+        losses_EN=losses, correct_EN=right,
+    )  # fmt: skip
 
 
 def _spoiled(given: Inputs, need: str, rows: list[int], bad: float) -> Inputs:
-    """Some candidates with a signal that is not finite: in one model's scores, in one number of a row."""
+    """Some candidates with a signal that is not finite: one model's scores, one number of a row, all losses."""
     if need == "scores":
         scores_MN = given.scores("it").copy()
         for place, row in enumerate(rows):
             scores_MN[place % len(scores_MN), row] = bad
         return replace(given, scores_MN=scores_MN)
+    if need == "losses":
+        losses_EN = given.losses("it").copy()
+        losses_EN[:, rows] = bad
+        return replace(given, losses_EN=losses_EN)
     features_NE = given.features("it").copy()
     features_NE[rows, 1] = bad
     if need == "features":

@@ -63,12 +63,14 @@ class ScoreConfig(_Frozen):
         proxies: models to train first (a run that is there already is taken as it is).
         runs: keys of finished training runs.
         scorer: a name in `tamis.training.signals.scorers.SCORERS`, or your own as "module:function".
+        losses: also keep what a model's pass says of loss and correctness as an epoch of the table `losses`.
     """
 
     dataset: str
     proxies: tuple[TrainConfig, ...] = ()
     runs: tuple[str, ...] = ()
     scorer: str = UNCERTAINTY.name
+    losses: bool = False
 
     @model_validator(mode="after")
     def _some_model(self) -> "ScoreConfig":

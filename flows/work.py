@@ -23,7 +23,7 @@ from tamis.training import job
 from tamis.training.job import TrainConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
-from tamis.training.signals import scoring
+from tamis.training.signals import passes, scoring
 from tamis.training.signals.features import Question, finish_features
 from tamis.training.signals.own import find_scorer
 from tamis.training.signals.scorers import Scorer
@@ -112,7 +112,10 @@ def score(
         trained = runner.call(tasks.TRAIN, store, proxy, resources, force)
         models.append((trained["run"], trained["confirmed"]))
     asked = (Store.open(store), config.dataset, scorer)
-    return [_score(runner, *asked, *model, resources, force) for model in models]
+    results = [_score(runner, *asked, *model, resources, force) for model in models]
+    for result in results if config.losses else ():
+        passes.record_losses(Store.open(store), result.run)
+    return results
 
 
 def _score(
@@ -194,7 +197,7 @@ def cached_scores(store: Store, config: ScoreConfig) -> list[ScoreResult] | None
     trained = [store.runs.get(key) for key in config.runs] + [job.find(store, proxy) for proxy in config.proxies]
     for run in trained:
         scored = None if run is None or run.blob is None else scoring.find_scores(store, dataset, run.blob, scorer)
-        if run is None or scored is None:
+        if run is None or scored is None or (config.losses and not passes.recorded(store, scored.key)):
             return None
         results.append(ScoreResult.of(scored, model_run=run.key, cached=True, parts=(0, len(dataset.shards))))
     return results

@@ -67,6 +67,10 @@ class RunNotFound(NotFound):
     """No such run."""
 
 
+class RunBusy(TamisError, RuntimeError):
+    """A run that another process is at."""
+
+
 class BlobNotFound(NotFound):
     """No blob of this digest."""
 

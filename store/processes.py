@@ -28,6 +28,15 @@ def is_gone(process: str | None) -> bool:
         return False
 
 
+def who(process: str | None) -> str:
+    """A process that is known by what `this_process` said, for people."""
+    try:
+        said = json.loads(process) if process else {}
+        return f"process {said['pid']} on {said['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
 @functools.cache
 def _boot() -> str:
     try:

@@ -19,10 +19,11 @@ import pyarrow as pa
 from tamis.store import mapped
 from tamis.store.advice import did_you_mean
 from tamis.store.datasets import Dataset
-from tamis.store.errors import RunNotFound, SelectionError, StoreFormatError
+from tamis.store.errors import RunBusy, RunNotFound, SelectionError, StoreFormatError
 from tamis.store.features import Extent, Vectors, dense, vector_rows
 from tamis.store.keys import NAME, canonical, check_name
-from tamis.store.processes import is_gone, this_process
+from tamis.store.losses import History, finite, history, loss_rows
+from tamis.store.processes import is_gone, this_process, who
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
 from tamis.store.tables.arrow import pc
@@ -65,6 +66,7 @@ class Runs:
         model: str | None = None,
         config: Mapping[str, Any] | None = None,
         selection: str | None = None,
+        alone: bool = False,
     ) -> Run:
         """Say that a run is under way. A run that was killed is begun again under the same key.
 
@@ -75,11 +77,30 @@ class Runs:
             model: the model's name.
             config: plain JSON.
             selection: key of the selection it trains on.
+            alone: refuse where another process, one that lives, is at it. Of several that ask at once, one gets it.
+
+        Raises:
+            RunBusy: `alone`, and another process is at it.
         """
         check_name(key, "run")
         run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
-        until_claimed(lambda: self._event(run) or None, f"Beginning run {key}")
+
+        def publish() -> bool | None:
+            event = self._tables.claimed("runs", f"run/{key}")
+            if alone:
+                self._check_free(key, event)
+            return self._event(run, after=event) or None
+
+        until_claimed(publish, f"Beginning run {key}")
         return run
+
+    @one_patience
+    def is_mine(self, key: str) -> bool:
+        """Whether a run is under way in this very process."""
+        event = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", event) if event else None
+        row = {} if said is None else said.rows[0]
+        return row.get("status") == RUNNING and row.get("process") == this_process()
 
     @one_patience
     def finish(
@@ -141,7 +162,7 @@ class Runs:
         Raises:
             RunNotFound: none, or several, begin like that.
         """
-        exact = self._state_of(key)
+        exact = self.state(key)
         found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
         if len(found) != 1:
             near = ", ".join(r.key[:12] for r in found) if found else "none"
@@ -151,6 +172,18 @@ class Runs:
                 f"{meant}"
             )
         return found[0]
+
+    @one_patience
+    def state(self, key: str) -> Run | None:
+        """The run of exactly this key, or None."""
+        if not NAME.fullmatch(key):
+            return None
+        finished = self.find(key)
+        if finished is not None:
+            return finished
+        newest = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", newest) if newest else None
+        return None if said is None else _run(said.rows[0])
 
     @one_patience
     def all(self) -> list[Run]:
@@ -280,6 +313,7 @@ class Runs:
         loss_epoch: int | npt.ArrayLike,
         probability: npt.ArrayLike | None = None,
         selected: npt.ArrayLike | None = None,
+        correct: npt.ArrayLike | None = None,
     ) -> None:
         """Keep one epoch of loss history, in place of what an earlier try at the same epoch left.
 
@@ -287,25 +321,57 @@ class Runs:
             run: the run's key.
             epoch: the epoch.
             sample: [n] int64.
-            loss: [n] float.
+            loss: [n] float; NaN and infinities are kept as null.
             loss_epoch: the epoch whose weights computed the loss; one number, or [n].
-            probability: [n] of being chosen for the backward pass.
-            selected: [n] whether it was.
+            probability: [n] of being chosen for the backward pass; NaN is kept as null.
+            selected: [n] whether it was; what a masked array masks is kept as null.
+            correct: [n] whether the prediction was right; as `selected`.
         """
         check_name(run, "run")
-        samples = np.asarray(sample, np.int64)
-        columns: dict[str, Any] = {
-            "run": run,
-            "epoch": epoch,
-            "sample": samples,
-            "loss": _finite(loss, np.float32),
-        }
-        columns["loss_epoch"] = np.broadcast_to(np.asarray(loss_epoch, np.int32), samples.shape)
-        columns["probability"] = None if probability is None else np.asarray(probability, np.float32)
-        columns["selected"] = None if selected is None else np.asarray(selected, np.bool_)
-        self._tables.replace("losses", run, epoch, rows_of("losses", columns, len(samples)))
+        rows = loss_rows(run, epoch, sample, loss, loss_epoch, probability, selected, correct)
+        self._tables.replace("losses", run, epoch, rows)
 
-    def _event(self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None) -> bool:
+    @one_patience
+    def losses(self, run: str, count: int) -> History:
+        """The losses of a run as arrays; see `tamis.store.losses.History`.
+
+        Args:
+            run: the run's key.
+            count: samples of its dataset.
+
+        Raises:
+            RunNotFound: it has none.
+            SelectionError: they are of more samples.
+        """
+        return history(self._tables, run, count)
+
+    @one_patience
+    def last_epoch(self, run: str) -> int:
+        """The last epoch that a run has losses of; -1 where it has none."""
+        return self._tables.last_epoch("losses", run)
+
+    @one_patience
+    def with_losses(self) -> set[str]:
+        """The keys of the runs that have losses. Reads the table's log, and no row."""
+        files = self._tables.state("losses").files
+        return set(files["run"].to_pylist()) if len(files) else set()
+
+    def _check_free(self, key: str, event: int) -> None:
+        """Refuse a run whose newest event says that another process is at it."""
+        said = self._tables.found("runs", f"run/{key}", event) if event else None
+        row = {} if said is None else said.rows[0]
+        if row.get("status") == RUNNING and row.get("process") != this_process() and not is_gone(row.get("process")):
+            raise RunBusy(
+                f"Run {key} is being written by {who(row.get('process'))}: wait until it ends, or use another name."
+            )
+
+    def _event(
+        self,
+        run: Run,
+        claims: Mapping[str, int] | None = None,
+        attempt: str | None = None,
+        after: int | None = None,
+    ) -> bool:
         """Add the next event of a run; False where somebody else added one, or has one of the claims."""
         row = {
             "run": run.key, "kind": run.kind, "dataset": run.dataset, "model": run.model,
@@ -314,7 +380,7 @@ class Runs:
             "seconds": canonical(run.seconds), "blob": run.blob, "error": run.error,
             "code": metadata.version("tamis"), "updated": now(), "attempt": attempt, "process": this_process(),
         }  # fmt: skip
-        event = self._tables.claimed("runs", f"run/{run.key}") + 1
+        event = 1 + (self._tables.claimed("runs", f"run/{run.key}") if after is None else after)
         return self._tables.publish("runs", [row], {f"run/{run.key}": event, **(claims or {})})
 
     def _put(
@@ -346,17 +412,6 @@ class Runs:
             )
         return said.note["attempt"], Extent.of(said.note)
 
-    def _state_of(self, key: str) -> Run | None:
-        """The run of exactly this key, or None."""
-        if not NAME.fullmatch(key):
-            return None
-        finished = self.find(key)
-        if finished is not None:
-            return finished
-        newest = self._tables.claimed("runs", f"run/{key}")
-        said = self._tables.found("runs", f"run/{key}", newest) if newest else None
-        return None if said is None else _run(said.rows[0])
-
 
 def _score_rows(
     run: str, attempt: str, values: Mapping[str, npt.ArrayLike], samples: npt.ArrayLike
@@ -365,19 +420,9 @@ def _score_rows(
     for metric, value in values.items():
         columns = {
             "run": run, "attempt": attempt, "metric": metric, "sample": numbers,
-            "value": _finite(value, np.float64),
+            "value": finite(value, np.float64),
         }  # fmt: skip
         yield from rows_of("scores", columns, len(numbers)).to_batches()
-
-
-def _finite(values: npt.ArrayLike, kind: type[np.floating[Any]]) -> pa.Array:
-    """Numbers, with null for NaN and infinities.
-
-    Null is what every engine keeps out of comparisons. NaN is not: it sorts first in some, and statistics of Parquet
-    files leave it out, from which DuckDB 2.0 concludes that there is none.
-    """
-    numbers = np.asarray(values, kind)
-    return pa.array(numbers, mask=~np.isfinite(numbers))
 
 
 def _run(row: Mapping[str, Any]) -> Run:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tamis.training.job import TrainResult as TrainResult
     from tamis.training.job import train as train
     from tamis.training.models.registry import build_model as build_model
+    from tamis.training.recorder import LossRecorder as LossRecorder
     from tamis.training.signals.gradients import last_layer as last_layer
     from tamis.training.signals.gradients import per_sample_gradients as per_sample_gradients
     from tamis.training.signals.outputs import load_model as load_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tamis.training.tasks.evaluation import evaluate as evaluate
 
 _WHERE = {
+    "LossRecorder": "recorder",
     "Scorer": "signals.scorers",
     "SelectionStream": "streaming.stream",
     "TrainConfig": "job",
@@ -36,6 +38,7 @@ _WHERE = {
 }
 
 __all__ = [  # the keys of _WHERE; type checkers want them written out
+    "LossRecorder",
     "Scorer",
     "SelectionStream",
     "TrainConfig",

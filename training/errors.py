@@ -35,6 +35,10 @@ class NonFiniteLoss(TamisError, ArithmeticError):
     """The training loss is NaN or infinite: the run has diverged, or its data holds such numbers."""
 
 
+class RecordingRefused(TamisError, ValueError):
+    """Losses that cannot be recorded: wrong lengths or numbers, or a run that is finished or of another dataset."""
+
+
 class LabelError(TamisError, ValueError):
     """Labels that a model cannot be trained on or judged by: none at all, or more classes than the model has."""
 

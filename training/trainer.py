@@ -177,7 +177,10 @@ class Fitting:
             self._strategy.load_state_dict(content.get("strategy", {}))
             learner = self._learner(Statistics(tuple(content["mean"]), tuple(content["std"]))).load(content)
             books = Books(**content["books"])
-            gathered = Step(content["samples"], content["losses"].to(self._device), books.position, books.steps)
+            right = content.get("right")
+            right_B = None if right is None else right.to(self._device)
+            losses_B = content["losses"].to(self._device)
+            gathered = Step(content["samples"], losses_B, books.position, books.steps, right_B)
         except (CheckpointError, KeyError, ValueError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
             self._notify(f"Checkpoint {self._name} is ignored; restarting from scratch: {error}")
             self._prepare()
@@ -242,7 +245,7 @@ class Fitting:
     def _record(self, shown: Signals) -> None:
         self._store.runs.put_losses(
             self._plan.key, self._books.epoch, shown.samples, shown.losses, shown.loss_epoch,
-            probability=shown.probability, selected=shown.selected,
+            probability=shown.probability, selected=shown.selected, correct=shown.right,
         )  # fmt: skip
 
     def _parts(self) -> dict[str, float]:
@@ -264,6 +267,7 @@ class Fitting:
         content = {"run": self._plan.key, "stream": stream, "books": asdict(books), **learner.state()}
         content |= {"strategy": self._strategy.state_dict()}
         content |= {"samples": done.samples_B, "losses": done.losses_B.cpu()}
+        content["right"] = None if done.right_B is None else done.right_B.cpu()
         self._store.root.put(self._name, pack_checkpoint(content))
 
     def _evaluate(self, learner: Learner) -> dict[str, float]:
@@ -332,4 +336,5 @@ class Fitting:
 def _signals(whole: Step, epoch: int) -> Signals:
     """What the steps of an epoch saw, each sample once."""
     samples, first = np.unique(whole.samples_B.numpy(), return_index=True)
-    return Signals(samples, whole.losses_B.cpu().numpy()[first], epoch)
+    right = None if whole.right_B is None else whole.right_B.cpu().numpy()[first]
+    return Signals(samples, whole.losses_B.cpu().numpy()[first], epoch, right=right)

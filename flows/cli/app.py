@@ -11,6 +11,7 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.evaluate import evaluate
+from tamis.flows.cli.history import history
 from tamis.flows.cli.output import emit, facts, say
 from tamis.flows.cli.packing import dataset
 from tamis.flows.cli.report import report
@@ -115,7 +116,7 @@ def demo(app: App, folder: str, epochs: int | None) -> None:
     run_demo(folder, epochs=epochs, as_json=app.as_json)
 
 
-for _command in (dataset, score, select, selection, train, evaluate, run, report, sql, serve, verify, gc):
+for _command in (dataset, score, select, selection, train, evaluate, run, history, report, sql, serve, verify, gc):
     cli.add_command(_command)
 
 

@@ -167,6 +167,37 @@ def features(
 
 
 @score.command()
+@click.option("--dataset", required=True, help="name or name@version.")
+@click.option("--run", "runs", multiple=True, required=True, metavar="KEY", help="A finished training run; several.")
+@resource_options
+@common
+def losses(
+    app: App, dataset: str, runs: tuple[str, ...], device: str, workers: int, score_batch: int, force: bool
+) -> None:
+    """The loss of every sample by trained models, kept as loss history (table losses), for tamis select losses.
+
+    The pass is that of tamis score uncertainty, and found again where that was made. Its losses are one epoch of the
+    scoring run: the last of the training run whose model it is.
+
+    \b
+    Examples:
+      tamis score losses --dataset cifar10 --run 1f0c9a
+      tamis select losses --dataset cifar10 --by newest --budget 40%
+      tamis history --run 77ab02
+    """
+    from tamis.flows.configs import ScoreConfig
+    from tamis.flows.work import cached_scores
+
+    store = app.open()
+    config = ScoreConfig(dataset=dataset, runs=tuple(store.runs.get(key).key for key in runs), losses=True)
+    results = None if force else cached_scores(store, config)
+    if results is None:
+        results = run_flow("score", resources(device, workers, score_batch), store.root.url, config, force=force)
+    rows = [r.model_dump() for r in results]
+    emit(rows, app.as_json, lambda: table([_row(row) for row in rows]))
+
+
+@score.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--measure", default="entropy", show_default=True, help="entropy, margin, confidence, loss, or an imported metric."

@@ -30,7 +30,7 @@ from tamis.store.roots.objects import explained, reaching
 from tamis.store.roots.roots import Root
 from tamis.store.sql.files import MEMORY, TableFiles, connect, lock, memory_limit
 from tamis.store.sql.statements import tables_read, translated, without_semicolons
-from tamis.store.sql.views import Visible, gone, view, visible
+from tamis.store.sql.views import DERIVED, VIEWS, Visible, gone, tables_of, view, visible
 from tamis.store.tables.tables import TABLES, At, Tables
 
 T = TypeVar("T")
@@ -84,18 +84,25 @@ def ask(
     memory = memory or memory_limit()
     files = TableFiles()
     try:
-        names = tables_read(query, TABLES)
+        asked_for = tables_read(query, VIEWS)
+        names = tables_of(asked_for)
         with ThreadPoolExecutor(1) as pool:  # making a connection takes as long as reading the logs
             making = pool.submit(connect, files, memory)
             shown = visible(tables, names, at)
             connection = making.result()
         connection.execute("set variable gone = ?::varchar[]", [gone(tables, at) if "runs" in names else []])
         changes = tables.rows_in_order("dataset_changes", at) if {"datasets", "shards"} & names else []
+        paths: dict[str, list[str]] = {}
         for name, one in shown.items():
             if root.path is None and len(one.files):
                 _create_remote_view(connection, tables, name, one, changes)
             else:
-                _create_view(connection, files.add(name, tables.folder(name), one.files), name, one, changes)
+                paths[name] = files.add(name, tables.folder(name), one.files)
+                _create_view(connection, paths[name], name, one, changes)
+        for name in asked_for & DERIVED.keys():
+            connection.execute(f"create view {name} as {DERIVED[name]}")
+        for name, every in paths.items():
+            connection.execute(f"set variable files_{name} = ?", [every])
         lock(connection, reads_files=root.path is not None)
         with reaching(root.url):
             bare = without_semicolons(query)
@@ -226,7 +233,7 @@ def _explained(error: Exception, where: str, files: TableFiles, memory: int) -> 
             f"The query needs more than the {memory / 1e6:,.0f} MB of memory that it may take. Ask for less at once, "
             f"or allow more: --memory 8GB, memory=..., or {MEMORY}."
         )
-    return explained(where, error) or translated(error, TABLES)
+    return explained(where, error) or translated(error, VIEWS)
 
 
 def parse_at(text: str) -> At:
@@ -277,16 +284,15 @@ def _create_view(
     hive = f"hive_partitioning = true, hive_types = {{{kinds}}}" if kinds else "hive_partitioning = false"
     source = f"read_parquet(getvariable('files_{name}'), {hive})"
     if shown.uneven:
-        source = f"({empty} union all by name (from read_parquet(getvariable('files_{name}'), union_by_name = true)))"
+        read = f"read_parquet(getvariable('files_{name}'), {hive}, union_by_name = true)"
+        source = f"({empty} union all by name (from {read}))"
     # A variable keeps the view's text short however many files there are, and the view is made on one of them: all
-    # have the table's columns, and only the query that is asked needs to look at every file.
+    # have the table's columns, and only the query that is asked (for which `ask` names all) looks at every file.
     first = paths if shown.uneven else paths[:1]
     connection.execute(f"set variable files_{name} = ?", [first])
     connection.execute(
         f"create view {name} as {view(name, overlaid(name, _counted(connection, name, source, shown), changes))}"
     )
-    if len(paths) > len(first):
-        connection.execute(f"set variable files_{name} = ?", [paths])
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, name: str, source: str, shown: Visible) -> str:

@@ -31,11 +31,38 @@ _VIEWS = {
                 from {{source}}
                 qualify row_number() over (
                     partition by run order by status = 'finished' desc, {LOG} desc nulls last, updated desc) = 1""",
-    "losses": """select run, epoch, sample, loss, loss_epoch, epoch - loss_epoch as staleness, probability, selected
+    "losses": """select run, epoch, sample, loss, loss_epoch, epoch - loss_epoch as staleness, probability, selected,
+                        correct
                  from {source}""",
     "selections": """select * exclude (params, stats, attempt, files), params::json as params, stats::json as stats
                      from {source}""",
 }
+
+# Views over views: told from the losses alone, whenever they are asked for.
+DERIVED = {
+    # The newest loss that there is of each sample, and how old it is when the run's last epoch was recorded.
+    "losses_newest": """
+        with last as (select run, max(epoch) as last from losses group by run),
+             newest as (select run, sample, max(epoch) as epoch, arg_max(loss, epoch) as loss,
+                               arg_max(loss_epoch, epoch) as loss_epoch
+                        from losses where loss is not null group by run, sample)
+        select run, newest.sample, epoch, loss, loss_epoch, last - loss_epoch as staleness
+        from newest join last using (run)""",
+    # A loss that later epochs use again is in the mean once, by the epoch that computed it; where none is recorded by
+    # that, all rows count. Of correctness, rows that do not record it are left out.
+    "loss_stats": """
+        with followed as (
+            select *, lag(correct ignore nulls) over (partition by run, sample order by epoch) as before from losses)
+        select run, sample, count(*) as epochs,
+               coalesce(avg(loss) filter (staleness = 0), avg(loss)) as mean,
+               coalesce(var_pop(loss) filter (staleness = 0), var_pop(loss)) as variance,
+               min(loss) as min, max(loss) as max, count(*) filter (selected) as selected,
+               case when count(correct) > 0 then count(*) filter (before and not correct) end as forgetting,
+               min(epoch) filter (correct) as learnt,
+               bool_or(correct) and not arg_max(correct, epoch) as forgotten
+        from followed group by run, sample""",
+}
+VIEWS = (*TABLES, *DERIVED)
 
 
 @dataclass(frozen=True)
@@ -55,6 +82,8 @@ class Visible:
     @property
     def uneven(self) -> bool:
         """Whether files of earlier versions, which lack columns, may be among them."""
+        if self.state.table == "losses":
+            return not pc.all(self.files["whole"], min_count=0).as_py()
         digests = pc.match_substring_regex(self.files["path"], r"-[0-9a-f]{32}\.parquet$")
         return TABLES[self.state.table].is_head and not pc.all(digests, min_count=0).as_py()
 
@@ -80,6 +109,11 @@ def gone(tables: Tables, at: At = None) -> list[str]:
     rows = tables.read("runs", None, ["status", "process"])
     running = rows.filter(pc.equal(rows["status"], "running"))["process"].unique().to_pylist()
     return [process for process in running if is_gone(process)]
+
+
+def tables_of(names: Collection[str]) -> set[str]:
+    """The tables behind some views."""
+    return {"losses" if name in DERIVED else name for name in names}
 
 
 def view(name: str, source: str) -> str:

@@ -35,6 +35,7 @@ from tamis.store.tables.arrow import pc
 from tamis.store.tables.log import Action, damaged
 
 _NAME = re.compile(r"(?:merged\.(?P<upto>\d{1,18})|(?P<attempt>[0-9a-z]{1,64}))-(?P<digest>[0-9a-f]{32})\.parquet")
+LATE = "correct"  # a column that losses came to have after stores were written without it
 _GROUP = 1 << 18  # rows of a row group: batches are gathered until there are so many, or so many bytes
 _GROUP_BYTES = 64 << 20
 _COMPRESSION: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
@@ -94,13 +95,15 @@ def write(
     place = "".join(f"{c}={value}/" for c, value in values.items()) or folder
     with _file(root, f"tables/{table}/{place}") as file:
         hashing = _Hashing(file)
-        count, low, high = _write_rows(hashing, layout, first, rows)
+        count, low, high, nulls = _write_rows(hashing, layout, first, rows)
         file.flush()
         path = f"{place}{prefix}-{hashing.digest}.parquet"
         _keep(root, f"tables/{table}/{path}", file)
     stats: dict[str, Any] = {"numRecords": count}
     if low is not None:
         stats |= {"minValues": {"epoch": low}, "maxValues": {"epoch": high}}
+    if nulls:
+        stats["nullCount"] = nulls
     return {
         "path": path, "partitionValues": values, "size": hashing.size, "dataChange": True,
         "modificationTime": time.time_ns() // 1_000_000, "stats": json.dumps(stats, separators=(",", ":")),
@@ -222,18 +225,21 @@ class _Hashing:
 
 def _write_rows(
     file: _Hashing, layout: Layout, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]
-) -> tuple[int, int | None, int | None]:
-    """Write batches in row groups of a good size; returns how many rows, and the range of their epochs."""
+) -> tuple[int, int | None, int | None, dict[str, int]]:
+    """Write batches in row groups of a good size; returns how many rows, the range of their epochs, and of a column
+    that came late how many are null: a file that does not say may lack it."""
     count, low, high = 0, None, None
+    nulls = {LATE: 0} if LATE in layout.schema.names else {}
     with pq.ParquetWriter(pa.PythonFile(file, "w"), layout.inside, **_COMPRESSION) as writer:
         for group in _groups(first, rest):
             writer.write_table(group.select(layout.inside.names), row_group_size=1 << 20)
             count += len(group)
+            nulls = {column: n + group[column].null_count for column, n in nulls.items()}
             if "epoch" in layout.schema.names and len(group):
                 epochs = np.asarray(group["epoch"])
                 low = int(epochs.min()) if low is None else min(low, int(epochs.min()))
                 high = int(epochs.max()) if high is None else max(high, int(epochs.max()))
-    return count, low, high
+    return count, low, high, nulls
 
 
 def _groups(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -15,7 +15,7 @@ from tamis.store.roots.objects import reaching
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import patiently
 from tamis.store.tables.arrow import pc
-from tamis.store.tables.datafiles import Layout, named
+from tamis.store.tables.datafiles import LATE, Layout, named
 from tamis.store.tables.log import Log, damaged
 from tamis.store.tables.specs import TABLES
 
@@ -31,7 +31,8 @@ class Snapshot:
         version: of its log; -1 where the store has no such table.
         layout: the columns, and which of them are in the files' paths.
         files: `path` (in the table's folder), `bytes`, `low` and `high` (epochs, where known), `attempt` and `upto`
-            (see `tamis.store.tables.datafiles`), and a text column for each partition.
+            (see `tamis.store.tables.datafiles`), `whole` (it is known to have every column), and a text column for each
+            partition.
     """
 
     table: str
@@ -153,6 +154,7 @@ def _files(table: DeltaTable, parts: tuple[str, ...]) -> pa.Table:
         "bytes": actions["size_bytes"].cast(pa.int64()),
         "low": _number(actions, "min.epoch"),
         "high": _number(actions, "max.epoch"),
+        "whole": pc.is_valid(_number(actions, f"null_count.{LATE}")),
         "upto": pa.array([s.upto for s in said], pa.int64()),
         "attempt": pa.array([s.attempt for s in said], pa.string()),
     }
@@ -167,4 +169,4 @@ def _number(actions: pa.Table, column: str) -> pa.Array | pa.ChunkedArray:
 
 def _no_files() -> pa.Table:
     kinds = {"path": pa.string(), "bytes": pa.int64(), "low": pa.int64(), "high": pa.int64(), "upto": pa.int64()}
-    return pa.schema([*kinds.items(), ("attempt", pa.string())]).empty_table()
+    return pa.schema([*kinds.items(), ("whole", pa.bool_()), ("attempt", pa.string())]).empty_table()

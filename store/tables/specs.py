@@ -74,6 +74,7 @@ TABLES: dict[str, Spec] = {
     "losses": _spec(
         ("run",), "runs",
         run=_TEXT, epoch=_INT, sample=_LONG, loss=_FLOAT, loss_epoch=_INT, probability=_FLOAT, selected=pa.bool_(),
+        correct=pa.bool_(),
     ),
     "selections": _spec(
         selection=_TEXT, name=_TEXT, version=_INT, dataset=_TEXT, method=_TEXT, method_version=_INT, params=_TEXT,

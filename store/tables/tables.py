@@ -176,8 +176,7 @@ class Tables:
         Raises:
             WriteConflict: others were faster every time.
         """
-        layout = self._prepared(name)
-        add = datafiles.write(self._root, name, layout, rows.to_batches(), new_attempt())
+        add = datafiles.write(self._root, name, self._prepared(name), rows.to_batches(), new_attempt())
         log = Log(self._root, name)
         for wait in _waits():
             state = self.state(name)
@@ -195,6 +194,10 @@ class Tables:
             f"Table {name} of {self._root.url}: {_TRIES} tries to write epoch {epoch} of run {run} lost to "
             "other writers. Run the command again."
         )
+
+    def last_epoch(self, name: str, run: str) -> int:
+        """The last epoch that a table has of a run; -1 for none."""
+        return max((f["high"] for f in self._epochs(self.state(name), run)), default=-1)
 
     def drop_attempt(self, name: str, paths: Sequence[str]) -> None:
         """Forget the payload of an attempt that was beaten. Nobody saw it; failing to forget it costs disk, no more."""
@@ -310,12 +313,16 @@ class Tables:
         return self._layouts[name]
 
     def _with_epoch(self, state: Snapshot, run: str, epoch: int) -> list[dict[str, Any]]:
+        return [f for f in self._epochs(state, run) if f["low"] <= epoch <= f["high"]]
+
+    def _epochs(self, state: Snapshot, run: str) -> list[dict[str, Any]]:
+        """The files of a run, `low` and `high` known."""
         files = state.of(run=pa.array([run])).to_pylist()
         for file in files:
             if file["low"] is None or file["high"] is None:  # a writer that keeps no statistics
                 epochs = self._file(state, file, ["epoch"])["epoch"]
                 file["low"], file["high"] = pc.min(epochs).as_py(), pc.max(epochs).as_py()
-        return [f for f in files if f["low"] <= epoch <= f["high"]]
+        return files
 
     def _without(self, state: Snapshot, file: Mapping[str, Any], epoch: int) -> Action:
         """A file of several epochs as one without an epoch."""

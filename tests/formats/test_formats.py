@@ -110,6 +110,25 @@ def test_looking_back(artefact: Store) -> None:
     assert [artefact.query(asked, at={"datasets": v})["n"][0].as_py() for v in (0, 1, 2)] == [0, 1, 2]
 
 
+def test_losses_without_correctness(artefact: Store) -> None:
+    """Stores of earlier versions lack the column: it reads as null, and reading writes nothing."""
+    before = artefact.tables.versions()
+    rows = artefact.query("select count(*) as n, count(correct) as known from losses").to_pylist()
+    assert rows == [{"n": 6, "known": 0}]
+    stats = artefact.query("select sample, mean, selected, forgetting, learnt, forgotten from loss_stats order by 1")
+    # Epoch 1 has the loss of epoch 0's weights: of what was computed in its own epoch there is epoch 0 alone.
+    assert [tuple(row.values()) for row in stats.to_pylist()] == [
+        (0, 0.5, 2, None, None, None),
+        (1, 1.5, 0, None, None, None),
+        (2, 2.5, 2, None, None, None),
+    ]
+    newest = artefact.query("select sample, epoch, loss, staleness from losses_newest order by 1")
+    assert [tuple(row.values()) for row in newest.to_pylist()] == [(0, 1, 0.5, 1), (1, 1, 1.5, 1), (2, 1, 1.5, 1)]
+    found = artefact.runs.losses(TRAIN, 3)
+    assert (found.losses_EN[0].tolist(), found.correct_EN.tolist()) == ([0.5, 1.5, 1.5], [[-1, -1, -1]] * 2)
+    assert artefact.tables.versions() == before
+
+
 def test_it_goes_on(artefact: Store) -> None:
     """What was written long ago is still the cache, and can still be added to."""
     three = artefact.datasets.get("three")
@@ -117,5 +136,10 @@ def test_it_goes_on(artefact: Store) -> None:
     assert again == three
     artefact.runs.begin(kind="train", key="new", dataset=three.ref)
     artefact.runs.put_losses("new", 0, [0], [1.0], 0)
+    artefact.runs.put_losses(TRAIN, 1, [0, 1], [0.25, 4.0], 1, correct=[True, False])
     artefact.runs.finish("new")
-    assert artefact.query("select count(*) as n from losses")["n"][0].as_py() == 7
+    assert artefact.query("select count(*) as n from losses")["n"][0].as_py() == 6
+    asked = "select run, epoch, correct, count(*) as n from losses group by all order by all"
+    assert [tuple(row.values()) for row in artefact.query(asked).to_pylist()] == [
+        (TRAIN, 0, None, 3), (TRAIN, 1, False, 1), (TRAIN, 1, True, 1), ("new", 0, None, 1),
+    ]  # fmt: skip

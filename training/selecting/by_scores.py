@@ -5,7 +5,7 @@ selection is there already nothing is read but its head.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -29,11 +29,14 @@ from tamis.store.keys import check_name
 from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Published, Request, RoundData
 from tamis.training import border
+from tamis.training.selecting import by_losses
 from tamis.training.selecting.answers import Computed, answer
 from tamis.training.selecting.own import find_method
 
 MEASURES = ("entropy", "margin", "confidence", "loss")  # what scoring by a model gives to rank by; imports have others
-_STORED: frozenset[Need] = frozenset({"labels", "scores", "correct", "features"})  # the signals that the store has
+_STORED: frozenset[Need] = frozenset(
+    {"labels", "scores", "correct", "features", "losses"}
+)  # the signals that the store has
 
 
 class SelectConfig(BaseModel):
@@ -46,6 +49,7 @@ class SelectConfig(BaseModel):
         measure: which score ranks, for methods that need scores: one of MEASURES, or a metric of an import.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
         features: key of a run of features, for methods that need them. None: the newest run of this version.
+        run: key of a run with losses, for methods that need them. None: the newest run with losses of this version.
         params: the method's own parameters; what is absent has the method's default.
         seed: of the method's generator.
         rounds: how many times to choose, for methods that can choose anew.
@@ -61,6 +65,7 @@ class SelectConfig(BaseModel):
     measure: str = "entropy"
     scores: tuple[str, ...] = ()
     features: str | None = None
+    run: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
     rounds: int = Field(default=1, ge=1, le=2000)  # the first epoch of the last fits 31 bits
@@ -84,6 +89,7 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
     dataset = store.datasets.get(config.dataset)
     method, code = find_method(config.method)
     _check_needs(method)
+    config = config if method.measure is None else config.model_copy(update={"measure": method.measure})
     k = resolve_budget(config.budget, dataset.samples)
     own = recorded(method, config.params)
     runs = _runs(store, dataset, config) if "scores" in method.needs else []
@@ -93,16 +99,20 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
     seen = _features(store, dataset, config) if "features" in method.needs else None
-    inputs = [r.key for r in (*runs, seen) if r is not None]
+    lost = by_losses.run_of(store, dataset, config.run) if "losses" in method.needs else None
+    if lost is not None:
+        params["epoch"] = store.runs.last_epoch(lost.key)
+    inputs = [r.key for r in (*runs, seen, lost) if r is not None]
     request = Request(dataset, method.name, method.version, params, inputs, config.seed)
     name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
 
     def compute() -> Computed:
         started = perf_counter()
         given = _inputs(store, dataset, config, runs, seen, own)
+        given = given if lost is None else by_losses.with_losses(store, given, lost)
         with threadpool_limits(1, user_api="blas"):  # threads of BLAS wait for each other at every small product
             choices = _choose(method, config.rounds, given, k, own, config.seed)
-        costs = _costs(store, runs, seen) | {"select": perf_counter() - started}
+        costs = _costs(store, runs, seen, lost) | {"select": perf_counter() - started}
         rounds = [RoundData(c.samples, c.weights, i * config.every, c.objective) for i, c in enumerate(choices)]
         return Computed(rounds, costs, {**choices[0].notes, "excluded": choices[0].excluded})
 
@@ -126,7 +136,7 @@ def newest_scores(store: Store, dataset: Dataset, measure: str = "entropy") -> R
         RunNotFound: nothing scored this version yet.
     """
     scored = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
-    found = [r for r in scored if measure in r.config.get("metrics", MEASURES)]  # imports list theirs
+    found = [r for r in scored if measure in _metrics(r)]
     if scored and not found:
         raise RunNotFound(
             f"No scoring run of {dataset.ref} has the measure {measure!r}. "
@@ -136,6 +146,12 @@ def newest_scores(store: Store, dataset: Dataset, measure: str = "entropy") -> R
         scoring = command(store.root, "score", "uncertainty", "--dataset", dataset.ref, "--proxy", "preact20")
         raise RunNotFound(f"Nothing has scored {dataset.ref} yet. Score it first, with a proxy model: {scoring}")
     return found[-1]
+
+
+def _metrics(run: Run) -> Collection[str]:
+    """What a scoring run may be ranked by: imports list it, scorers say which way each is hard."""
+    hard = run.config.get("hard")
+    return run.config.get("metrics") or (hard if isinstance(hard, dict) else MEASURES)
 
 
 def compare_scores(store: Store, runs: Sequence[str], measure: str) -> NDArray[np.float64]:
@@ -192,7 +208,7 @@ def _check_needs(method: Method) -> None:
 
 def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
     last = re.sub(r"[^a-z0-9._-]+", "-", config.method.rpartition(":")[2].lower())
-    return f"{dataset.name}-{config.measure if scored and ':' not in config.method else last}"
+    return f"{dataset.name}-{config.measure if scored and config.method == 'uncertainty' else last}"
 
 
 def _features(store: Store, dataset: Dataset, config: SelectConfig) -> Run:
@@ -233,10 +249,11 @@ def _generator(seed: int, method: Method) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *method.name.encode()]))
 
 
-def _costs(store: Store, runs: list[Run], seen: Run | None) -> dict[str, float]:
+def _costs(store: Store, runs: list[Run], seen: Run | None, lost: Run | None) -> dict[str, float]:
     """What the signals cost, s: the passes over the dataset, and the training of the models behind them, once each."""
-    passes = [*runs, *([] if seen is None else [seen])]
+    passes = [r for r in (*runs, seen, lost) if r is not None and r.kind != "train"]
     trainings = {r.config["model_run"] for r in passes if r.config.get("model_run")}
+    trainings |= {lost.key} if lost is not None and lost.kind == "train" else set()
     return {
         "score": sum(r.seconds.get("total", 0.0) for r in passes),
         "proxy": sum(store.runs.get(t).seconds.get("total", 0.0) for t in trainings),

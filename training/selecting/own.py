@@ -22,7 +22,7 @@ from tamis.training.models.own import METHOD, digest, failing, find
 
 _TAKEN = frozenset({
     "dataset", "budget", "name", "seed", "force", "runner", "scores", "features", "measure", "rounds", "every",
-    "beside_random", "store", "as_json", "json", "verbose", "help", "code",
+    "beside_random", "store", "run", "as_json", "json", "verbose", "help", "code",
 })  # fmt: skip
 
 

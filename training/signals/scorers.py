@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tamis.training.errors import TaskError
+from tamis.training.errors import LabelError, TaskError
+from tamis.training.tasks import get_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +56,6 @@ class Scorer:
         Raises:
             TaskError: naming the tasks that it takes.
         """
-        from tamis.training.tasks import get_task  # not above: commands are made from SCORERS at start-up
 
         if get_task(task).name not in self.tasks:
             raise TaskError(
@@ -89,4 +89,30 @@ UNCERTAINTY = Scorer(
     tasks=frozenset({"classification"}),
     score=uncertainty,
 )
-SCORERS: dict[str, Scorer] = {one.name: one for one in (UNCERTAINTY,)}
+
+
+def el2n(outputs_BK: "Tensor", targets_B: "Tensor | None", task: "Task") -> "dict[str, Tensor]":
+    """The norm of p - y (`tamis.curation.el2n`).
+
+    Raises:
+        LabelError: there are no labels.
+    """
+    import torch
+
+    if targets_B is None:
+        raise LabelError("EL2N is how far predictions are from labels, and there are none: score by uncertainty.")
+    outputs_BK, targets_B = outputs_BK.cpu().double(), targets_B.cpu()
+    known = task.known(outputs_BK, targets_B)
+    norms = task.residuals(outputs_BK, torch.where(known, targets_B, 0)).norm(dim=1)
+    return {"el2n": torch.where(known, norms, torch.nan)}
+
+
+EL2N = Scorer(
+    name="el2n",
+    version=1,
+    metrics={"el2n": "higher"},
+    unlabelled=(),
+    tasks=frozenset({"classification"}),
+    score=el2n,
+)
+SCORERS: dict[str, Scorer] = {one.name: one for one in (UNCERTAINTY, EL2N)}

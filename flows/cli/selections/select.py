@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from tamis.store.selections import Selection
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-_READABLE = frozenset({"labels", "scores", "correct", "features"})  # the signals that a generated command reads
+_READABLE = frozenset(
+    {"labels", "scores", "correct", "features", "losses"}
+)  # the signals that a generated command reads
 
 
 class _Methods(click.Group):
@@ -66,6 +68,8 @@ _SCORE_OPTIONS = (
 )
 
 _FEATURE_OPTION = click.option("--features", metavar="RUN", help="Run of tamis score features. Default: newest.")
+
+_LOSSES_OPTION = click.option("--run", metavar="RUN", help="Run with losses. Default: newest of this version.")
 
 _ROUND_OPTIONS = (
     click.option("--rounds", default=1, show_default=True, type=click.IntRange(1), help="Number of rounds."),
@@ -119,8 +123,9 @@ def _command(method: Method) -> click.Command:
     options = [
         click.option("--dataset", required=True, help="name or name@version."),
         click.option("--budget", required=True, help="40%, 0.4, or a number of samples."),
-        *(_SCORE_OPTIONS if scored else ()),
+        *(_SCORE_OPTIONS[: 1 if method.measure else 2] if scored else ()),
         *((_FEATURE_OPTION,) if "features" in method.needs else ()),
+        *((_LOSSES_OPTION,) if "losses" in method.needs else ()),
         own_options(method),
         *(_ROUND_OPTIONS if method.rounds else ()),
         click.option("--name", help="The selection's name; default: DATASET-MEASURE or DATASET-METHOD."),
@@ -142,9 +147,10 @@ def _help(method: Method) -> str:
     scored = "scores" in method.needs
     example = f"tamis select {method.name} --dataset cifar10 --budget {'50%' if method.caution else '40%'}"
     text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
-    text += " --measure margin\n" if scored else " --seed 7\n"
+    text += " --measure margin\n" if scored and method.measure is None else " --seed 7\n"
     more = "--per-class --json" if "per_class" in parameters(method) else "--json"
     more = "--features 1f0c9a" if "features" in method.needs else more
+    more = "--by forgetting --run 1f0c9a" if method.name == "losses" else more
     return text + f"  {example} {'--scores 1f0c9a --scores 77ab02' if scored else more}\n"
 
 
@@ -160,6 +166,8 @@ def _select(app: App, method: Method, given: dict[str, Any]) -> None:
         config = config.model_copy(update={"scores": tuple(store.runs.get(key).key for key in given["scores"])})
     if given.get("features"):
         config = config.model_copy(update={"features": store.runs.get(given["features"]).key})
+    if given.get("run"):
+        config = config.model_copy(update={"run": store.runs.get(given["run"]).key})
     answer = run_flow("select", None, store.root.url, config, force=force)
     chosen = store.selections.get(answer["selection"])
     advice = method.advice(chosen.size, store.datasets.get(chosen.dataset).samples)

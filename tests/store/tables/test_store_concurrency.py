@@ -1,5 +1,6 @@
 """Many processes at once: nothing lost, nothing doubled, one copy of what was said by several."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.tables.tables import TABLES
 
 RUN = "f00d" + "0" * 28
+FORMATS = Path(__file__).parents[2] / "formats"
 NAMES = [f"alias{i}" for i in range(5)]
 
 
@@ -64,6 +66,12 @@ def put_same(path: Path, number: int) -> None:
 def open_or_create(path: Path, number: int) -> None:
     store = Store.open_or_create(path)
     store.runs.begin(kind="train", key=f"run{number}", dataset="none@1")
+
+
+def lose_correct(path: Path, number: int) -> None:
+    runs = Store.open(path).runs
+    for epoch in range(number, 12, 4):
+        runs.put_losses(RUN, epoch, np.arange(5), np.full(5, 0.5), epoch, correct=np.arange(5) < number)
 
 
 @pytest.fixture
@@ -137,6 +145,17 @@ def test_six_processes_replace_the_same_losses(store: Store, base: Dataset, tmp_
     rows = store.query("select epoch, count(*) as n, min(loss) as low, max(loss) as high from losses group by epoch")
     assert sorted((row["epoch"], row["n"]) for row in rows.to_pylist()) == [(0, 20), (1, 20), (2, 20)]
     assert all(row["low"] == row["high"] for row in rows.to_pylist())
+
+
+def test_four_processes_add_a_column_to_an_old_store(tmp_path: Path) -> None:
+    shutil.unpack_archive(FORMATS / "store-format-2.zip", tmp_path / "old")
+    store = Store.open(tmp_path / "old")
+    store.runs.begin(kind="train", key=RUN, dataset="three@1")
+    together(lose_correct, tmp_path / "old", 4)
+    asked = "select epoch, count(*) filter (correct) as right, count(correct) as known from losses where run = $run"
+    rows = store.query(f"{asked} group by epoch order by epoch", {"run": RUN}).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(epoch, epoch % 4, 5) for epoch in range(12)]
+    assert store.query("select count(*) as n from losses where correct is null")["n"].to_pylist() == [6]
 
 
 def test_six_processes_score_and_finish_one_run(store: Store, base: Dataset, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Scorers: each gives the metrics that it declares, says which way is hard, and refuses tasks that are not its own."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,11 +8,11 @@ import torch
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.training.errors import TaskError
+from tamis.training.errors import LabelError, TaskError
 from tamis.training.models.registry import ImageClassifier, build_model
 from tamis.training.models.weights import ModelMeta
 from tamis.training.signals.outputs import score_shard
-from tamis.training.signals.scorers import SCORERS, UNCERTAINTY
+from tamis.training.signals.scorers import EL2N, SCORERS, UNCERTAINTY
 from tamis.training.signals.scoring import score_key
 from tamis.training.tasks import CLASSIFICATION, TASKS
 from tamis.training.tasks.classification import Classification
@@ -25,9 +26,13 @@ def test_every_scorer_gives_what_it_declares(name: str) -> None:
     assert scorer.name == name
     assert scorer.tasks <= set(TASKS)
     columns = scorer.score(LOGITS, torch.tensor([0, 1, 2]), CLASSIFICATION)
-    bare = scorer.score(LOGITS, None, CLASSIFICATION)
     assert set(scorer.metrics) <= set(columns)
-    assert set(scorer.unlabelled) == set(scorer.metrics) & set(bare)
+    if scorer.unlabelled:
+        bare = scorer.score(LOGITS, None, CLASSIFICATION)
+        assert set(scorer.unlabelled) == set(scorer.metrics) & set(bare)
+    else:
+        with pytest.raises(LabelError, match="there are none"):
+            scorer.score(LOGITS, None, CLASSIFICATION)
     assert all(len(column) == 3 for column in columns.values())
 
 
@@ -37,6 +42,14 @@ def test_the_hard_sample_stands_where_the_scorer_says(metric: str) -> None:
     column = UNCERTAINTY.score(LOGITS, torch.tensor([0, 1, 2]), CLASSIFICATION)[metric].double()
     hardest = column.argmax() if UNCERTAINTY.metrics[metric] == "higher" else column.argmin()
     assert hardest == 1
+
+
+def test_el2n_is_the_norm_of_p_less_y() -> None:
+    """Of p = (1/4, 3/4): from class 0 (-3/4, 3/4), from class 1 (1/4, -1/4); a class that is none has no score."""
+    logits = torch.tensor([[0.0, math.log(3)]]).repeat(3, 1)
+    found = EL2N.score(logits, torch.tensor([0, 1, 2]), CLASSIFICATION)["el2n"]
+    assert found[:2].tolist() == pytest.approx([0.75 * math.sqrt(2), 0.25 * math.sqrt(2)])
+    assert (found.dtype, bool(found[2].isnan())) == (torch.float64, True)
 
 
 def test_keys_hold_name_and_version_alone(store: Store, dataset: Dataset) -> None:
