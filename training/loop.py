@@ -73,7 +73,7 @@ class Step(NamedTuple):
     samples_B: Tensor  # int64, on the CPU: what was trained on, perhaps nothing
     losses_B: Tensor  # float32, on the device, before the step
     read: int  # samples of the epoch that were consumed for it
-    count: int = 1  # steps
+    steps: int = 1  # that were taken
     right_B: Tensor | None = None  # bool, on the device: whether the prediction was right, where a task can tell
     settled: bool = True  # whether nothing waits that a checkpoint could not hold
     kept: int = 0  # bytes of activations that selection passes kept for training, at most so far
@@ -205,8 +205,8 @@ def train_epoch(
         if step is not None:
             check_finite(step, at, recipe)
         step = made
-        at = At(at.epoch, at.position + made.read, at.step + made.count, at.backprops + len(made.samples_B))
-        if batch is not None or made.count:
+        at = At(at.epoch, at.position + made.read, at.step + made.steps, at.backprops + len(made.samples_B))
+        if batch is not None or made.steps:
             yield step
     if step is not None:
         check_finite(step, at, recipe)
@@ -316,7 +316,7 @@ def together(steps: Sequence[Step], device: torch.device | None = None) -> Step:
         torch.cat([step.samples_B for step in steps]),
         torch.cat([step.losses_B for step in steps]),
         sum(step.read for step in steps),
-        sum(step.count for step in steps),
+        sum(step.steps for step in steps),
         torch.cat(right) if len(right) == len(steps) else None,
     )
 

@@ -213,7 +213,7 @@ class Fitting:
             for step in steps:
                 self._gathered.append(step)
                 books.position += step.read
-                books.steps += step.count
+                books.steps += step.steps
                 books.backprops += len(step.samples_B)
                 books.kept = max(books.kept, step.kept)
                 books.samples_read = self._before[0] + stream.samples_read
@@ -221,9 +221,9 @@ class Fitting:
                 books.streaming = self._waited + self._feed.waited
                 if (
                     self._every
-                    and step.count
+                    and step.steps
                     and step.settled
-                    and books.steps % self._every < step.count
+                    and books.steps % self._every < step.steps
                     and not self._feed.is_ahead(books.steps)
                 ):
                     check_finite(step, At(books.epoch, books.position, books.steps), self._recipe)

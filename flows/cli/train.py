@@ -25,7 +25,7 @@ def _strategies() -> "dict[str, type[InLoop]]":
     return {name: one.Parameters for name, one in STRATEGIES.items() if one.Parameters is not None}
 
 
-def _strategy(name: str | None, given: Mapping[str, Any]) -> dict[str, Any] | None:
+def _strategy(name: str | None, given: Mapping[str, Any]) -> "InLoop | None":
     """A strategy's name and what was given of its parameters.
 
     Raises:
@@ -39,7 +39,9 @@ def _strategy(name: str | None, given: Mapping[str, Any]) -> dict[str, Any] | No
                 f"--{parameter.replace('_', '-')} is a parameter of {', '.join(owners)}: "
                 f"{'give one of them as --strategy' if name is None else f'--strategy {name} does not have it'}."
             )
-    return None if name is None else {"name": name, **given}
+    from tamis.training.config import InLoop
+
+    return None if name is None else InLoop(name=name, **given)
 
 
 @click.command(cls=FieldsCommand, fields=_config, without=("reselect", "strategy"), further=_strategies)

@@ -41,10 +41,10 @@ class Drawn(LossBased):
         """Whether only what is drawn for the epoch is read."""
 
     @abstractmethod
-    def chances(self) -> NDArray[np.floating]:
+    def chances(self) -> NDArray[np.float64]:
         """[N] the probability of each sample of being drawn for the epoch that begins."""
 
-    def drawn(self, chances_N: NDArray[np.floating], generator: np.random.Generator) -> tuple[Ints, Floats | None]:
+    def drawn(self, chances_N: NDArray[np.float64], generator: np.random.Generator) -> tuple[Ints, Floats | None]:
         """The samples that the epoch reads, and their weights; None for 1 each."""
         return np.flatnonzero(draw(chances_N, generator)), None
 
@@ -75,8 +75,8 @@ class Drawn(LossBased):
         self._reading.forget()
 
     def _round(self, epoch: int) -> RoundData:
-        chances_N = self.seen.probability_N
-        assert chances_N is not None
+        assert self.seen.probability_N is not None
+        chances_N = self.seen.probability_N.astype(np.float64)
         generator = np.random.default_rng(derive_seed(self.plan.config.seed, "draw", epoch))
         samples, weights = self.drawn(chances_N, generator)
         if not len(samples):  # an epoch without a sample cannot be told from one without a round

@@ -57,10 +57,10 @@ class InfoBatch(Drawn):
         complete = is_complete(epoch, self.plan.config.epochs, delta=self.asked.delta)
         return epoch >= self.asked.start and not complete
 
-    def chances(self) -> NDArray[np.floating]:
+    def chances(self) -> NDArray[np.float64]:
         return np.where(below_mean(self._last_N.astype(np.float64)), 1 - self.asked.ratio, 1.0)
 
-    def drawn(self, chances_N: NDArray[np.floating], generator: np.random.Generator) -> tuple[Ints, Floats]:
+    def drawn(self, chances_N: NDArray[np.float64], generator: np.random.Generator) -> tuple[Ints, Floats]:
         weights_N = prune(self._last_N, ratio=self.asked.ratio, generator=generator)
         samples = np.flatnonzero(weights_N)
         return samples, weights_N[samples]

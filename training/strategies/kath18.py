@@ -54,8 +54,8 @@ class Kath18(LossBased):
     def __init__(self, store: "Store", plan: "Plan", device: "torch.device") -> None:
         super().__init__(store, plan, device)
         batch = plan.config.batch_size
-        self.reads = self.asked.batches * batch
-        self._threshold = threshold_of(self.reads, batch) if self.asked.threshold is None else self.asked.threshold
+        self.reads = pool = self.asked.batches * batch
+        self._threshold = threshold_of(pool, batch) if self.asked.threshold is None else self.asked.threshold
         self._gain, self._begun = VarianceGain(self.asked.tau_momentum), False
 
     def looking(self, at: "At") -> "Looking | None":

@@ -165,9 +165,9 @@ class Seen:
                 return [arrays(one) for one in value]
             return value.numpy() if hasattr(value, "numpy") else value
 
-        seen = cls(**{name: arrays(value) for name, value in state.items()})
-        seen.shown = [tuple(one) for one in seen.shown]
-        return seen
+        fields: dict[str, Any] = {name: arrays(value) for name, value in state.items()}
+        fields["shown"] = [tuple(one) for one in fields["shown"]]
+        return cls(**fields)
 
 
 class LossBased(Strategy):
@@ -192,7 +192,7 @@ class LossBased(Strategy):
 
         super().__init__(store, plan, device)
         assert plan.draft is not None
-        assert isinstance(plan.config.strategy, self.Parameters)
+        assert isinstance(plan.config.strategy, LossParameters)
         self.asked, self.n, self._drafted = plan.config.strategy, plan.dataset.samples, plan.draft
         self.seen, self._draws = Seen(-1), Draws()
         self._queue = Queue(plan.config.batch_size)

@@ -35,5 +35,5 @@ class RandomDrop(Drawn):
     def draws(self, epoch: int) -> bool:
         return epoch >= self.asked.start
 
-    def chances(self) -> NDArray[np.floating]:
+    def chances(self) -> NDArray[np.float64]:
         return np.full(self.n, self.asked.keep)

@@ -67,7 +67,7 @@ class StaleSB(Drawn, SelectiveBackprop):
     def draws(self, epoch: int) -> bool:
         return epoch >= self.asked.start and (epoch - self.asked.start) % self.asked.every != 0
 
-    def chances(self) -> NDArray[np.floating]:
+    def chances(self) -> NDArray[np.float64]:
         """By what is known of each sample's loss; one of which nothing is known is never drawn."""
         self.seen.losses_N, self.seen.loss_epoch_N = self._passes_EN[-1].copy(), self._stored_epoch_N.copy()
         losses_EN = self._passes_EN
