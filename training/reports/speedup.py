@@ -36,7 +36,9 @@ from tamis.training.errors import ReportError
 from tamis.training.strategies import strategy_of
 
 _DEFAULTS = {name: field.default for name, field in TrainConfig.model_fields.items() if not field.is_required()}
-_NO_RECIPE = ("dataset", "selection", "reselect", "evaluate_every", "record_losses", "seed")
+_NO_RECIPE = (
+    "dataset", "selection", "reselect", "strategy", "rate_by", "evaluate_every", "record_losses", "seed",
+)  # fmt: skip
 
 Way = Literal["full", "reselect", "replay"]
 
