@@ -47,8 +47,10 @@ def main() -> None:
         run(store, f"cached from mobilenet{suffix}", selection=f"mobilenet{suffix}", lr=0.03)
     run(store, "warm", reselect=choosing("resnet-warm", 0.5), lr=0.03)
     for method in ("random", "random-pb"):
-        chosen = select(store, SelectConfig(dataset="cifar", method=method, budget=BUDGET, name=method)).selection
-        run(store, method, selection=chosen.ref, lr=0.03)
+        for rounds in (1, EPOCHS // EVERY):  # once, and as often as Grad-Match ("adaptive random")
+            name = f"{method}-{rounds}"
+            asked = SelectConfig(dataset="cifar", method=method, budget=BUDGET, name=name, rounds=rounds, every=EVERY)
+            run(store, name, selection=select(store, asked).selection.ref, lr=0.03)
 
 
 def prepare(store: Store, data: Path, shards: int) -> None:

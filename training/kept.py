@@ -3,6 +3,8 @@
 How: between two updates the weights do not change, so the losses of all selection passes since the last update are
 those that training on the chosen samples would compute. Their graphs are kept until enough samples are chosen; then one
 backward pass goes through all of them.
+Cost: autograd goes through everything that was looked at, chosen or not, so the backward pass is that of training on
+all of it. It pays only where a second forward pass costs more than that.
 Memory: the activations of every selection pass since the last update, chosen or not: about 1 / selectivity batches.
 Source: A. Jiang, thesis, 2021, section 3.5, "Future implementation optimizations".
 """

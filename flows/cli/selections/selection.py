@@ -1,6 +1,7 @@
 """`tamis selection`: look at what was chosen. How it is read stands in `tamis.flows.cli.selections.reading`."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -28,7 +29,12 @@ def ls(app: App) -> None:
 
     rows = summaries.selections(app.open())
     shown = ("selection", "dataset", "method", "params", "size", "seconds")
-    emit(rows, app.as_json, lambda: table([r | {"params": json.dumps(r["params"])} for r in rows], shown))
+    emit(rows, app.as_json, lambda: table([r | {"params": _brief(r["params"])} for r in rows], shown))
+
+
+def _brief(params: Mapping[str, Any]) -> str:
+    """Parameters for a table: without those that are none, and without the recipe of a training run."""
+    return json.dumps({name: value for name, value in params.items() if value is not None and name != "training"})
 
 
 @selection.command()
