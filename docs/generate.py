@@ -54,8 +54,8 @@ def strategy_pages() -> str:
     """The card of every in-loop strategy, and its parameters."""
     intro = (
         "# Strategies\n\nOne section per strategy: `tamis train --strategy NAME`, or "
-        "`TrainConfig(strategy=InLoop(name=NAME, ...))`. Each selects by loss while the model trains, and publishes what "
-        "it trained on as a selection: a round per epoch.\n"
+        "`TrainConfig(strategy=InLoop(name=NAME, ...))`. Each selects by loss while the model trains, and publishes "
+        "what it trained on as a selection: a round per epoch.\n"
     )
     asked = [one for one in STRATEGIES.values() if one.Parameters is not None]
     return "\n".join([HEAD + intro, *(_strategy(one) for one in asked)])
