@@ -1,8 +1,8 @@
 """Epochs of Selective-Backprop and StaleSB against epochs on everything; bytes read where the draw comes first.
 
 All train the same model from the same weights with the same augmentation, on one thread, and read and decode beside it.
-A run's epochs are told apart by what it noted after each. The first one is left out, but for StaleSB's, whose cycle is a
-selection pass and the epochs that use its losses again.
+A run's epochs are told apart by what it noted after each. The first one is left out, but for StaleSB's, whose cycle is
+a selection pass and the epochs that use its losses again.
 """
 
 from pathlib import Path
