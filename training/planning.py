@@ -24,7 +24,7 @@ from tamis.training.tasks import CLASSIFICATION, get_task
 
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
 # Fields that were not there when the first keys were made: they enter the key where they differ from their default.
-_LATER = frozenset({"task", "strategy", "rate_by"})
+_LATER = frozenset({"task", "strategy", "rate_by", "milestones", "cutout"})
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
 _APART = frozenset(
     {

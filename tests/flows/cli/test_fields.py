@@ -38,6 +38,11 @@ def test_every_field_of_a_training_run_is_an_option_with_a_text() -> None:
         (("--precision", "bf16", "--no-nesterov"), {"precision": "bf16", "nesterov": False}),
         (("--evaluate-on", "t", "--evaluate-every", "2", "--record-losses"),
          {"evaluate_on": "t", "evaluate_every": 2, "record_losses": True}),
+        (("--schedule", "milestones", "--milestones", "60,120, 160"),
+         {"schedule": "milestones", "milestones": (60, 120, 160)}),
+        (("--schedule", "milestones", "--milestones", "5", "--milestones", "10"),
+         {"schedule": "milestones", "milestones": (5, 10)}),
+        (("--cutout", "16"), {"cutout": 16}),
         (("--lr", "1e-3", "--task", "regression"), {"lr": 1e-3, "task": "regression"}),
     ],
 )  # fmt: skip
@@ -45,7 +50,13 @@ def test_options_are_fields(arguments: tuple[str, ...], fields: dict[str, Any]) 
     assert asked(*arguments) == TrainConfig(dataset="d", **fields)
 
 
-@pytest.mark.parametrize("wrong", [("--lr", "0"), ("--momentum", "1"), ("--channels", "2"), ("--evaluate-every", "0")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--lr", "0"), ("--momentum", "1"), ("--channels", "2"), ("--evaluate-every", "0"), ("--milestones", "60,x"),
+        ("--milestones", "60,,90"), ("--milestones", "0,60"), ("--cutout", "0"),
+    ],
+)  # fmt: skip
 def test_what_is_out_of_range_is_wrong_usage(wrong: tuple[str, str]) -> None:
     with pytest.raises(click.BadParameter) as error:
         asked(*wrong)
