@@ -125,13 +125,20 @@ class TrainConfig(BaseModel):
         channels: read images as RGB (3) or grayscale (1).
         image_size: resize and crop images to this many pixels; default: keep their size.
         evaluate_on: dataset to evaluate on at the end, as name or name@version.
-        evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only.
+        evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only, or 1
+            with keep best.
         record_losses: store every sample's training loss in every epoch (table losses).
         task: classification, or regression on the numbers that the dataset was added with.
         rate_by: what the schedule counts: epochs, or backprops (samples trained on, over those of the dataset).
         milestones: epochs at which the schedule milestones multiplies the rate by gamma, rising, such as 60,120,160.
         cutout: side in pixels of a square of each image, anywhere, that is filled with the mean color: 16 for
             CIFAR-10, 8 for CIFAR-100, 20 for SVHN; default: none.
+        stop_after: stop after this many seconds, counted as in tamis report: reading and selecting included,
+            evaluations not. The schedule stays one of epochs or backprops.
+        keep: which model is kept: last, or best: that of the evaluation with the highest accuracy, or the lowest loss
+            where the task has no accuracy.
+        select_on: dataset on which keep best chooses, as name or name@version; default: that of evaluate_on, on which
+            the accuracy is then optimistic.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -163,6 +170,9 @@ class TrainConfig(BaseModel):
     rate_by: Literal["epochs", "backprops"] = "epochs"
     milestones: Annotated[tuple[_Epochs, ...], Field(min_length=1)] | None = None
     cutout: int | None = Field(default=None, ge=1, le=border.IMAGE)
+    stop_after: _Number | None = Field(default=None, gt=0)
+    keep: Literal["last", "best"] = "last"
+    select_on: str | None = None
 
     @field_validator("task")
     @classmethod
@@ -195,8 +205,12 @@ class TrainConfig(BaseModel):
                 "a training run either replays a selection, or reselects, or follows a strategy that chooses by "
                 f"losses: give one of {' and '.join(asked)}"
             )
-        if self.evaluate_every is not None and self.evaluate_on is None:
+        if self.evaluate_every is not None and self.evaluate_on is None and self.select_on is None:
             raise ValueError("evaluate_every needs a dataset to measure on: give evaluate_on")
+        if self.keep == "best" and self.select_on is None and self.evaluate_on is None:
+            raise ValueError("keep best needs a dataset to choose on: give select_on, such as a validation part")
+        if self.select_on is not None and self.keep != "best":
+            raise ValueError("select_on is what keep best chooses on: give keep best, or leave select_on out")
         return self
 
 
@@ -210,6 +224,7 @@ class Plan:
     evaluate_on: Dataset | None
     key: str
     draft: "Drafted | None" = None
+    select_on: Dataset | None = None
 
 
 @dataclass(frozen=True)
