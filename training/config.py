@@ -126,7 +126,7 @@ class TrainConfig(BaseModel):
         image_size: resize and crop images to this many pixels; default: keep their size.
         evaluate_on: dataset to evaluate on at the end, as name or name@version.
         evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only, or 1
-            with keep best.
+            with keep_model best.
         record_losses: store every sample's training loss in every epoch (table losses).
         task: classification, or regression on the numbers that the dataset was added with.
         rate_by: what the schedule counts: epochs, or backprops (samples trained on, over those of the dataset).
@@ -135,10 +135,10 @@ class TrainConfig(BaseModel):
             CIFAR-10, 8 for CIFAR-100, 20 for SVHN; default: none.
         stop_after: stop after this many seconds, counted as in tamis report: reading and selecting included,
             evaluations not. The schedule stays one of epochs or backprops.
-        keep: which model is kept: last, or best: that of the evaluation with the highest accuracy, or the lowest loss
-            where the task has no accuracy.
-        select_on: dataset on which keep best chooses, as name or name@version; default: that of evaluate_on, on which
-            the accuracy is then optimistic.
+        keep_model: which model is kept: last, or best: that of the evaluation with the highest accuracy, or the lowest
+            loss where the task has no accuracy.
+        select_on: dataset on which keep_model best chooses, as name or name@version; default: that of evaluate_on, on
+            which the accuracy is then optimistic.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -171,7 +171,7 @@ class TrainConfig(BaseModel):
     milestones: Annotated[tuple[_Epochs, ...], Field(min_length=1)] | None = None
     cutout: int | None = Field(default=None, ge=1, le=border.IMAGE)
     stop_after: _Number | None = Field(default=None, gt=0)
-    keep: Literal["last", "best"] = "last"
+    keep_model: Literal["last", "best"] = "last"
     select_on: str | None = None
 
     @field_validator("task")
@@ -207,10 +207,10 @@ class TrainConfig(BaseModel):
             )
         if self.evaluate_every is not None and self.evaluate_on is None and self.select_on is None:
             raise ValueError("evaluate_every needs a dataset to measure on: give evaluate_on")
-        if self.keep == "best" and self.select_on is None and self.evaluate_on is None:
-            raise ValueError("keep best needs a dataset to choose on: give select_on, such as a validation part")
-        if self.select_on is not None and self.keep != "best":
-            raise ValueError("select_on is what keep best chooses on: give keep best, or leave select_on out")
+        if self.keep_model == "best" and self.select_on is None and self.evaluate_on is None:
+            raise ValueError("keep_model best needs a dataset to choose on: give select_on, such as a validation part")
+        if self.select_on is not None and self.keep_model != "best":
+            raise ValueError("select_on is what keep_model best chooses on: give both, or leave select_on out")
         return self
 
 

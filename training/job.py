@@ -11,12 +11,16 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tamis.store import Store
 from tamis.store.runs import Run
 from tamis.training.config import TrainConfig
 from tamis.training.models.own import failing
 from tamis.training.planning import plan
+
+if TYPE_CHECKING:
+    from tamis.training.trainer import Fitted
 
 _CLOCKED = "was stopped by the clock, which no repetition can confirm"
 _log = logging.getLogger("tamis.training")
@@ -90,11 +94,7 @@ def train(
         with failing(config.model):
             again = fitting.fit(progress)
         fitting.forget()
-        if "stopped" in again.metrics:
-            (notify or _log.warning)(f"This try of run {there.key[:12]} {_CLOCKED}.")
-            return TrainResult(there, cached=False)
-        confirmed = hashlib.sha256(again.model).hexdigest() == there.blob
-        return TrainResult(there, cached=False, confirmed=confirmed)
+        return _compared(there, again, notify or _log.warning)
     trained_on = made.draft or made.selection  # the first will be there when the run is done
     selection = None if trained_on is None else trained_on.key
     store.runs.begin(
@@ -115,3 +115,11 @@ def train(
         raise
     fitting.forget()
     return TrainResult(run, cached=False)
+
+
+def _compared(there: Run, again: "Fitted", notify: Callable[[str], None]) -> TrainResult:
+    """What a repetition says of a finished run."""
+    if "stopped" in again.metrics:
+        notify(f"This try of run {there.key[:12]} {_CLOCKED}.")
+        return TrainResult(there, cached=False)
+    return TrainResult(there, cached=False, confirmed=hashlib.sha256(again.model).hexdigest() == there.blob)

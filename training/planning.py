@@ -26,12 +26,12 @@ from tamis.training.tasks import CLASSIFICATION, get_task
 
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
 # Fields that were not there when the first keys were made: they enter the key where they differ from their default.
-_LATER = frozenset({"task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep", "select_on"})
+_LATER = frozenset({"task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep_model", "select_on"})
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
 _APART = frozenset(
     {
         "dataset", "selection", "reselect", "strategy", "evaluate_on", "evaluate_every", "record_losses",
-        "evaluate_decoder", "keep", "select_on", "select_decoder",
+        "evaluate_decoder", "keep_model", "select_on", "select_decoder",
     }
 )  # fmt: skip
 
@@ -69,11 +69,11 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         "code": model_code(config.model),
         **decoder_key(*((one.image, config.image_size) for one in (dataset, target) if one is not None)),
     }
-    if judged is not None:
-        payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
     if chooser is not None:
-        payload |= {f"select_{k}": v for k, v in decoder_key((chooser.image, config.image_size)).items()}
         payload["select_on"] = chooser.key
+    for use, one in (("evaluate", judged), ("select", chooser)):
+        if one is not None:
+            payload |= {f"{use}_{k}": v for k, v in decoder_key((one.image, config.image_size)).items()}
     strategy = strategy_of(dict(config))
     if config.strategy is not None:
         payload["strategy_version"] = strategy.version

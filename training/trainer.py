@@ -153,7 +153,7 @@ class Fitting:
     def _look(self, learner: Learner) -> None:
         """Measure after an epoch, where that was asked for, and note what it had cost by then."""
         config, plan, books = self._plan.config, self._plan, self._books
-        last, keeps_best = self._is_done(), config.keep == "best"
+        last, keeps_best = self._is_done(), config.keep_model == "best"
         every = config.evaluate_every or (1 if keeps_best else None)
         if every is None or not (last or books.epoch % every == 0):
             return

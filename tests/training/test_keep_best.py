@@ -48,7 +48,7 @@ def prescribed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keeping(**more: Any) -> TrainConfig:
-    return TrainConfig(**QUICK | {"keep": "best", "evaluate_on": "sixty"} | more)
+    return TrainConfig(**QUICK | {"keep_model": "best", "evaluate_on": "sixty"} | more)
 
 
 def weights_after(store: Store, epochs: int) -> str | None:
@@ -86,7 +86,7 @@ def test_chosen_on_other_data_than_it_is_judged_on(
     store.datasets.split("digits", {"rest": 0.8, "val": 0.2}, seed=1)
     asked = TrainConfig(
         **QUICK | {"dataset": "digits-rest", "lr": 0.4, "batch_size": 64, "epochs": 3},
-        keep="best",
+        keep_model="best",
         select_on="digits-val",
         evaluate_on="test",
     )
@@ -193,8 +193,8 @@ def test_of_a_regression(store: Store, tmp_path: Path, write: Write) -> None:
     samples = [(f"s{i:02d}", {"png": numbered(i), "txt": b"%d" % (i % 3)}) for i in range(40)]
     store.datasets.add("line", [write(tmp_path / "line.tar", samples)], label="number:txt")
     asked = TrainConfig(
-        dataset="line", model="preact8", epochs=3, batch_size=8, task="regression", keep="best", evaluate_on="line",
-        lr=0.02,
+        dataset="line", model="preact8", epochs=3, batch_size=8, task="regression", lr=0.02, keep_model="best",
+        evaluate_on="line",
     )  # fmt: skip
     run = train(store, asked).run
     shown = run.metrics["history"]
@@ -204,9 +204,9 @@ def test_of_a_regression(store: Store, tmp_path: Path, write: Write) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"keep": "best"}, "keep best needs a dataset to choose on: give select_on"),
-        ({"select_on": "sixty"}, "select_on is what keep best chooses on"),
-        ({"keep": "first"}, "'last' or 'best'"),
+        ({"keep_model": "best"}, "keep_model best needs a dataset to choose on: give select_on"),
+        ({"select_on": "sixty"}, "select_on is what keep_model best chooses on"),
+        ({"keep_model": "first"}, "'last' or 'best'"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields: dict[str, Any], words: str) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from tamis.flows.cli.fields import FieldsCommand, attributes
 from tamis.flows.cli.train import train
 from tamis.training.config import TrainConfig
+from tamis.training.strategies import STRATEGIES
 
 OWN = {"device", "workers", "score_batch", "force", "store", "as_json"}
 
@@ -22,6 +23,12 @@ def asked(*arguments: str) -> TrainConfig:
 def test_command_line_and_python_ask_the_same_question_by_the_same_defaults() -> None:
     assert asked() == TrainConfig(dataset="d")
     assert (asked().epochs, asked().augment) == (10, "crop-flip")
+
+
+def test_no_parameter_of_a_strategy_has_the_name_of_a_field() -> None:
+    """Both are options of one command."""
+    own = {name for one in STRATEGIES.values() if one.Parameters is not None for name in one.Parameters.model_fields}
+    assert not own & set(TrainConfig.model_fields)
 
 
 def test_every_field_of_a_training_run_is_an_option_with_a_text() -> None:
