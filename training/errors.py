@@ -39,6 +39,10 @@ class RecordingRefused(TamisError, ValueError):
     """Losses that cannot be recorded: wrong lengths or numbers, or a run that is finished or of another dataset."""
 
 
+class AugmentError(TamisError, ValueError):
+    """An augmentation that does not fit the images."""
+
+
 class LabelError(TamisError, ValueError):
     """Labels that a model cannot be trained on or judged by: none at all, or more classes than the model has."""
 

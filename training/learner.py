@@ -27,6 +27,7 @@ class Books:
     evaluating: float = 0.0
     streaming: float = 0.0  # waiting for batches
     parts: dict[str, float] = field(default_factory=dict)  # of the steps, s: forward passes, backward
+    stopped: dict[str, float] = field(default_factory=dict)  # where the clock stopped it: seconds, epoch, step
     history: list[dict[str, float]] = field(default_factory=list)
 
 
