@@ -155,6 +155,7 @@ class Fitting:
         books.history.append(
             {
                 "epoch": books.epoch, "seconds": spent, "selecting": self._selecting(), "train_loss": books.train_loss,
+                "backprops": books.backprops,
             }
             | judged
         )  # fmt: skip
