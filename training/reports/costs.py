@@ -107,7 +107,8 @@ def split(seconds: dict[str, float]) -> Parts:
     forward = seconds.get("selection_forward", nothing)
     selecting = seconds["select"] - (forward or 0.0) if "select" in seconds else nothing
     evaluate = seconds.get("evaluate", 0.0)
-    measured = [forward, selecting, seconds.get("training_forward"), seconds.get("backward")]
-    left = seconds.get("total", 0.0) - evaluate - sum(part or 0.0 for part in measured)
+    training, backward = seconds.get("training_forward"), seconds.get("backward")
+    measured = sum(part or 0.0 for part in (forward, selecting, training, backward))
+    left = seconds.get("total", 0.0) - evaluate - measured
     reading = None if "stream" not in seconds else min(seconds["stream"], max(left, 0.0))
-    return Parts(*measured, reading, left - (reading or 0.0), evaluate)
+    return Parts(forward, selecting, training, backward, reading, left - (reading or 0.0), evaluate)

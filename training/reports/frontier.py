@@ -20,58 +20,17 @@ Source: A. Jiang, thesis, 2021, table 3.1, figures 3.7, 3.8, 3.14 and 3.15.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf
 from statistics import mean, stdev
-from typing import Literal
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from tamis.store import Store
 from tamis.store.keys import split_ref
 from tamis.store.runs import Run
 from tamis.training.errors import ReportError
 from tamis.training.reports.runs import finished, label_runs, recipe_of, settings_of, strategy_of_run
+from tamis.training.reports.traces import AXES, Axis, Trace, mark, trace
 
 FACTORS = (1.1, 1.2, 1.4)  # of table 3.1
-Axis = Literal["seconds", "backprops"]
-AXES: tuple[Axis, ...] = ("seconds", "backprops")
-
-
-@dataclass(frozen=True)
-class Trace:
-    """M evaluations of a run.
-
-    Attributes:
-        run: its key.
-        label: of its group.
-        full: key of the full training that it is held against; None where there is none.
-        seed: its seed.
-        error: [M] lower is better.
-        seconds: [M] of training and selecting by then.
-        backprops: [M] samples that had a backward pass by then; None for runs whose history lacks it.
-        optimal: by axis, [M] whether an evaluation is a Pareto point.
-    """
-
-    run: str
-    label: str
-    full: str | None
-    seed: int
-    error: tuple[float, ...]
-    seconds: tuple[float, ...]
-    backprops: tuple[int, ...] | None
-    optimal: dict[Axis, tuple[bool, ...]]
-
-    def reach(self, error: float, axis: Axis = "seconds") -> float | None:
-        """C(error): what it had cost when an error was first reached; None if it never was, or no cost is known."""
-        costs = self.seconds if axis == "seconds" else self.backprops
-        at = next((i for i, one in enumerate(self.error) if one <= error), None)
-        if at is None or costs is None:
-            return None
-        if at == 0 or not isfinite(self.error[at - 1]):
-            return costs[at]
-        above = self.error[at - 1]
-        return costs[at - 1] + (above - error) / (above - self.error[at]) * (costs[at] - costs[at - 1])
 
 
 @dataclass(frozen=True)
@@ -160,23 +119,24 @@ def frontier(
         ReportError: a run that was named is not finished or has no evaluations during training; runs of several
             datasets; nothing to report; `full` was trained on a selection; a factor below 1.
     """
-    wrong = [factor for factor in factors if not 1 <= factor < float("inf")]
+    wrong = [factor for factor in factors if not 1 <= factor < inf]
     if wrong:
-        raise ReportError(
-            f"A factor is {wrong[0]}: expected 1 or more, such as 1.2, times full training's final error."
-        )
+        raise ReportError(f"A factor is {wrong[0]}: expected 1 or more, such as 1.2, of full training's final error.")
     found = finished(store, runs, dataset=dataset)
     measured = [run for run in found if run.metrics.get("history")]
     baselines = _given(store, full)
     _check(found, measured, baselines, named=bool(runs))
     measure = _measure([*measured, *baselines])
-    every = baselines or finished(store)
+    every = finished(store)
+
+    def beside(run: Run) -> Run | None:
+        return _closest(run, baselines) or find_baseline(run, measured) or find_baseline(run, every)
+
+    fulls = [beside(run) for run in measured]
     labels = label_runs(measured, by)
-    beside = [baselines and _closest(run, baselines) or find_baseline(run, measured) or find_baseline(run, every)
-              for run in measured]  # fmt: skip
-    traces = [trace(*one, measure) for one in zip(measured, labels, beside, strict=True)]
-    held = {run.key: trace(run, "full", run, measure) for run in beside if run is not None}
-    traces = _marked(traces)
+    traces = [trace(*one, measure) for one in zip(measured, labels, fulls, strict=True)]
+    held = {full.key: trace(full, "full", full, measure) for full in fulls if full is not None}
+    traces = mark(traces)
     return Frontier(
         dataset=measured[0].dataset,
         judge=_judge(measured[0]),
@@ -189,49 +149,10 @@ def frontier(
     )
 
 
-def trace(run: Run, label: str, full: Run | None, measure: str) -> Trace:
-    """The evaluations of a run, none of them a Pareto point yet."""
-    history: list[dict[str, float]] = run.metrics["history"]
-    errors = [1 - one["accuracy"] if measure == "1 - accuracy" else one["loss"] for one in history]
-    backprops = [int(one["backprops"]) for one in history if "backprops" in one]
-    return Trace(
-        run=run.key,
-        label=label,
-        full=None if full is None else full.key,
-        seed=settings_of(run)["seed"],
-        error=tuple(errors),
-        seconds=tuple(one["seconds"] for one in history),
-        backprops=tuple(backprops) if len(backprops) == len(history) else None,
-        optimal={},
-    )
-
-
-def pareto(costs: ArrayLike, errors: ArrayLike) -> NDArray[np.bool_]:
-    """Which of P points no other one beats. One that has no finite error never is.
-
-    Args:
-        costs: [P] finite.
-        errors: [P] lower is better.
-
-    Returns:
-        [P].
-    """
-    costs_P, errors_P = np.asarray(costs, np.float64), np.asarray(errors, np.float64)
-    errors_P = np.where(np.isfinite(errors_P), errors_P, np.inf)
-    order_P = np.lexsort((errors_P, costs_P))
-    costs_P, errors_P = costs_P[order_P], errors_P[order_P]
-    first_P = np.searchsorted(costs_P, costs_P)  # the best of those that cost as much
-    before_P = np.concatenate([[np.inf], np.minimum.accumulate(errors_P)])[first_P]  # the best of those that cost less
-    found_P = np.empty(len(order_P), np.bool_)
-    found_P[order_P] = (errors_P == errors_P[first_P]) & (errors_P < before_P)
-    return found_P
-
-
 def find_baseline(run: Run, among: Sequence[Run]) -> Run | None:
     """The full training to hold a run against: of the same recipe and, where there is such, seed; or None."""
-    fitting = [
-        one for one in among if _is_full(one) and one.metrics.get("history") and recipe_of(one) == recipe_of(run)
-    ]
+    recipe = recipe_of(run)
+    fitting = [one for one in among if _is_full(one) and one.metrics.get("history") and recipe_of(one) == recipe]
     return _closest(run, fitting)
 
 
@@ -245,38 +166,26 @@ def _closest(run: Run, among: Sequence[Run]) -> Run | None:
     return max(among, key=rank, default=None)
 
 
-def _marked(traces: Sequence[Trace]) -> list[Trace]:
-    """With the Pareto points of all of them."""
-    optimal: list[dict[Axis, tuple[bool, ...]]] = [{} for _ in traces]
-    for axis in AXES:
-        priced = [i for i, one in enumerate(traces) if getattr(one, axis) is not None]
-        points = [(c, e) for i in priced for c, e in zip(getattr(traces[i], axis), traces[i].error, strict=True)]
-        found = iter(pareto([c for c, _ in points], [e for _, e in points]).tolist())
-        for i in priced:
-            optimal[i][axis] = tuple(next(found) for _ in traces[i].error)
-    return [Trace(**{**vars(one), "optimal": marks}) for one, marks in zip(traces, optimal, strict=True)]
-
-
 def _grouped(traces: Sequence[Trace], held: dict[str, Trace], factors: Sequence[float]) -> list[Group]:
-    points = {axis: [sum(one.optimal.get(axis, ())) for one in traces] for axis in AXES}
-    groups: list[Group] = []
-    for label in dict.fromkeys(one.label for one in traces):
-        mine = [one for one in traces if one.label == label]
-        count = {
-            axis: sum(n for n, one in zip(points[axis], traces, strict=True) if one.label == label) for axis in AXES
-        }
-        groups.append(
-            Group(
-                label=label,
-                runs=tuple(one.run for one in mine),
-                final=_spread([one.error[-1] for one in mine]),
-                speedup={axis: tuple(_spread([_speedup(one, held, f, axis) for one in mine]) for f in factors)
-                         for axis in AXES},
-                points=count,
-                share={axis: count[axis] / max(sum(points[axis]), 1) for axis in AXES},
-            )
-        )  # fmt: skip
-    return groups
+    whole: dict[Axis, int] = {axis: _points(traces, axis) for axis in AXES}
+
+    def group(label: str, mine: Sequence[Trace]) -> Group:
+        points: dict[Axis, int] = {axis: _points(mine, axis) for axis in AXES}
+        return Group(
+            label=label,
+            runs=tuple(one.run for one in mine),
+            final=_spread([one.error[-1] for one in mine]),
+            speedup={a: tuple(_spread([_speedup(one, held, f, a) for one in mine]) for f in factors) for a in AXES},
+            points=points,
+            share={axis: points[axis] / max(whole[axis], 1) for axis in AXES},
+        )
+
+    labels = dict.fromkeys(one.label for one in traces)
+    return [group(label, [one for one in traces if one.label == label]) for label in labels]
+
+
+def _points(traces: Sequence[Trace], axis: Axis) -> int:
+    return sum(sum(one.optimal.get(axis, ())) for one in traces)
 
 
 def _speedup(one: Trace, held: dict[str, Trace], factor: float, axis: Axis) -> float | None:
@@ -289,9 +198,8 @@ def _speedup(one: Trace, held: dict[str, Trace], factor: float, axis: Axis) -> f
 
 def _spread(values: Sequence[float | None]) -> Spread:
     known = [value for value in values if value is not None]
-    return Spread(
-        mean(known) if known else None, stdev(known) if len(known) > 1 else None, (len(known), len(values))
-    )  # fmt: skip
+    deviation = stdev(known) if len(known) > 1 else None
+    return Spread(mean(known) if known else None, deviation, (len(known), len(values)))
 
 
 def _given(store: Store, keys: Sequence[str]) -> list[Run]:
@@ -307,8 +215,8 @@ def _check(found: Sequence[Run], measured: Sequence[Run], baselines: Sequence[Ru
     without = [run for run in (*(found if named else ()), *baselines) if not run.metrics.get("history")]
     if without:
         raise ReportError(
-            f"Run {without[0].key[:12]} was not evaluated during training: train with evaluate_on and evaluate_every to "
-            "know what its error was when."
+            f"Run {without[0].key[:12]} was not evaluated during training: train with evaluate_on and evaluate_every "
+            "to know what its error was when."
         )
     if not measured:
         raise ReportError("No training run to report on: train with evaluate_on and evaluate_every first.")

@@ -140,9 +140,7 @@ def similarity(
     values_NSW2 = torch.stack(made)
     kept_NSW2 = values_NSW2[values_NSW2.isfinite().flatten(1).all(dim=1)]
     if not len(kept_NSW2):
-        raise ReportError(
-            f"All gradients of run {found.key[:12]} on {judged.ref} are 0 or not finite: nothing to show."
-        )
+        raise ReportError(f"All gradients of run {found.key[:12]} on {judged.ref} are 0 or not finite.")
     rows = [
         Likeness(way, share, _size(share, batch_size), *_mean(kept_NSW2[:, i, j, 0]), *_mean(kept_NSW2[:, i, j, 1]))
         for i, share in enumerate(selectivities) for j, way in enumerate(WAYS)
@@ -225,7 +223,7 @@ def _mean(values_N: Tensor) -> tuple[float, float | None]:
 
 
 def _size(share: float, batch_size: int) -> int:
-    return ceil(share * batch_size)
+    return ceil(round(share * batch_size, 9))  # .1 of 70 are 7, whatever floats say
 
 
 def _check(selectivities: Sequence[float], batch_size: int, batches: int, dataset: Dataset) -> None:
