@@ -166,7 +166,8 @@ class Fitting:
             self._best.offer(chosen_by, {"epoch": epoch, "step": books.steps}, lambda: self._pack(learner))
         books.history.append(
             {
-                "epoch": epoch, "seconds": self._spent(), "selecting": self._selecting(), "train_loss": books.train_loss,
+                "epoch": epoch, "seconds": self._spent(), "selecting": self._selecting(),
+                "train_loss": books.train_loss, "backprops": books.backprops,
             }
             | judged
             | ({f"select_{name}": value for name, value in chosen_by.items()} if plan.select_on else {})

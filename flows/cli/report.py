@@ -1,4 +1,4 @@
-"""`tamis report`: what selecting has cost, and what it has saved."""
+"""`tamis report`: what selecting has cost, and what it has saved; further reports are in `tamis.flows.cli.reports`."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,10 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, note, say, table
+from tamis.flows.cli.reports.confidence import confidence
+from tamis.flows.cli.reports.costs import costs
+from tamis.flows.cli.reports.frontier import frontier
+from tamis.flows.cli.reports.similarity import similarity
 
 if TYPE_CHECKING:
     from tamis.training.reports.speedup import Report, Speedup
@@ -82,3 +86,7 @@ def _row(one: "Speedup") -> dict[str, Any]:
         "speedup": one.speedup,
         "pays after": f"{pays} replay{'s' * (pays != 1)}" if isinstance(pays, int) else pays,
     }
+
+
+for _command in (costs, frontier, confidence, similarity):
+    report.add_command(_command)

@@ -31,15 +31,8 @@ from tamis.store import Store
 from tamis.store.keys import split_ref
 from tamis.store.runs import FINISHED, Run
 from tamis.store.selections import Selection
-from tamis.training.config import TrainConfig
 from tamis.training.errors import ReportError
-from tamis.training.strategies import strategy_of
-
-_DEFAULTS = {name: field.default for name, field in TrainConfig.model_fields.items() if not field.is_required()}
-_NO_RECIPE = (
-    "dataset", "selection", "reselect", "strategy", "rate_by", "evaluate_every", "record_losses", "seed", "keep_model",
-    "select_on", "stop_after",
-)  # fmt: skip
+from tamis.training.reports.runs import recipe_of, settings_of, strategy_of_run
 
 Way = Literal["full", "reselect", "replay"]
 
@@ -199,7 +192,7 @@ def speedup(run: Run, full: Run | None, selection: Selection | None = None, accu
     way, a = _way(run), max(curve.accuracy) if accuracy is None else accuracy
     mine, theirs = curve.reach(a), None if other is None else other.reach(a)
     cost = run.seconds.get("select", 0.0) if way == "reselect" else selection.seconds if selection is not None else 0.0
-    config = _DEFAULTS | run.config
+    config = settings_of(run)
     return Speedup(
         run=run.key,
         way=way,
@@ -231,7 +224,7 @@ def find_full(run: Run, among: Sequence[Run]) -> Run | None:
     """
     if _way(run) == "full":
         return run
-    fitting = [r for r in among if _way(r) == "full" and Curve.of(r) is not None and _recipe(r) == _recipe(run)]
+    fitting = [r for r in among if _way(r) == "full" and Curve.of(r) is not None and recipe_of(r) == recipe_of(run)]
 
     def rank(one: Run) -> tuple[bool, int]:
         curve = Curve.of(one)
@@ -273,20 +266,14 @@ def _note(
 
 
 def _way(run: Run) -> Way:
-    strategy = strategy_of({"selection": run.selection} | run.config)
+    strategy = strategy_of_run(run)
     if strategy.baseline:
         return "full"
     return "reselect" if strategy.chooses else "replay"
 
 
-def _recipe(run: Run) -> dict[str, Any]:
-    """What two training runs must share to differ in the selection alone."""
-    config = _DEFAULTS | run.config
-    return {k: v for k, v in config.items() if k not in _NO_RECIPE} | {"dataset": run.dataset}
-
-
 def _seed(run: Run) -> int:
-    return (_DEFAULTS | run.config)["seed"]
+    return settings_of(run)["seed"]
 
 
 def _is_of(run: Run, dataset: str | None) -> bool:

@@ -1,0 +1,1 @@
+"""Reports that `tamis report` shows."""
