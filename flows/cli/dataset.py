@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tamis.flows.cli.common import App, common, run_flow, runner_option
+from tamis.flows.cli.common import App, Share, common, run_flow, runner_option
 from tamis.flows.cli.output import emit, facts, say, size, table
 
 if TYPE_CHECKING:
@@ -108,17 +108,9 @@ def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool)
     emit(parts, app.as_json, lambda: table(parts, ("dataset", "samples", "shards", "key")))
 
 
-def part(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    """An option's share, as 10% or 0.1."""
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise click.BadParameter(f"{text!r}: expected a share, such as 10% or 0.1.") from None
-
-
 @dataset.command()
 @click.argument("ref", metavar="NAME")
-@click.option("--share", required=True, callback=part, help="Share of the labels to flip, such as 10% or 0.1.")
+@click.option("--share", required=True, type=Share(), help="Share of the labels to flip, such as 10% or 0.1.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the flips.")
 @click.option("--as", "name", metavar="NAME", help="Name of the new dataset. Default: NAME-flipped.")
 @common
