@@ -44,7 +44,13 @@ def test_planted_flips_are_found(store: Store, real: Callable[[str], Path]) -> N
     """10,000 images with 10 % of the labels flipped, five epochs; by chance one in ten named samples is a flip."""
     store.datasets.add("cifar", sorted(real("cifar10").glob("train-*.tar"))[:2])
     noisy = store.datasets.flip("cifar", 0.1, seed=0)
-    recipe = {**RECIPE, "dataset": "cifar-flipped", "model": "preact8", "epochs": 5, "record_losses": False}
+    recipe: dict[str, Any] = {
+        **RECIPE,
+        "dataset": "cifar-flipped",
+        "model": "preact8",
+        "epochs": 5,
+        "record_losses": False,
+    }
     model = train(store, TrainConfig(**recipe)).run.blob
     assert model is not None
     asked = Question(store, noisy, model, PENULTIMATE, "float32")

@@ -101,7 +101,7 @@ def test_materialized_shards_hold_flipped_labels(store: Store, noisy: Dataset, s
     assert all(set(members) == {"png", "cls", "tamis.json"} for members in found.values())
     assert found["s050"]["png"] == numbered(50)
     assert made.left_out == {}
-    stock = wds.WebDataset(made.paths(), shardshuffle=False).decode("torchrgb8").to_tuple("cls", "tamis.json")  # pyright: ignore[reportUnknownMemberType]  # webdataset is untyped
+    stock = wds.WebDataset(made.paths(), shardshuffle=False).decode("torchrgb8").to_tuple("cls", "tamis.json")
     assert {chosen["sample"]: label for label, chosen in stock} == {i: labels[i] for i in samples}
     again = store.datasets.add("again", made.paths())
     assert sorted(again.labels().tolist()) == sorted(labels[samples].tolist())

@@ -110,7 +110,7 @@ def _blocks(vectors_NE: Vectors) -> Iterator[tuple[slice, Floats, NDArray[np.boo
     for start in range(0, len(vectors_NE), _BLOCK):
         rows = slice(start, min(start + _BLOCK, len(vectors_NE)))
         block_BE = np.asarray(vectors_NE[rows], np.float64)
-        yield rows, block_BE, np.isfinite(block_BE).all(axis=1)
+        yield rows, block_BE, np.asarray(np.isfinite(block_BE).all(axis=1))
 
 
 def _unit(vectors_BE: Vectors) -> Floats:
