@@ -37,6 +37,20 @@ class App:
         return Store.open(self.where)
 
 
+class Share(click.ParamType):
+    """A share of the samples: 10% or 0.1."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The share as a fraction."""
+        text = str(value)
+        try:
+            return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{text!r} is no share: expected a percentage or a fraction, such as 10% or 0.1.", param, ctx)
+
+
 class Names(click.ParamType):
     """One of some names, which are asked for when they are needed: a listing loads no library.
 

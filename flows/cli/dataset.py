@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tamis.flows.cli.common import App, common, run_flow, runner_option
+from tamis.flows.cli.common import App, Share, common, run_flow, runner_option
 from tamis.flows.cli.output import emit, facts, say, size, table
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def dataset() -> None:
-    """Add, pack, split, list, show and verify datasets."""
+    """Add, pack, split, flip, list, show and verify datasets."""
 
 
 @dataset.command()
@@ -106,6 +106,36 @@ def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool)
 
     parts = [summaries.dataset(part) for part in app.open().datasets.split(ref, into, seed=seed, stratify=stratify)]
     emit(parts, app.as_json, lambda: table(parts, ("dataset", "samples", "shards", "key")))
+
+
+@dataset.command()
+@click.argument("ref", metavar="NAME")
+@click.option("--share", required=True, type=Share(), help="Share of the labels to flip, such as 10% or 0.1.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the flips.")
+@click.option("--as", "name", metavar="NAME", help="Name of the new dataset. Default: NAME-flipped.")
+@common
+def flip(app: App, ref: str, share: float, seed: int, name: str | None) -> None:
+    """Derive a dataset with label noise. No shard is copied or rewritten.
+
+    Exactly this share of the samples gets the label of another class, drawn uniformly from the other classes
+    (UniformFlip). Training, scores and SQL see the new labels; the source keeps its own. Repeating a flip returns the
+    existing dataset. The table dataset_origins records source, share and seed.
+
+    \b
+    Examples:
+      tamis dataset flip cifar10 --share 10%
+      tamis dataset flip cifar10@1 --share 20% --seed 1 --as cifar10-noisy
+      tamis report labels cifar10-flipped
+    """
+    from tamis.store import summaries
+
+    datasets = app.open().datasets
+    made = datasets.flip(ref, share, seed=seed, name=name)
+    flips = datasets.flipped(made.ref)
+    answer = {"dataset": made.ref, "key": made.key, "source": flips.source, "samples": made.samples}
+    answer |= {"flipped": len(flips.samples), "share": flips.share, "seed": flips.seed}
+    answer |= {"samples_by_class": summaries.dataset(made)["samples_by_class"]}
+    emit(answer, app.as_json, lambda: facts(answer))
 
 
 @dataset.command()

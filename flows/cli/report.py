@@ -10,6 +10,7 @@ from tamis.flows.cli.output import emit, note, say, table
 from tamis.flows.cli.reports.confidence import confidence
 from tamis.flows.cli.reports.costs import costs
 from tamis.flows.cli.reports.frontier import frontier
+from tamis.flows.cli.reports.labels import labels
 from tamis.flows.cli.reports.similarity import similarity
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def report() -> None:
-    """Reports on several runs."""
+    """Reports on runs and labels."""
 
 
 @report.command()
@@ -88,5 +89,5 @@ def _row(one: "Speedup") -> dict[str, Any]:
     }
 
 
-for _command in (costs, frontier, confidence, similarity):
+for _command in (costs, frontier, confidence, similarity, labels):
     report.add_command(_command)

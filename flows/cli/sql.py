@@ -44,7 +44,7 @@ def sql(app: App, query: str, at: str | None, form: str | None, out: str | None,
     """Run read-only SQL (DuckDB) on the store's tables.
 
     Tables: datasets, shards, samples, runs, scores, features, losses, selections, selection_rounds, selection_samples,
-    dataset_changes. Views of losses: losses_newest, loss_stats.
+    dataset_changes, dataset_origins. Views of losses: losses_newest, loss_stats.
 
     \b
     Examples:

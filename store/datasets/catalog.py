@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,13 +11,14 @@ import pyarrow as pa
 from tamis.store.advice import did_you_mean
 from tamis.store.datasets.changes import CLASSES, MOVED, Changes, moved
 from tamis.store.datasets.classes import check_classes
-from tamis.store.datasets.dataset import Added, Dataset, Ints
+from tamis.store.datasets.dataset import Added, Dataset
+from tamis.store.datasets.flipping import FLIP, Flips, flip, flipped_rows, flipped_shards, flips_of, origin_of
+from tamis.store.datasets.publishing import Publisher
 from tamis.store.datasets.splitting import deal, part_of, part_rows
 from tamis.store.datasets.versions import Versions
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
-from tamis.store.keys import check_name, key_of, split_ref
+from tamis.store.keys import check_name, split_ref
 from tamis.store.roots.roots import Root
-from tamis.store.roots.urls import is_remote
 from tamis.store.roots.waiting import one_patience
 from tamis.store.shards.indexing import (
     AUTO,
@@ -36,8 +36,8 @@ from tamis.store.shards.indexing import (
 from tamis.store.shards.naming import number_names
 from tamis.store.shards.shards import Shard, look, shard_digest, shard_uri
 from tamis.store.shards.skipped import summed
-from tamis.store.tables.specs import LOG, TABLES
-from tamis.store.tables.tables import Tables, new_attempt, now, rows_of, until_claimed
+from tamis.store.tables.specs import LOG
+from tamis.store.tables.tables import Tables, now, until_claimed
 
 
 class Datasets:
@@ -46,6 +46,7 @@ class Datasets:
     def __init__(self, root: Root, tables: Tables) -> None:
         self._root, self._tables = root, tables
         self._versions = Versions(root, tables)
+        self._publisher = Publisher(root, tables, self._versions)
 
     def add(
         self,
@@ -225,24 +226,52 @@ class Datasets:
         dealt = deal(base.samples, into, seed=seed, labels=base.labels() if stratify else None)
         parts = [part_of(base, samples) for samples in dealt.values()]
         for name, (shards, _) in zip(names, parts, strict=True):  # before anything is written
-            self._same_part(name, shards)
+            self._publisher.same(name, shards)
         rows = base.rows()
-
-        def publish(name: str, shards: tuple[Shard, ...], numbers: list[int], samples: Ints) -> Dataset | None:
-            there = self._same_part(name, shards)
-            if there is not None:
-                return there
-
-            def batches(attempt: str) -> pa.RecordBatchReader:
-                return part_rows(rows, name, attempt, numbers, samples)
-
-            seconds = (now() - started).total_seconds()
-            return self._keep(name, None, list(shards), batches, base.image, base.label, base.classes, seconds)
-
         return [
-            until_claimed(partial(publish, name, *part, samples), f"Publishing dataset {name}")
-            for name, part, samples in zip(names, parts, dealt.values(), strict=True)
+            self._publisher.derive(name, base, shards, partial(part_rows, rows, name, numbers, samples), started)
+            for name, (shards, numbers), samples in zip(names, parts, dealt.values(), strict=True)
         ]
+
+    def flip(self, ref: str, share: float, *, seed: int = 0, name: str | None = None) -> Dataset:
+        """Derive a dataset of which a share of the labels is wrong; see `tamis.store.datasets.flipping`.
+
+        Args:
+            ref: the dataset.
+            share: of its samples, above 0 and below 1; rounded to whole samples.
+            seed: of which samples get which other class.
+            name: of the derived dataset; by default NAME-flipped.
+
+        Returns:
+            The dataset. The same question finds it again.
+
+        Raises:
+            DatasetExists: the name has other content.
+            ShardError: there are no two classes, or the share is none.
+        """
+        started, base = now(), self.get(ref)
+        name = check_name(f"{base.name}-flipped" if name is None else name, "dataset")
+        if not base.has_classes:
+            raise ShardError(
+                f"{base.ref} has no classes to flip (its label is {base.label or 'none'}): give a dataset with classes."
+            )
+        before = base.labels()
+        after = flip(before, share, seed=seed)
+        origin = origin_of(base, share, seed, int((before != after).sum()))
+        shards, rows = flipped_shards(base, before, after), base.rows()
+        return self._publisher.derive(name, base, shards, partial(flipped_rows, rows, after, name), started, origin)
+
+    def flipped(self, ref: str) -> Flips:
+        """Which samples of a dataset that `flip` made have another label than before, and which label that was.
+
+        Raises:
+            ShardError: it was not made by `flip`.
+        """
+        dataset = self.get(ref)
+        origin = dataset.origin()
+        if origin is None or origin["kind"] != FLIP:
+            raise ShardError(f"{dataset.ref} was not made by flipping labels: give a dataset that was (dataset flip).")
+        return flips_of(dataset, origin, self.get(origin["source"]))
 
     def changes(self, name: str) -> list[dict[str, object]]:
         """What was put right since a dataset was published, in order: change, kind, shard, uri, classes, created."""
@@ -294,16 +323,6 @@ class Datasets:
             "shards. Datasets never change: append the new shards (--append) or choose another name."
         )
 
-    def _same_part(self, name: str, shards: Sequence[Shard]) -> Dataset | None:
-        """The dataset of this name, which must consist of just these shards; None where there is none."""
-        there = self._versions.newest(name)
-        if there is None or [s.content for s in there.shards] == [s.content for s in shards]:
-            return there
-        raise DatasetExists(
-            f"Dataset {name!r} already exists (version {there.version}, {there.samples} samples) and has other "
-            "samples. Nothing was written: choose other part names, or use the seed and shares that made it."
-        )
-
     def _publish(
         self,
         name: str,
@@ -328,51 +347,10 @@ class Datasets:
         def rows(attempt: str) -> pa.RecordBatchReader:
             return sample_rows(name, attempt, len(before), shards, [f.index for f in found])
 
-        made = self._keep(name, base, shards, rows, image, label, classes, seconds)
+        made = self._publisher.keep(name, base, shards, rows, image, label, classes, seconds)
         if made is not None:
             self._versions.follow(base, made, keys)
         return made
-
-    def _keep(
-        self,
-        name: str,
-        base: Dataset | None,
-        shards: list[Shard],
-        rows: Callable[[str], pa.RecordBatchReader],
-        image: str,
-        label: str | None,
-        classes: tuple[str, ...],
-        seconds: float,
-    ) -> Dataset | None:
-        """Publish shards and the rows of their samples, which an attempt's name is given to, behind a version's."""
-        attempt, version = new_attempt(), 1 if base is None else base.version + 1
-        before = () if base is None else base.shards
-        everything = (*before, *shards)
-        contents = {"shards": [s.content for s in everything], "image": image, "label": label}
-        key = key_of("dataset", {**contents, "classes": list(classes)})
-        samples_at = self._tables.append("samples", rows(attempt))
-        shards_at = self._tables.append("shards", self._shard_rows(name, version, attempt, len(before), shards))
-        count = everything[-1].first_sample + everything[-1].count
-        head = {
-            "dataset": name, "version": version, "key": key, "samples": count, "shards": len(everything),
-            "bytes": sum(s.bytes for s in everything), "image": image, "label": label, "classes": list(classes),
-            "seconds": seconds, "created": now(), "attempt": attempt,
-        }  # fmt: skip
-        if self._tables.publish("datasets", [head], {f"name/{name}": version}):
-            attempts = (*(() if base is None else base.attempts), attempt)
-            return Dataset(name, version, key, count, everything, image, label, tuple(classes), self._tables, attempts)
-        self._tables.drop_attempt("samples", samples_at)
-        self._tables.drop_attempt("shards", shards_at)
-        return None
-
-    def _shard_rows(self, name: str, version: int, attempt: str, before: int, shards: list[Shard]) -> pa.Table:
-        columns: dict[str, object] = {"dataset": name, "version": version, "attempt": attempt}
-        columns["shard"] = pa.array(range(before, before + len(shards)), pa.int32())
-        columns["uri"] = pa.array([self._relative(s.uri) for s in shards])
-        for field_name in ("bytes", "digest", "index_digest", "stamp", "first_sample", "count"):
-            kind = TABLES["shards"].schema.field(field_name).type
-            columns[field_name] = pa.array([getattr(s, field_name) for s in shards], kind)
-        return rows_of("shards", columns, len(shards))
 
     def _move(self, name: str, places: Mapping[int, Shard]) -> int:
         """Keep where shards lie that were found again; how many lie elsewhere than before."""
@@ -382,8 +360,9 @@ class Datasets:
             nonlocal elsewhere
             pairs = [(number, dataset.shards[number], found) for number, found in places.items()]
             elsewhere = sum(a.uri != b.uri for _, a, b in pairs)
+            place = self._publisher.relative
             return [
-                {"kind": MOVED, "version": dataset.version, "shard": i, "uri": self._relative(b.uri), "stamp": b.stamp}
+                {"kind": MOVED, "version": dataset.version, "shard": i, "uri": place(b.uri), "stamp": b.stamp}
                 for i, a, b in pairs
                 if moved(a, b)
             ]
@@ -404,11 +383,3 @@ class Datasets:
             return self._tables.publish("dataset_changes", [shared | r for r in rows], {f"name/{name}": number}) or None
 
         until_claimed(publish, f"Changing dataset {name}")
-
-    def _relative(self, uri: str) -> str:
-        """Shards inside the store are kept by their place in it, so that the store may move as a whole."""
-        if self._root.path is None:
-            return uri.removeprefix(f"{self._root.url}/")
-        if not is_remote(uri) and Path(uri).is_relative_to(self._root.path):
-            return Path(uri).relative_to(self._root.path).as_posix()
-        return uri

@@ -1,6 +1,7 @@
 """One version of a dataset, and where its samples lie."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,23 @@ class Dataset:
     def label_member(self) -> str | None:
         """The member that holds the label, or the value that is the label."""
         return None if self.label is None else parse_label(self.label).member
+
+    @property
+    def relabelled(self) -> bool:
+        """Whether labels are others than its shards hold (`tamis.store.datasets.flipping`)."""
+        return any(shard.is_relabelled for shard in self.shards)
+
+    @property
+    def outdated(self) -> str | None:
+        """The member whose content is no longer the label; None where labels are those of the shards."""
+        return self.label_member if self.relabelled else None
+
+    @property
+    def given_label(self) -> str | None:
+        """The member under which readers are given the label: "cls" in place of one that holds an old one inside."""
+        if self.label is None or self.outdated is None or not parse_label(self.label).path:
+            return self.label_member
+        return "cls"
 
     @property
     def has_classes(self) -> bool:
@@ -108,6 +126,12 @@ class Dataset:
     def rows(self) -> pa.Table:
         """The rows of the table `samples`, by sample."""
         return self._rows([c for c in TABLES["samples"].schema.names if c != "sample"])
+
+    def origin(self) -> dict[str, Any] | None:
+        """How it was derived from another dataset: kind, source, source_key, params (JSON); None where it was not."""
+        columns = ["kind", "source", "source_key", "params"]
+        rows = self._tables.read("dataset_origins", None, columns, dataset=self.name, attempt=self.attempts)
+        return rows.to_pylist()[0] if len(rows) else None
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Hash every shard again; one sentence for each that is missing or changed, none when all is well."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from tamis.store.datasets.dataset import Dataset
 from tamis.store.errors import ShardError
-from tamis.store.shards.shards import PART, Shard
+from tamis.store.shards.shards import PART, RELABELLED, Shard
 from tamis.store.tables.specs import TABLES
 
 Ints = npt.NDArray[np.int64]
@@ -91,9 +91,10 @@ def part_of(dataset: Dataset, samples: Ints) -> tuple[tuple[Shard, ...], list[in
         inside = samples[ends[number] : ends[number + 1]] - shard.first_sample
         if not len(inside):
             continue
+        mark = RELABELLED if shard.is_relabelled else PART
         taken = hashlib.sha256(f"{shard.content}\n".encode() + inside.astype("<i8").tobytes()).hexdigest()
         shards.append(
-            replace(shard, index_digest=PART + taken, first_sample=int(ends[number]), count=len(inside))
+            replace(shard, index_digest=mark + taken, first_sample=int(ends[number]), count=len(inside))
             if len(inside) < shard.count
             else replace(shard, first_sample=int(ends[number]))
         )
@@ -101,15 +102,15 @@ def part_of(dataset: Dataset, samples: Ints) -> tuple[tuple[Shard, ...], list[in
     return tuple(shards), numbers
 
 
-def part_rows(rows: pa.Table, name: str, attempt: str, numbers: list[int], samples: Ints) -> pa.RecordBatchReader:
+def part_rows(rows: pa.Table, name: str, numbers: list[int], samples: Ints, attempt: str) -> pa.RecordBatchReader:
     """The samples' rows of a part.
 
     Args:
         rows: of the whole (`Dataset.rows`).
         name: of the part.
-        attempt: that writes it.
         numbers: from `part_of`.
         samples: of the part, rising.
+        attempt: that writes it.
     """
     taken = rows.take(pa.array(samples))
     shard = np.searchsorted(numbers, np.asarray(taken["shard"]))

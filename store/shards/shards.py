@@ -27,7 +27,8 @@ from tamis.store.shards.tars import ShardIndex, index_shard
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
-PART = "part:"  # how the index digest of a shard begins of which a dataset has some samples only
+PART = "part:"  # how the index digest of a shard begins that is not the file as it lies: some samples, other labels
+RELABELLED = f"{PART}labels:"  # ... of which a dataset has other labels than the file
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -45,7 +46,7 @@ class Shard:
     uri: str  # absolute path, or URL
     bytes: int
     digest: str | None  # sha256 of the file, None where it was not hashed
-    index_digest: str  # sha256 of what the index says; of a part, of the shard's content and of which samples it has
+    index_digest: str  # sha256 of what the index says; of a part, of the shard's content and its samples or labels
     stamp: int  # modification time, ns
     first_sample: int
     count: int
@@ -53,7 +54,7 @@ class Shard:
 
     @property
     def content(self) -> str:
-        """What identifies the content: the file's digest, else the index's; of a part, the file and its samples."""
+        """What identifies the content: the file's digest, else the index's; of a part, the file and what is taken."""
         return self.index_digest if self.is_part else self.file
 
     @property
@@ -63,8 +64,13 @@ class Shard:
 
     @property
     def is_part(self) -> bool:
-        """Whether the dataset has some of the file's samples only (`tamis.store.datasets.splitting`)."""
+        """Whether the dataset has some of the file's samples only, or other labels (`splitting`, `flipping`)."""
         return self.index_digest.startswith(PART)
+
+    @property
+    def is_relabelled(self) -> bool:
+        """Whether the dataset has other labels than the file (`tamis.store.datasets.flipping`)."""
+        return self.index_digest.startswith(RELABELLED)
 
     def is_there(self) -> bool:
         """Whether there is anything where the shard was indexed."""

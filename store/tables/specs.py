@@ -89,6 +89,10 @@ TABLES: dict[str, Spec] = {
         (), "selections", "selection",
         selection=_TEXT, round=_INT, sample=_LONG, weight=_FLOAT, rank=_LONG, attempt=_TEXT,
     ),
+    "dataset_origins": _spec(
+        ("dataset",), "datasets", since=2,
+        dataset=_TEXT, kind=_TEXT, source=_TEXT, source_key=_TEXT, params=_TEXT, attempt=_TEXT,
+    ),
     "dataset_changes": _spec(
         since=2, dataset=_TEXT, change=_INT, version=_INT, kind=_TEXT, shard=_INT, uri=_TEXT, stamp=_LONG,
         classes=pa.list_(_TEXT), created=TIME, log_version=_LONG,

@@ -1,4 +1,4 @@
-"""Grad-Match on real CIFAR-10 images; minutes on a CPU."""
+"""Grad-Match and label noise on real CIFAR-10 images; minutes on a CPU."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,9 @@ import pytest
 from tamis.store import Store
 from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig, train
+from tamis.training.reports.labels import report
+from tamis.training.signals.features import PENULTIMATE, Question, compute_parts, finish_features
+from tamis.training.signals.scoring import finish_scores, score_parts
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
@@ -35,3 +38,34 @@ def test_choices_of_one_training_are_replayed_by_others(store: Store, real: Call
     for epoch in range(4):
         mine = np.sort(seen.filter(np.asarray(seen["epoch"]) == epoch)["sample"].to_numpy())
         assert np.array_equal(mine, np.sort(chosen.round_at(epoch)[0]))
+
+
+def test_planted_flips_are_found(store: Store, real: Callable[[str], Path]) -> None:
+    """10,000 images with 10 % of the labels flipped, five epochs; by chance one in ten named samples is a flip."""
+    store.datasets.add("cifar", sorted(real("cifar10").glob("train-*.tar"))[:2])
+    noisy = store.datasets.flip("cifar", 0.1, seed=0)
+    recipe: dict[str, Any] = {
+        **RECIPE,
+        "dataset": "cifar-flipped",
+        "model": "preact8",
+        "epochs": 5,
+        "record_losses": False,
+    }
+    model = train(store, TrainConfig(**recipe)).run.blob
+    assert model is not None
+    asked = Question(store, noisy, model, PENULTIMATE, "float32")
+    compute_parts(asked, asked.missing())
+    features = finish_features(asked, name="preact8")
+    score_parts(store, noisy, range(2), model)
+    losses = finish_scores(store, noisy, model, name="preact8")
+    found = report(store, "cifar-flipped")
+    assert (found.features, found.losses) == (features.key, losses.key)
+    assert found.checked is not None
+    first, every = found.checked.compared[0], found.checked.compared[-1]
+    assert first.first == 500
+    for each in (first.mislabelled, first.highest_loss):
+        assert each.precision is not None
+        assert each.precision > 0.5
+    assert every.mislabelled.recall > 0.4
+    assert found.checked.suggested_right is not None
+    assert found.checked.suggested_right > 0.4, "one in nine by chance"

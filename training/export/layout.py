@@ -43,6 +43,8 @@ class Layout:
     ends: Ints  # [K] bytes of tar from the first sample's beginning to this one's end
     cuts: list[int]  # [S + 1] shard s has samples cuts[s] to cuts[s + 1] - 1
     left_out: dict[str, int]  # members by suffix
+    label: str | None = None  # the member that is made of `labels`, where those are not the shards'
+    labels: Ints | None = None  # [K]
 
     def pieces(self, number: int) -> Iterator[tuple[int, int]]:
         """A shard's samples in runs that are read at once."""
@@ -59,15 +61,19 @@ class Layout:
         owners = np.repeat(self.samples[a:b], np.diff(self.starts[a : b + 1]))
         return owners, Locations(self.where.shard[part], self.where.offset[part], self.where.size[part])
 
-    def names(self, a: int, b: int) -> Iterator[tuple[str, list[str], bytes]]:
-        """(key, suffixes of what is copied, content of what is added) of samples a to b - 1."""
+    def names(self, a: int, b: int) -> Iterator[tuple[str, list[str], dict[str, bytes]]]:
+        """(key, suffixes of what is copied, contents by suffix of what is added) of samples a to b - 1."""
         keys = self.keys.slice(a, b - a).to_pylist()
         starts, suffix = self.starts[a : b + 1].tolist(), self.suffix[self.starts[a] : self.starts[b]].tolist()
         facts = (self.ranks[a:b].tolist(), self.samples[a:b].tolist(), self.weights[a:b].tolist())
+        labels = None if self.labels is None else self.labels[a:b].tolist()
         for i, (key, rank, sample, weight) in enumerate(zip(keys, *facts, strict=True)):
             own = suffix[starts[i] - starts[0] : starts[i + 1] - starts[0]]
             # Weights are finite, so this is JSON; a tenth of what an encoder takes.
-            yield key, [self.suffixes[s] for s in own], b'{"rank":%d,"sample":%d,"weight":%a}' % (rank, sample, weight)
+            added = {MEMBER: b'{"rank":%d,"sample":%d,"weight":%a}' % (rank, sample, weight)}
+            if self.label is not None and labels is not None:
+                added = {self.label: b"%d" % labels[i]} | added
+            yield key, [self.suffixes[s] for s in own], added
 
 
 def lay_out(dataset: Dataset, samples: Ints, weights: Floats, source: str, shard_size: int) -> Layout:
@@ -92,17 +98,20 @@ def lay_out(dataset: Dataset, samples: Ints, weights: Floats, source: str, shard
     coded = names.dictionary_encode()
     suffixes, suffix = tuple(coded.dictionary.to_pylist()), np.asarray(coded.indices, np.int64)
     # Shards that are curated shards already carry the weights of another selection.
-    kept = ~np.array([is_executable(s) or s == MEMBER for s in suffixes])[suffix]
+    remade = (dataset.outdated, dataset.given_label) if dataset.relabelled else ()
+    kept = ~np.array([is_executable(s) or s == MEMBER or s in remade for s in suffixes])[suffix]
     owner = np.repeat(np.arange(count), np.asarray(pc.list_value_length(members)))[kept]
     left = np.bincount(suffix[~kept], minlength=len(suffixes)).tolist()
     suffix, shard = suffix[kept], np.asarray(rows["shard"], np.int32)[owner]
     where = Locations(shard, np.asarray(offset, np.int64)[kept], np.asarray(size, np.int64)[kept])
     _refuse_doubled(dataset, rows["key"], owner * len(suffixes) + suffix, len(suffixes))
     _refuse_leading_out(dataset, rows["key"], suffixes)
-    ends = _ends(owner, where.size, count)
+    labels = dataset.labels()[samples[ranks]] if remade else None
+    ends = _ends(owner, where.size, count, added=1 if labels is None else 2)
+    dropped = {s: n for s, n in zip(suffixes, left, strict=True) if n and not (remade and s == dataset.given_label)}
     return Layout(
         samples[ranks], ranks, weights[ranks], rows["key"], np.searchsorted(owner, np.arange(count + 1)), suffixes,
-        suffix, where, ends, _cuts(ends, shard_size), {s: n for s, n in zip(suffixes, left, strict=True) if n},
+        suffix, where, ends, _cuts(ends, shard_size), dropped, dataset.given_label if remade else None, labels,
     )  # fmt: skip
 
 
@@ -128,10 +137,10 @@ def _refuse_leading_out(dataset: Dataset, keys: pa.ChunkedArray, suffixes: tuple
             )
 
 
-def _ends(owner: Ints, size: Ints, count: int) -> Ints:
+def _ends(owner: Ints, size: Ints, count: int, added: int) -> Ints:
     """Where each sample ends in one endless tar (the longer headers of long names not counted)."""
     blocks = np.bincount(owner, weights=1 + (size + BLOCK - 1) // BLOCK, minlength=count)
-    return np.cumsum(blocks.astype(np.int64) + 2) * BLOCK  # + 2: the member that is added
+    return np.cumsum(blocks.astype(np.int64) + 2 * added) * BLOCK  # members that are added fill a block each
 
 
 def _cuts(ends: Ints, shard_size: int) -> list[int]:

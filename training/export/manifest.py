@@ -86,7 +86,7 @@ def stock_reader(made: Curated, dataset: Dataset) -> str:
     """The expression by which stock webdataset reads a set of this dataset's samples."""
     # Stock webdataset opens no s3:// by itself.
     url = f"pipe:aws s3 cp {made.pattern} -" if made.url.startswith("s3://") else made.pattern
-    members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.label_member, "tamis.json") if m is not None)
+    members = ", ".join(f'"{m}"' for m in (dataset.image, dataset.given_label, "tamis.json") if m is not None)
     return (
         f'wds.WebDataset("{url}", shardshuffle={len(made.shards)}).shuffle(1000)'
         f'.decode("torchrgb8").to_tuple({members})'

@@ -9,7 +9,8 @@ How: a set is named by the sha256 of all that decides its bytes, and the same se
 machine with any number of workers. Shards appear when they are whole and the manifest comes last (`training.curated`):
 what was killed goes on where it was, and two at once leave one set.
 Safety: names that lead out of the folder they are extracted into are refused; members that stock decoders would
-unpickle (`.pkl`, `.pkl.gz`, `.pyd`, ...) are left out and counted.
+unpickle (`.pkl`, `.pkl.gz`, `.pyd`, ...) are left out and counted. Where a dataset's labels are not those of its shards
+(`tamis.store.datasets.flipping`), its class numbers are written in place of the member that holds the old ones.
 Cost: about 15 µs of CPU a sample of a few kB; memory for one shard and 32 MiB a worker.
 """
 
@@ -36,7 +37,7 @@ from tamis.store.selections.rounds import in_force
 from tamis.training.border import check_kind
 from tamis.training.decoding.suffixes import is_executable
 from tamis.training.errors import DecoderRefused
-from tamis.training.export.layout import MEMBER, Layout, lay_out
+from tamis.training.export.layout import Layout, lay_out
 from tamis.training.export.manifest import VERSION, Curated, CuratedShard, Place, shard_name
 from tamis.training.export.tar import END, header, padding
 from tamis.training.streaming.local import Reader
@@ -216,7 +217,8 @@ class _Job:
             for key, suffixes, added in self.layout.names(a, b):
                 for suffix in suffixes:
                     _add(file, f"{key}.{suffix}", next(contents))
-                _add(file, f"{key}.{MEMBER}", added)
+                for suffix, content in added.items():
+                    _add(file, f"{key}.{suffix}", content)
             self.count.add(b - a)
         file.write(END)
         return file.getvalue()

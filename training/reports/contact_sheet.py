@@ -1,12 +1,13 @@
-"""Contact sheets: the images that a selection chose most and least often, on one picture.
+"""Contact sheets: the images that a selection chose most and least often, or others, on one picture.
 
 What: `contact_sheet` reads those images alone, by byte range out of their shards, and lays them out in two groups, each
-scaled to fit an equal tile and captioned with number, times chosen and label.
+scaled to fit an equal tile and captioned with number, times chosen and label. `draw_groups` does so with any samples.
 How: which samples, and in which order, `tamis.training.reports.priority` says. Small images are enlarged by whole
 factors, so that pixels stay what they are; large ones are averaged down.
 Cost: reading and decoding of the images shown; a picture of 72 x 104 pixels each.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,12 +107,42 @@ def contact_sheet(
     shown = [_shown(index, found, each) for each in groups]
     tiles = _tiles(index, np.concatenate(groups), tile)
     of = f"in {found.rounds} round{'s' * (found.rounds != 1)} of {selection.ref}"
+    captions = [[(f"{one.sample}  x{one.times}", one.label or "") for one in each] for each in shown]
     parts = [
-        (f"Chosen most often {of}", shown[0], tiles[: len(shown[0])]),
-        (f"Chosen least often {of}", shown[1], tiles[len(shown[0]) :]),
+        (f"Chosen most often {of}", captions[0], tiles[: len(shown[0])]),
+        (f"Chosen least often {of}", captions[1], tiles[len(shown[0]) :]),
     ]
     picture = _lay_out([part for part in parts if part[1]], tile, columns)
     return Sheet(picture, found.rounds, int((found.times == 0).sum()), shown[0], shown[1])
+
+
+def draw_groups(
+    store: Store,
+    dataset: Dataset,
+    groups: Mapping[str, Mapping[int, tuple[str, str]]],
+    *,
+    tile: int = 72,
+    columns: int = 16,
+) -> Image.Image:
+    """Lay out the images of some samples.
+
+    Args:
+        store: the store.
+        dataset: that they are of.
+        groups: {title: {sample: the two lines of its caption}}; groups without samples are left out.
+        tile: pixels that an image's longer side gets.
+        columns: images a row.
+
+    Raises:
+        ReportError: nothing, or too much, to show.
+        ShardChanged, DecodeError, DecoderRefused: naming the shard or the sample.
+    """
+    samples_B = np.asarray([sample for group in groups.values() for sample in group], np.int64)
+    if not 0 < len(samples_B) <= LARGEST:
+        raise ReportError(f"{len(samples_B)} images to show: expected 1 to {LARGEST}.")
+    tiles = iter(_tiles(Index.open(store, dataset), samples_B, tile))
+    parts = [(title, list(g.values()), [next(tiles) for _ in g]) for title, g in groups.items() if g]
+    return _lay_out(parts, tile, columns)
 
 
 def _shown(index: Index, found: Priority, samples_B: Ints) -> tuple[Shown, ...]:
@@ -120,12 +151,13 @@ def _shown(index: Index, found: Priority, samples_B: Ints) -> tuple[Shown, ...]:
     keys, labels, dataset = index.keys(samples_B), index.labels[samples_B].tolist(), index.dataset
     rows = zip(samples_B.tolist(), keys, labels, strict=True)
     return tuple(
-        Shown(sample, key, _name(dataset, label), int(found.times[sample]), float(found.weight[sample]))
+        Shown(sample, key, class_name(dataset, label), int(found.times[sample]), float(found.weight[sample]))
         for sample, key, label in rows
     )
 
 
-def _name(dataset: Dataset, label: int) -> str | None:
+def class_name(dataset: Dataset, label: int) -> str | None:
+    """What a class is called: its name, or its number; None where the dataset has none."""
     if not dataset.has_classes:
         return None
     return dataset.classes[label] if 0 <= label < len(dataset.classes) else str(label)
@@ -156,7 +188,9 @@ def _fit(image: Image.Image, tile: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BOX)
 
 
-def _lay_out(groups: list[tuple[str, tuple[Shown, ...], list[Image.Image]]], tile: int, columns: int) -> Image.Image:
+def _lay_out(
+    groups: list[tuple[str, list[tuple[str, str]], list[Image.Image]]], tile: int, columns: int
+) -> Image.Image:
     columns = min(columns, max(len(shown) for _, shown, _ in groups))
     across, down = tile + _GAP, tile + 2 * _LINE + _GAP
     heights = [_TITLE + down * -(-len(shown) // columns) for _, shown, _ in groups]
@@ -169,7 +203,7 @@ def _lay_out(groups: list[tuple[str, tuple[Shown, ...], list[Image.Image]]], til
         for i, (one, image) in enumerate(zip(shown, tiles, strict=True)):
             left, above = _GAP + across * (i % columns), top + _TITLE + down * (i // columns)
             sheet.paste(image, (left + (tile - image.width) // 2, above + (tile - image.height) // 2))
-            for line, text in enumerate((f"{one.sample}  x{one.times}", one.label or "")):
+            for line, text in enumerate(one):
                 pen.text((left, above + tile + line * _LINE), _cut(text, font, tile), _INK, font)
         top += height
     return sheet

@@ -98,7 +98,7 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
         params["code"] = code
     if config.rounds > 1:
         params |= {"rounds": config.rounds, "every": config.every}
-    seen = _features(store, dataset, config) if "features" in method.needs else None
+    seen = features_run(store, dataset, config.features) if "features" in method.needs else None
     lost = by_losses.run_of(store, dataset, config.run) if "losses" in method.needs else None
     if lost is not None:
         params["epoch"] = store.runs.last_epoch(lost.key)
@@ -211,10 +211,14 @@ def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
     return f"{dataset.name}-{config.measure if scored and config.method == 'uncertainty' else last}"
 
 
-def _features(store: Store, dataset: Dataset, config: SelectConfig) -> Run:
-    """The run whose features are asked for, or the one of this dataset version that finished last."""
-    if config.features is not None:
-        run = store.runs.get(config.features)
+def features_run(store: Store, dataset: Dataset, key: str | None = None) -> Run:
+    """The run of this key, whose features are asked for, or the one of this dataset version that finished last.
+
+    Raises:
+        RunNotFound: there are none, or they are of another dataset version.
+    """
+    if key is not None:
+        run = store.runs.get(key)
         if run.kind != "features" or run.dataset != dataset.ref:
             raise RunNotFound(
                 f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not features of {dataset.ref}. "

@@ -39,7 +39,7 @@ def members_of(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ..
         DecoderRefused: one of them is a pickle.
     """
     if members is None:
-        return (dataset.image,) if dataset.label_member is None else (dataset.image, dataset.label_member)
+        return (dataset.image,) if dataset.given_label is None else (dataset.image, dataset.given_label)
     refused = [m for m in members if is_executable(m)]
     if refused:
         raise DecoderRefused(
@@ -50,13 +50,18 @@ def members_of(dataset: Dataset, members: Sequence[str] | None) -> tuple[str, ..
     return tuple(members)
 
 
+def numbered(dataset: Dataset) -> tuple[str | None, ...]:
+    """The members in whose place class numbers are given: nothing of them is read."""
+    return (dataset.label, dataset.given_label) if dataset.relabelled else (dataset.label,)
+
+
 def to_dicts(batch: RawBatch, index: Index, members: Sequence[str]) -> list[dict[str, Any]]:
     """WebDataset dicts of a batch."""
     samples, dataset = batch.samples, index.dataset
     columns: dict[str, Sequence[Any]] = {"__key__": index.keys(samples), "__url__": index.uris(samples)}
     labels = [b"%d" % n for n in batch.labels.tolist()]
     for name in members:
-        columns[name] = labels if name == dataset.label else list(map(bytes, batch.members[name]))
+        columns[name] = labels if name in numbered(dataset) else list(map(bytes, batch.members[name]))
     if dataset.has_classes and dataset.label not in columns and dataset.label_member in columns:  # it lies inside
         columns.setdefault("cls", labels)
     columns |= {"__sample__": samples.tolist(), "__weight__": batch.weights.tolist()}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tamis.store import Store
 from tamis.store import mapped as flat
 from tamis.store.datasets import Dataset, Locations, Shard
+from tamis.training.errors import LabelError
 
 Ints = NDArray[np.int64]
 
@@ -44,7 +45,14 @@ class Index:
 
         Raises:
             ShardError: some samples lack a member.
+            LabelError: one of them holds the labels from before the dataset's were flipped.
         """
+        if dataset.outdated is not None and dataset.outdated in (members or ()):
+            raise LabelError(
+                f"Member .{dataset.outdated} of {dataset.ref} holds the labels from before they were flipped: leave it "
+                "out. The dataset's own labels are class numbers, given as labels or as the member "
+                f"{dataset.given_label!r}."
+            )
         made = cls(store, dataset, (dataset.image,) if members is None else tuple(members))
         _ = made._places, made._members  # now, and not in a worker in the middle of an epoch
         return made

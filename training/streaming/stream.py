@@ -48,7 +48,7 @@ from tamis.training.streaming.batches import (
     parted,
     with_next,
 )
-from tamis.training.streaming.chosen import ReadRound, check_choices, members_of, place, rounds_of, to_dicts
+from tamis.training.streaming.chosen import ReadRound, check_choices, members_of, numbered, place, rounds_of, to_dicts
 from tamis.training.streaming.credentials import check_secrets, secret
 from tamis.training.streaming.lookup import Index
 from tamis.training.streaming.readers import CACHE_LIMIT, CHECKS, READING, Media, is_remote
@@ -138,8 +138,9 @@ class SelectionStream(IterableDataset[Any]):
         self._placed_by_torch = rank is None and world is None
         self._store, self._chosen = store, chosen
         self._members = members_of(self.dataset, members)
+        given = numbered(self.dataset)
         # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
-        self._index = Index.open(store, self.dataset, [m for m in self._members if m != self.dataset.label])
+        self._index = Index.open(store, self.dataset, [m for m in self._members if m not in given])
         self._targets, image = targets, self.dataset.image
         self._pixels = Index.open(store, self.dataset, [image] if targets is None else [image, targets.member])
         if yields == "samples":

@@ -1,0 +1,138 @@
+"""Flipping labels: a dataset with label noise of a known share, without copying or rewriting a shard.
+
+What: `flip` draws which samples get another label, and which. The derived dataset has the same shards; its rows in the
+index hold the new labels, and everything that reads labels goes by the index. The shards keep the old ones:
+`Dataset.outdated` names the member that holds them, which readers refuse, and `tamis selection materialize` replaces.
+Source: UniformFlip of Ren et al., "Learning to Reweight Examples for Robust Deep Learning", 2018: a label becomes one
+of the *other* classes, each as likely; its own class is never drawn. As in section 3.6.4 of Jiang's thesis, the share
+is exact (10 % of 50,000 are 5,000), not a probability for each sample.
+How: the classes are those that some sample has. A shard is another content where a label in it is another, so that
+keys of datasets, scores and selections cover what was flipped; a shard without a flip stays what it was. Which samples
+were flipped is a comparison with the source, whose name is kept in the table `dataset_origins`.
+Cost: one read of the samples' rows and one append; memory for them.
+
+Legend: N samples, F flipped ones, K classes.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tamis.store.datasets.dataset import Dataset
+from tamis.store.errors import ShardError
+from tamis.store.keys import canonical
+from tamis.store.shards.shards import RELABELLED, Shard
+from tamis.store.tables.specs import TABLES
+
+Ints = npt.NDArray[np.int64]
+FLIP = "flip"  # the kind of origin
+
+
+@dataclass(frozen=True)
+class Flips:
+    """What was flipped.
+
+    Attributes:
+        source: name@version of the dataset with the labels before.
+        share: that was asked for.
+        seed: of the draws.
+        samples: [F] numbers, rising.
+        before: [F] their labels in the source.
+    """
+
+    source: str
+    share: float
+    seed: int
+    samples: Ints
+    before: Ints
+
+
+def flip(labels_N: npt.ArrayLike, share: float, *, seed: int) -> Ints:
+    """Labels of which a share is another class's.
+
+    Args:
+        labels_N: class numbers.
+        share: of the samples, above 0 and below 1; rounded to whole samples.
+        seed: of which samples and which classes.
+
+    Returns:
+        [N] the labels, of which round(share * N) differ.
+
+    Raises:
+        ShardError: the share or the seed is none, it comes to no sample, there are samples without a class, or fewer
+            than two classes.
+    """
+    old_N = np.asarray(labels_N, np.int64)
+    if not (math.isfinite(share) and 0 < share < 1) or seed < 0:
+        raise ShardError(
+            f"Share {share} with seed {seed}: expected a share above 0 and below 1 (0.1 for 10 %), and a seed of 0 or "
+            "more."
+        )
+    classes_K = np.unique(old_N)
+    if len(classes_K) < 2 or classes_K[0] < 0:
+        raise ShardError(
+            f"{len(classes_K)} class{'es' * (len(classes_K) != 1)} (first: {classes_K[:1].tolist()}) among "
+            f"{len(old_N)} labels: expected class numbers from 0, of two classes or more, to flip between."
+        )
+    count = math.floor(share * len(old_N) + 0.5)
+    if count == 0:
+        raise ShardError(f"A share of {share:g} of {len(old_N)} samples is none of them: give a larger share.")
+    generator = np.random.default_rng(np.random.SeedSequence([seed, *b"flip"]))
+    chosen_F = generator.choice(len(old_N), count, replace=False)
+    turned_F = np.searchsorted(classes_K, old_N[chosen_F]) + generator.integers(1, len(classes_K), count)
+    new_N = old_N.copy()
+    new_N[chosen_F] = classes_K[turned_F % len(classes_K)]
+    return new_N
+
+
+def flipped_shards(dataset: Dataset, before_N: Ints, after_N: Ints) -> tuple[Shard, ...]:
+    """The shards of the derived dataset: those in which a label changed have another content."""
+    shards = list[Shard]()
+    for shard in dataset.shards:
+        inside = slice(shard.first_sample, shard.first_sample + shard.count)
+        if (before_N[inside] != after_N[inside]).any():
+            labels = after_N[inside].astype("<i8").tobytes()
+            said = hashlib.sha256(f"{shard.content}\n".encode() + labels).hexdigest()
+            shard = replace(shard, index_digest=RELABELLED + said)  # or as it was
+        shards.append(shard)
+    return tuple(shards)
+
+
+def flipped_rows(rows: pa.Table, after_N: Ints, name: str, attempt: str) -> pa.RecordBatchReader:
+    """The samples' rows of the derived dataset.
+
+    Args:
+        rows: of the source (`Dataset.rows`).
+        after_N: the labels.
+        name: of the derived dataset.
+        attempt: that writes it.
+    """
+    made = {
+        "dataset": pa.repeat(pa.scalar(name), len(rows)),
+        "attempt": pa.repeat(pa.scalar(attempt), len(rows)),
+        "label": pa.array(after_N),
+    }
+    schema = TABLES["samples"].schema
+    table = pa.Table.from_arrays([made.get(field.name, rows[field.name]) for field in schema], schema=schema)
+    return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=1 << 16))
+
+
+def origin_of(source: Dataset, share: float, seed: int, count: int) -> dict[str, Any]:
+    """What is kept of how a dataset was made: columns of `dataset_origins`."""
+    params = {"share": share, "seed": seed, "flipped": count}
+    return {"kind": FLIP, "source": source.ref, "source_key": source.key, "params": canonical(params)}
+
+
+def flips_of(dataset: Dataset, origin: Mapping[str, Any], source: Dataset) -> Flips:
+    """What was flipped in a dataset; samples that were appended since were not."""
+    before_N = source.labels()
+    samples_F = np.flatnonzero(dataset.labels()[: source.samples] != before_N)
+    params = json.loads(origin["params"])
+    return Flips(source.ref, float(params["share"]), int(params["seed"]), samples_F, before_N[samples_F])
