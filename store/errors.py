@@ -67,6 +67,10 @@ class RunNotFound(NotFound):
     """No such run."""
 
 
+class PriorityNotFound(NotFound):
+    """No prioritisation function of this name, or no such version of it."""
+
+
 class BlobNotFound(NotFound):
     """No blob of this digest."""
 

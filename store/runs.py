@@ -27,7 +27,7 @@ from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
 from tamis.store.tables.arrow import pc
 from tamis.store.tables.claims import FINISHED as FINISHED
-from tamis.store.tables.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
+from tamis.store.tables.tables import TABLES, Tables, moment_of, new_attempt, now, rows_of, until_claimed
 
 RUNNING, FAILED, INTERRUPTED = "running", "failed", "interrupted"
 
@@ -80,6 +80,38 @@ class Runs:
         run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
         until_claimed(lambda: self._event(run) or None, f"Beginning run {key}")
         return run
+
+    @one_patience
+    def claim(
+        self,
+        *,
+        kind: str,
+        key: str,
+        dataset: str,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        patience: float = float("inf"),
+    ) -> bool:
+        """Begin a run that nobody else is at work on; False where it has ended, or somebody is.
+
+        A run whose process is gone is taken over. Of another machine's process nothing can be told: it is taken over
+        when it began longer than `patience` seconds ago.
+
+        Args:
+            kind, key, dataset, model, config: as in `begin`.
+            patience: s.
+        """
+        check_name(key, "run")
+        events = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", events) if events else None
+        if said is not None:
+            there, begun = _run(said.rows[0]), moment_of(said.rows[0]["updated"])
+            assert begun is not None
+            late = (now() - begun).total_seconds() > patience
+            if there.status in (FINISHED, FAILED) or (there.status == RUNNING and not late):
+                return False
+        run = Run(key, kind, dataset, model, dict(config or {}), None, RUNNING)
+        return self._event(run, after=events)
 
     @one_patience
     def finish(
@@ -305,8 +337,10 @@ class Runs:
         columns["selected"] = None if selected is None else np.asarray(selected, np.bool_)
         self._tables.replace("losses", run, epoch, rows_of("losses", columns, len(samples)))
 
-    def _event(self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None) -> bool:
-        """Add the next event of a run; False where somebody else added one, or has one of the claims."""
+    def _event(
+        self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None, after: int | None = None
+    ) -> bool:
+        """Add the next event of a run, or the one `after` so many; False where it, or one of the claims, is taken."""
         row = {
             "run": run.key, "kind": run.kind, "dataset": run.dataset, "model": run.model,
             "config": canonical(run.config), "selection": run.selection, "status": run.status,
@@ -314,7 +348,7 @@ class Runs:
             "seconds": canonical(run.seconds), "blob": run.blob, "error": run.error,
             "code": metadata.version("tamis"), "updated": now(), "attempt": attempt, "process": this_process(),
         }  # fmt: skip
-        event = self._tables.claimed("runs", f"run/{run.key}") + 1
+        event = (self._tables.claimed("runs", f"run/{run.key}") if after is None else after) + 1
         return self._tables.publish("runs", [row], {f"run/{run.key}": event, **(claims or {})})
 
     def _put(

@@ -13,6 +13,7 @@ from tamis.flows.cli.common import App, common
 from tamis.flows.cli.evaluate import evaluate
 from tamis.flows.cli.output import emit, facts, say
 from tamis.flows.cli.packing import dataset
+from tamis.flows.cli.priority import priority
 from tamis.flows.cli.report import report
 from tamis.flows.cli.run import run
 from tamis.flows.cli.score import score
@@ -115,7 +116,7 @@ def demo(app: App, folder: str, epochs: int | None) -> None:
     run_demo(folder, epochs=epochs, as_json=app.as_json)
 
 
-for _command in (dataset, score, select, selection, train, evaluate, run, report, sql, serve, verify, gc):
+for _command in (dataset, score, select, selection, priority, train, evaluate, run, report, sql, serve, verify, gc):
     cli.add_command(_command)
 
 

@@ -57,7 +57,7 @@ def draw_speedups(rows: Sequence[Speedup], out: str) -> Path:
         ReportError: nothing to draw, or another kind of file.
     """
     path = check_form(out)
-    return _save(path, speedup_figure(rows))
+    return save(path, speedup_figure(rows))
 
 
 def speedup_figure(rows: Sequence[Speedup]) -> "Figure":
@@ -73,7 +73,7 @@ def speedup_figure(rows: Sequence[Speedup]) -> "Figure":
     for row in rows:
         panels.setdefault((row.dataset, row.model), []).append(row)
     heights = list(map(_height, panels.values()))
-    with _figure(_WIDTH + max(map(_legend_width, panels.values())), sum(heights)) as figure:
+    with figure_of(_WIDTH + max(map(_legend_width, panels.values())), sum(heights)) as figure:
         grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
         for at, ((dataset, model), lines) in enumerate(panels.items()):
             axes = figure.add_subplot(grid[at])
@@ -95,7 +95,7 @@ def draw_histogram(bins: dict[str, Sequence["Bin"]], out: str, *, weighted: bool
         ReportError: another kind of file.
     """
     path = check_form(out)
-    with _figure(_WIDTH, _HEIGHT * len(bins)) as figure:
+    with figure_of(_WIDTH, _HEIGHT * len(bins)) as figure:
         for at, (name, each) in enumerate(bins.items()):
             axes = figure.add_subplot(len(bins), 1, at + 1)
             axes.bar([one.text for one in each], [one.samples for one in each], color=_COLOURS[0])
@@ -103,7 +103,7 @@ def draw_histogram(bins: dict[str, Sequence["Bin"]], out: str, *, weighted: bool
             axes.set(ylabel="samples", xlabel="sum of weights" if weighted else "times chosen")
             axes.set_yscale("symlog", linthresh=1)  # most samples are never chosen; the rest must show beside them
             axes.tick_params(axis="x", labelrotation=45 if len(each) > 8 else 0)
-    return _save(path, figure)
+    return save(path, figure)
 
 
 def _lines(axes: Any, rows: Sequence[Speedup]) -> None:
@@ -153,7 +153,7 @@ def _short(name: str) -> str:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Generator["Figure"]:
+def figure_of(width: float, height: float) -> Generator["Figure"]:
     """A figure of so many inches, to be drawn on within."""
     try:
         import matplotlib as mpl
@@ -164,7 +164,7 @@ def _figure(width: float, height: float) -> Generator["Figure"]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(path: Path, figure: "Figure") -> Path:
+def save(path: Path, figure: "Figure") -> Path:
     import matplotlib as mpl
 
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
