@@ -18,6 +18,7 @@ class Books:
     position: int = 0  # samples of the epoch consumed
     steps: int = 0
     backprops: int = 0  # samples stepped on
+    kept: int = 0  # bytes of activations that selection passes kept at a time
     samples_read: int = 0
     bytes_read: int = 0
     train_loss: float = 0.0  # mean of the last whole epoch

@@ -26,8 +26,8 @@ Legend: B batch, C channels, H height, W width.
 
 import math
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal, NamedTuple, Protocol
 
@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tamis.training.errors import NonFiniteLoss
+from tamis.training.kept import Kept
 from tamis.training.seeds import derive_seed
 from tamis.training.stopwatch import Stopwatch
 from tamis.training.streaming.batches import Batch
@@ -74,6 +75,8 @@ class Step(NamedTuple):
     read: int  # samples of the epoch that were consumed for it
     count: int = 1  # steps
     right_B: Tensor | None = None  # bool, on the device: whether the prediction was right, where a task can tell
+    settled: bool = True  # whether nothing waits that a checkpoint could not hold
+    kept: int = 0  # bytes of activations that selection passes kept for training, at most so far
 
 
 class At(NamedTuple):
@@ -88,7 +91,7 @@ class At(NamedTuple):
 class Looked(NamedTuple):
     """What a model says of a batch before it is trained on."""
 
-    losses_B: Tensor  # float32, on the device, without gradient
+    losses_B: Tensor  # float32, on the device
     right_B: Tensor | None  # bool, on the device
 
 
@@ -97,6 +100,7 @@ class Looking(NamedTuple):
 
     precision: str = "as trained"  # or "bf16", "fp16" on a GPU
     image_size: int | None = None  # pixels that images are made smaller to; None looks at them as they are
+    keep: int = 0  # keep the activations, and update when so many samples are chosen (`tamis.training.kept`); 0: do not
 
 
 class Guide(Protocol):
@@ -220,6 +224,7 @@ class _Turn:
     guide: Guide | None
     task: Task
     watch: Stopwatch
+    kept: Kept = field(default_factory=Kept)
 
     def take(self, at: At, batch: Batch) -> Step:
         generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "augment", at.epoch, at.position))
@@ -231,11 +236,34 @@ class _Turn:
         how = self.guide.looking(at)
         looked = None if how is None else self._look(batch, how)
         drawing = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "take", at.epoch, at.position))
-        return self._steps(at, self.guide.take(at, batch, looked, drawing), read, self._plain(), generator)
+        known = None if looked is None else looked._replace(losses_B=looked.losses_B.detach())
+        with self.watch.of("selection_step"):
+            taken = self.guide.take(at, batch, known, drawing)
+        if how is not None and how.keep:
+            assert looked is not None
+            for part in taken:
+                self.kept.add(batch, part, *looked)
+            return self._update(at, read) if self.kept.samples >= how.keep else self._nothing(read)
+        return self._steps(at, taken, read, self._plain(), generator)
 
     def rest(self, at: At) -> Step:
+        if self.kept.samples:
+            return self._update(at, 0)
         left = () if self.guide is None or not self.guide.takes else self.guide.rest(at)
         return self._steps(at, left, 0, self._plain(), torch.Generator())
+
+    def _nothing(self, read: int) -> Step:
+        return together([], self.device)._replace(read=read, settled=not self.kept.samples, kept=self.kept.peak)
+
+    def _update(self, at: At, read: int) -> Step:
+        """A step on all that is kept."""
+        assert self.guide is not None
+        losses_K, weights_K, samples_K, right_K = self.kept.take()
+        with self.watch.of("backward"):
+            step_on(losses_K, weights_K.to(self.device), self.optimizer, self.scaler, self.guide.normaliser)
+        made = Step(samples_K, losses_K.detach(), read, 1, right_K, kept=self.kept.peak)
+        self.guide.after_step(at, made)
+        return made
 
     def _plain(self) -> Recipe:
         """For images that are augmented already."""
@@ -256,21 +284,25 @@ class _Turn:
                 self.guide.after_step(here, made[-1])
         return together(made, self.device)._replace(read=read)
 
-    @torch.no_grad()
     def _look(self, batch: Batch, how: Looking) -> Looked:
-        """What the model as it is says of a batch, augmented as it is going to be trained on."""
+        """What the model as it is says of a batch, augmented as it is going to be trained on.
+
+        In evaluation mode, so that looking leaves the statistics of BatchNorm as they are; where activations are kept
+        it is the pass of training, too.
+        """
         images_BCHW = batch.images
         if how.image_size is not None:
             images_BCHW = functional.interpolate(images_BCHW, size=(how.image_size,) * 2, mode="bilinear")
-        self.model.eval()  # so that looking leaves the statistics of BatchNorm as they are
+        self.model.train(bool(how.keep))
         precision = self.recipe.precision if how.precision == "as trained" else how.precision
-        with self.watch.of("selection_forward"):
+        counting = self.kept.counting() if how.keep else nullcontext()
+        with self.watch.of("selection_forward"), torch.set_grad_enabled(bool(how.keep)), counting:
             with autocast(precision, self.device):
                 outputs_BK = self.model(images_BCHW).float()
             labels_B = batch.labels.to(self.device, non_blocking=True)
             losses_B = self.task.losses(outputs_BK, labels_B)
         self.model.train()
-        return Looked(losses_B, self.task.right(outputs_BK, labels_B))
+        return Looked(losses_B, self.task.right(outputs_BK.detach(), labels_B))
 
 
 def together(steps: Sequence[Step], device: torch.device | None = None) -> Step:
@@ -319,12 +351,23 @@ def train_step(
             outputs_BK = model(images_BCHW)
         losses_B = task.losses(outputs_BK.float(), labels_B)
     with watch.of("backward"):
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(weighted_mean(losses_B, weights_B, normaliser)).backward()
-        scaler.step(optimizer)
-        scaler.update()
+        step_on(losses_B, weights_B, optimizer, scaler, normaliser)
     right_B = task.right(outputs_BK.detach(), labels_B)
     return Looked(losses_B.detach()[:count], None if right_B is None else right_B[:count])
+
+
+def step_on(
+    losses_B: Tensor,
+    weights_B: Tensor,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    normaliser: Normaliser,
+) -> None:
+    """The backward pass of losses [B], and the optimizer's step."""
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(weighted_mean(losses_B, weights_B, normaliser)).backward()
+    scaler.step(optimizer)
+    scaler.update()
 
 
 def weighted_mean(losses_B: Tensor, weights_B: Tensor, normaliser: Normaliser = "weights") -> Tensor:

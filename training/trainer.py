@@ -114,11 +114,12 @@ class Fitting:
                         progress(books.steps, total)
         judged = self._judged or self._evaluate(learner)
         ended = perf_counter() - self._started
-        seconds = {"train": ended - books.selecting - books.evaluating, "evaluate": books.evaluating, "total": ended}
-        seconds |= {"stream": books.streaming, **self._parts()}  # parts of "train"
+        selecting = self._selecting()
+        seconds = {"train": ended - selecting - books.evaluating, "evaluate": books.evaluating, "total": ended}
+        seconds |= {"stream": books.streaming, **self._parts()}  # parts of "train", but for those of selecting
         if self._strategy.chooses:
-            seconds["select"] = books.selecting
-        self._strategy.finish(learner.statistics)
+            seconds["select"] = selecting
+        self._strategy.finish(learner.statistics, selecting)
         return Fitted(self._pack(learner), self._metrics(judged), seconds)
 
     def forget(self) -> None:
@@ -153,7 +154,7 @@ class Fitting:
         spent = perf_counter() - self._started - books.evaluating
         books.history.append(
             {
-                "epoch": books.epoch, "seconds": spent, "selecting": books.selecting, "train_loss": books.train_loss,
+                "epoch": books.epoch, "seconds": spent, "selecting": self._selecting(), "train_loss": books.train_loss,
             }
             | judged
         )  # fmt: skip
@@ -211,12 +212,14 @@ class Fitting:
                 books.position += step.read
                 books.steps += step.count
                 books.backprops += len(step.samples_B)
+                books.kept = max(books.kept, step.kept)
                 books.samples_read = self._before[0] + stream.samples_read
                 books.bytes_read = self._before[1] + stream.bytes_read
                 books.streaming = self._waited + self._feed.waited
                 if (
                     self._every
                     and step.count
+                    and step.settled
                     and books.steps % self._every < step.count
                     and not self._feed.is_ahead(books.steps)
                 ):
@@ -246,6 +249,11 @@ class Fitting:
         """Seconds of the steps by part, earlier tries included."""
         now = self._watch.seconds()
         return {name: self._earlier.get(name, 0.0) + now.get(name, 0.0) for name in self._earlier | now}
+
+    def _selecting(self) -> float:
+        """Seconds that selecting has taken, between epochs and in the steps."""
+        parts = self._parts()
+        return self._books.selecting + parts.get("selection_forward", 0.0) + parts.get("selection_step", 0.0)
 
     def _save(self, learner: Learner) -> None:
         if not self._resumable:
@@ -279,6 +287,8 @@ class Fitting:
             "device": describe(self._device),
         }
         metrics |= judged
+        if books.kept:
+            metrics["activation_bytes"] = books.kept
         if books.history:
             metrics["history"] = books.history
         return metrics

@@ -163,11 +163,12 @@ class Strategy(ABC):
         """An epoch is over: what it showed of its samples; None: what the steps saw is all."""
         return None
 
-    def finish(self, statistics: Statistics) -> "Published | None":
+    def finish(self, statistics: Statistics, selecting: float) -> "Published | None":
         """Publish the rounds that it leaves, so that other runs replay them.
 
         Args:
             statistics: of the pixels, as this run used them: a replay that is to give the same losses needs them.
+            selecting: seconds that selecting took.
         """
         return None
 

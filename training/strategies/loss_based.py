@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from tamis.store.keys import check_name
 from tamis.store.selections import Published, Request, RoundData
@@ -55,14 +55,25 @@ class PassParameters(LossParameters):
     """What strategies with selection passes can be told.
 
     Attributes:
+        reuse: train on what a selection pass chose without a second forward pass, by keeping its activations; the
+            selection pass is one in training mode then.
         pass_precision: precision of selection passes on a GPU; default: as in training.
         pass_size: pixels that images are made smaller to for selection passes; default: as they are.
         nonfinite: what a NaN or infinite loss does: its sample is skipped, or the run stops.
     """
 
+    reuse: bool = False
     pass_precision: Literal["bf16", "fp16"] | None = None
     pass_size: Annotated[int, Field(ge=1, le=border.IMAGE)] | None = None
     nonfinite: Literal["skip", "stop"] = "skip"
+
+    @model_validator(mode="after")
+    def _whole_pass(self) -> "PassParameters":
+        if self.reuse and (self.pass_precision is not None or self.pass_size is not None):
+            raise ValueError(
+                "reuse trains on the selection pass itself: it goes with no pass_precision and no pass_size"
+            )
+        return self
 
 
 @dataclass
@@ -160,7 +171,7 @@ class LossBased(Strategy):
         self.seen = Seen.nothing(-1, self.n)
         self._queue = Queue(plan.config.batch_size)
         self._left = Draft(store.root, plan.draft.key, plan.dataset.ref)
-        self._seconds, self._bad, self._looked = 0.0, list[int](), False
+        self._bad, self._looked = list[int](), False
 
     @classmethod
     def drafted(cls, store: "Store", config: "TrainConfig", dataset: "Dataset", training: Mapping[str, Any]) -> Drafted:
@@ -197,7 +208,8 @@ class LossBased(Strategy):
 
         if not isinstance(self.asked, PassParameters) or not self.passes(at.epoch):
             return None
-        return Looking(self.asked.pass_precision or "as trained", self.asked.pass_size)
+        keep = self.plan.config.batch_size if self.asked.reuse else 0
+        return Looking(self.asked.pass_precision or "as trained", self.asked.pass_size, keep)
 
     def passes(self, epoch: int) -> bool:
         """Whether the epoch has a selection pass."""
@@ -223,12 +235,9 @@ class LossBased(Strategy):
         rows_K = np.flatnonzero(weights_B)
         weights_K = np.ascontiguousarray(weights_B[rows_K], np.float32)
         self.seen.choose(samples_B[rows_K], weights_K)
-        rows_K, weights_K = torch.from_numpy(rows_K), torch.from_numpy(weights_K)
-        return (
-            self._queue.add(batch, rows_K, weights_K)
-            if self.fills or looked is None
-            else _part(batch, rows_K, weights_K)
-        )
+        chosen = torch.from_numpy(rows_K), torch.from_numpy(weights_K)
+        waits = looked is None or (self.fills and not self.asked.reuse)
+        return self._queue.add(batch, *chosen) if waits else _part(batch, *chosen)
 
     def rest(self, at: "At") -> "Iterator[Batch]":
         return self._queue.rest()
@@ -253,13 +262,13 @@ class LossBased(Strategy):
             )
         return self.seen.signals()
 
-    def finish(self, statistics: Statistics) -> Published:
+    def finish(self, statistics: Statistics, selecting: float) -> Published:
         facts = {
             "mean": list(statistics.mean), "std": list(statistics.std), "normaliser": self.normaliser,
         }  # fmt: skip
         rounds = [one.data for one in self._left.made]
         return publish(
-            self.store, self._drafted.request, self._drafted.name, Computed(rounds, {"select": self._seconds}, facts)
+            self.store, self._drafted.request, self._drafted.name, Computed(rounds, {"select": selecting}, facts)
         )
 
     def forget(self) -> None:

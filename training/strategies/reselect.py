@@ -95,7 +95,7 @@ class Reselecting(Strategy):
         self._draft.add(data, **notes)
         return seconds
 
-    def finish(self, statistics: Statistics) -> Published:
+    def finish(self, statistics: Statistics, selecting: float) -> Published:
         made = self._draft.made
         stats = {
             "mean": list(statistics.mean), "std": list(statistics.std), "rounds": [one.notes for one in made],

@@ -27,7 +27,7 @@ DRAWN = ("random-drop", "infobatch")
 @pytest.mark.parametrize("name", ASKED)
 def test_a_run_leaves_what_it_trained_on_and_survives_a_kill(store: Store, dataset: Dataset, name: str) -> None:
     asked = config(name, **QUICK, **ASKED[name])
-    killed_at(40, store, asked)
+    killed_at(20, store, asked)
     told: list[str] = []
     run = train(store, asked, notify=told.append).run
     assert told[0].startswith("Resuming run")

@@ -338,3 +338,23 @@ def test_the_command_line_asks_the_same_question(store: Store, dataset: Dataset,
     wrong = CliRunner().invoke(cli, ["--store", store.root.url, "train", *recipe, "--every", "2"])
     assert wrong.exit_code == 2
     assert "--every is a parameter of stale-sb: give one of them as --strategy" in wrong.output
+
+
+def test_reused_activations_give_the_step_that_a_second_forward_pass_gives(store: Store, dataset: Dataset) -> None:
+    """Everything chosen from batches of the batch's size: training mode, one forward and one backward pass each."""
+    assert dataset.samples % 107 == 0  # an epoch's rest is trained on at its end, at the rate of that
+    reused = train(store, config("selective-backprop", batch_size=107, selectivity=1.0, start=0, reuse=True)).run
+    plain = train(store, TrainConfig(**RECIPE | {"batch_size": 107})).run
+    assert reused.metrics["activation_bytes"] > 64 * 64  # the images of a batch at the least
+    assert reused.blob == plain.blob  # the same order, augmentation and batches: the same weights to the bit
+    assert "training_forward" not in reused.seconds
+
+
+def test_reuse_updates_on_all_that_was_chosen_since_and_survives_a_kill(store: Store, dataset: Dataset) -> None:
+    asked = config("selective-backprop", selectivity=0.4, reuse=True)
+    killed_at(36, store, asked)
+    told: list[str] = []
+    run = train(store, asked, notify=told.append).run
+    assert told[0].startswith("Resuming run")
+    assert train(store, asked, force=True).confirmed
+    assert run.metrics["backprops"] == sum(r.size for r in store.selections.get("digits-selective-backprop").rounds)

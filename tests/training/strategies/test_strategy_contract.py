@@ -147,7 +147,7 @@ class Stale(Full):
     def after_step(self, at: At, step: Step) -> None:
         self.losses[step.samples_B] = step.losses_B.cpu()
 
-    def finish(self, statistics: Statistics) -> Published:
+    def finish(self, statistics: Statistics, selecting: float) -> Published:
         facts = {"mean": list(statistics.mean), "std": list(statistics.std), "normaliser": self.normaliser}
         return kept(self.store, self.plan.dataset, "stale", [one.data for one in self.draft.made], facts)
 
@@ -195,7 +195,7 @@ def test_chosen_samples_wait_until_they_fill_a_batch(store: Store, dataset: Data
     assert run.metrics["steps"] == halves // 64 == len(made[0].taken)
     assert set(made[0].taken) == {64}
     assert sum(len(one.samples) for one in made[0].waiting) == halves % 64
-    assert run.seconds["select"] == 0.0
+    assert run.seconds["select"] >= run.seconds["selection_forward"] > 0
 
 
 def test_what_waits_outlives_a_kill(store: Store, dataset: Dataset, put: Any) -> None:
