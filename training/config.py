@@ -96,6 +96,24 @@ class InLoop(BaseModel):
     leaves: str | None = None
 
 
+class Span(BaseModel):
+    """Where a training run ends before its epochs do, and where in a schedule it begins: for budgets and segments.
+
+    Attributes:
+        seconds: stop after the epoch in which training has taken so long, evaluations apart.
+        backprops: stop after the epoch in which so many samples were trained on.
+        begins: what the schedule has behind it when the run begins, in what it counts (epochs).
+        whole: what the schedule goes over; None: the run's epochs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: _Number | None = Field(default=None, gt=0)
+    backprops: Annotated[int, Field(ge=1)] | None = None
+    begins: _Number = Field(default=0, ge=0)
+    whole: _Number | None = Field(default=None, gt=0)
+
+
 class TrainConfig(BaseModel):
     """What to train, on what, and how.
 
@@ -128,6 +146,8 @@ class TrainConfig(BaseModel):
         record_losses: store every sample's training loss in every epoch (table losses).
         task: classification, or regression on the numbers that the dataset was added with.
         rate_by: what the schedule counts: epochs, or backprops (samples trained on, over those of the dataset).
+        init_from: begin with the weights of this finished training run: its key, or the beginning of it.
+        span: a budget of seconds or backprops, and the part of a schedule that the run is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -157,6 +177,8 @@ class TrainConfig(BaseModel):
     record_losses: bool = False
     task: str = CLASSIFICATION.name
     rate_by: Literal["epochs", "backprops"] = "epochs"
+    init_from: str | None = None
+    span: Span | None = None
 
     @field_validator("task")
     @classmethod
@@ -188,6 +210,7 @@ class Plan:
     evaluate_on: Dataset | None
     key: str
     draft: "Drafted | None" = None
+    init: str | None = None  # digest of the model that it begins with
 
 
 @dataclass(frozen=True)

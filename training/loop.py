@@ -52,7 +52,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Recipe:
     """How to train; the fields are those of `tamis.training.job.TrainConfig`."""
 
-    epochs: int
+    epochs: float  # that the schedule goes over
     lr: float
     momentum: float
     weight_decay: float
@@ -65,6 +65,7 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"]
     optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
     rate_by: Literal["epochs", "backprops"] = "epochs"
+    begins: float = 0.0  # what the schedule has behind it at the beginning
 
 
 class Step(NamedTuple):
@@ -198,7 +199,7 @@ def train_epoch(
     step: Step | None = None
     for batch in chain(batches, (None,)):
         t = at.epoch + at.position / size if recipe.rate_by == "epochs" else at.backprops / (whole or size)
-        set_rate(optimizer, learning_rate(recipe, t))
+        set_rate(optimizer, learning_rate(recipe, recipe.begins + t))
         torch.manual_seed(derive_seed(recipe.seed, "step", at.epoch, at.position, *([] if batch else ["rest"])))
         made = turn.take(at, batch) if batch is not None else turn.rest(at)
         # Looking at a loss waits for the GPU. The step before is done by now, and the GPU stays busy with this one.
