@@ -161,6 +161,18 @@ class Runs:
         until_claimed(publish, f"Recording the end of run {key}")
 
     @one_patience
+    def release(self, key: str) -> None:
+        """Give up a run that was claimed and has not ended, so that another may claim it at once."""
+        begun = self.get(key)
+        if begun.status == RUNNING:
+            self._event(replace(begun, status=INTERRUPTED))
+
+    @one_patience
+    def state(self, key: str) -> Run | None:
+        """The run of exactly this key as it stands, or None."""
+        return self._state_of(key)
+
+    @one_patience
     def find(self, key: str) -> Run | None:
         """The finished run of this key, or None."""
         said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None

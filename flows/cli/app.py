@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tamis.flows.cli.adapt import adapt
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.evaluate import evaluate
 from tamis.flows.cli.output import emit, facts, say
@@ -116,7 +117,22 @@ def demo(app: App, folder: str, epochs: int | None) -> None:
     run_demo(folder, epochs=epochs, as_json=app.as_json)
 
 
-for _command in (dataset, score, select, selection, priority, train, evaluate, run, report, sql, serve, verify, gc):
+for _command in (
+    dataset,
+    score,
+    select,
+    selection,
+    priority,
+    train,
+    adapt,
+    evaluate,
+    run,
+    report,
+    sql,
+    serve,
+    verify,
+    gc,
+):
     cli.add_command(_command)
 
 
