@@ -6,6 +6,7 @@ Cost: starting Python and loading PyTorch, some seconds.
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -27,7 +28,9 @@ def do_apart(store: str, config: AdaptConfig, number: int, proposal: Proposal, d
     asked = {"store": store, "config": config.model_dump(mode="json"), "number": number, "proposal": list(proposal)}
     command = [sys.executable, "-m", "tamis.training.adapting.process"]
     said = json.dumps(asked | {"device": device})
-    ended = subprocess.run(command, input=said, capture_output=True, text=True, check=False)
+    paths = os.pathsep.join(path for path in sys.path if path)  # a model of one's own is found where it is here
+    environment = os.environ | {"PYTHONPATH": paths}
+    ended = subprocess.run(command, input=said, capture_output=True, text=True, check=False, env=environment)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["it was killed, or ran out of memory"])[-1]
         raise SearchError(

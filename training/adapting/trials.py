@@ -4,8 +4,9 @@ What: a trial is a run of the store of kind "trial" whose key follows from the s
 it first does it (`Runs.claim`); where the process is gone, the next one takes it over. It trains a model, which is a
 training run like any other: killed, it goes on from its checkpoint, and done, it is found by its key. Its value is the
 mean hold-out error of its last three epochs.
-A proposal that selects nothing, a training that diverges and a model that raises are failed trials: they are recorded
-and the search goes on. Anything else (a full disk, a missing shard) ends the search, and the trial is left to the next.
+A proposal that selects nothing, by its form or as it turns out, a training that diverges and a model that raises are
+failed trials: they are recorded and the search goes on. Anything else (a full disk, a missing shard) ends the search,
+and the trial is left to the next.
 Source: A. Jiang, thesis, 2021, section 4.3 (the last three epochs).
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 from tamis.curation.errors import CurationError
 from tamis.store import Store
-from tamis.store.errors import TamisError
+from tamis.store.errors import SelectionError, TamisError
 from tamis.store.keys import canonical, key_of
 from tamis.store.runs import FAILED, FINISHED, Run
 from tamis.training.adapting.config import AdaptConfig
@@ -28,7 +29,7 @@ from tamis.training.job import train
 KIND = "trial"
 _LAST = 3  # epochs
 _SLOWEST = 20  # epochs for each that a budget of backprops pays for: of an F that selects a twentieth
-_FAILURES = (CurationError, NonFiniteLoss, ModelFailed)
+_FAILURES = (CurationError, SelectionError, NonFiniteLoss, ModelFailed)
 
 
 class Pruned(TamisError, RuntimeError):
@@ -170,7 +171,11 @@ class Trials:
 
         def evaluated(history: Sequence[dict[str, float]]) -> None:
             seen[:] = history
-            if pruner is not None and pruner.is_over(errors_of(history)):
+            if (
+                pruner is not None
+                and len(history) < (self.config.budget_epochs or 0)
+                and pruner.is_over(errors_of(history))
+            ):
                 raise Pruned(f"Hyperband ended trial {number} after {len(history)} epochs")
 
         asked = trial_config(self.config, self.samples, priority)
