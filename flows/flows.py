@@ -14,7 +14,9 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from tamis.flows import work
 from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
+from tamis.flows.searching import adapt
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
+from tamis.training.adapting.config import AdaptConfig
 from tamis.training.job import TrainConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
@@ -97,3 +99,10 @@ def match_flow(
 ) -> dict[str, Any]:
     """Choose by the gradients of models that are trained already (Grad-Match). Returns the selection's name@version."""
     return work.match(OnPrefect(), store, config, resources or Resources(), force)
+
+
+@flow(name="adapt", persist_result=False)
+def adapt_flow(store: str, config: AdaptConfig, resources: Resources | None = None) -> dict[str, Any]:
+    """Search for the prioritisation function that trains best under a budget (AdaptSB)."""
+    limits = resources or Resources()
+    return adapt(OnPrefect(limits.workers), store, config, limits)

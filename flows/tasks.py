@@ -15,6 +15,9 @@ from tamis.flows.progress import steps, track
 from tamis.store import Store
 from tamis.store.errors import TamisError
 from tamis.training import job
+from tamis.training.adapting.config import AdaptConfig
+from tamis.training.adapting.process import do_apart
+from tamis.training.adapting.search import Search
 from tamis.training.job import TrainConfig
 from tamis.training.selecting import by_runs, by_scores
 from tamis.training.selecting.by_runs import MatchConfig
@@ -90,9 +93,16 @@ def _match(store: str, config: MatchConfig, resources: Resources, force: bool) -
     return {"selection": made.selection.ref, "created": made.created, "confirmed": made.confirmed}
 
 
+def _trial(store: str, config: AdaptConfig, number: int, proposal: tuple[float, ...], resources: Resources) -> bool:
+    if resources.workers > 1:
+        return do_apart(store, config, number, proposal, resources.device)
+    return Search(Store.open(store), config).do(number, proposal, resources.device, steps(f"trial {number}"))
+
+
 INDEX = Task("index-shards", _index)
 TRAIN = Task("train", _train, retried=False)  # it resumes by itself, and may have run for hours
 SCORE = Task("score-shards", _score)
 FEATURES = Task("features-of-shards", _features)
 SELECT = Task("select", _select)
 MATCH = Task("match", _match)
+TRIAL = Task("trial", _trial, retried=False)  # it resumes by itself

@@ -1,5 +1,5 @@
-"""The flows: index, score, features, select, train, match. Each is thin: the work is library functions, results are in
-the store.
+"""The flows: index, score, features, select, train, match, adapt. Each is thin: the work is library functions,
+results are in the store.
 
 One list, `FLOWS`: the commands, `tamis serve` and the schedule read it. A flow's body takes a runner (`Direct`, or the
 one on a Prefect server), so there is one orchestration however its tasks run. Results of a flow are keys and figures.
@@ -16,10 +16,12 @@ from tamis.flows import tasks
 from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
 from tamis.flows.progress import display
 from tamis.flows.runners import Direct, Runner
+from tamis.flows.searching import adapt
 from tamis.flows.server.settings import has_server, on_server
 from tamis.store import Store
 from tamis.store.errors import RunNotFound
 from tamis.training import job
+from tamis.training.adapting.config import AdaptConfig
 from tamis.training.job import TrainConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
@@ -186,6 +188,7 @@ FLOWS = {
         Flow("select", SelectConfig, select, resources=False),
         Flow("train", TrainConfig, train),
         Flow("match", MatchConfig, match),
+        Flow("adapt", AdaptConfig, adapt, force=False),
     )
 }
 

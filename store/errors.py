@@ -71,6 +71,10 @@ class RunBusy(TamisError, RuntimeError):
     """A run that another process is at."""
 
 
+class PriorityNotFound(NotFound):
+    """No prioritisation function of this name, or no such version of it."""
+
+
 class BlobNotFound(NotFound):
     """No blob of this digest."""
 

@@ -6,9 +6,8 @@ gone shows as `interrupted`. Scores become visible with the finished run; the lo
 epoch by epoch, each epoch whole.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -26,28 +25,14 @@ from tamis.store.losses import History, finite, history, loss_rows
 from tamis.store.processes import is_gone, this_process, who
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
+from tamis.store.run import FAILED as FAILED
+from tamis.store.run import FINISHED as FINISHED
+from tamis.store.run import INTERRUPTED as INTERRUPTED
+from tamis.store.run import RUNNING as RUNNING
+from tamis.store.run import Run as Run
+from tamis.store.run import run_of
 from tamis.store.tables.arrow import pc
-from tamis.store.tables.claims import FINISHED as FINISHED
-from tamis.store.tables.tables import TABLES, Tables, new_attempt, now, rows_of, until_claimed
-
-RUNNING, FAILED, INTERRUPTED = "running", "failed", "interrupted"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as its newest event tells it."""
-
-    key: str
-    kind: str
-    dataset: str
-    model: str | None
-    config: dict[str, Any]
-    selection: str | None
-    status: str
-    metrics: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    blob: str | None = None
-    error: str | None = None
+from tamis.store.tables.tables import TABLES, Tables, moment_of, new_attempt, now, rows_of, until_claimed
 
 
 class Runs:
@@ -103,6 +88,38 @@ class Runs:
         return row.get("status") == RUNNING and row.get("process") == this_process()
 
     @one_patience
+    def claim(
+        self,
+        *,
+        kind: str,
+        key: str,
+        dataset: str,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        patience: float = float("inf"),
+    ) -> bool:
+        """Begin a run that nobody else is at work on; False where it has ended, or somebody is.
+
+        A run whose process is gone is taken over. Of another machine's process nothing can be told: it is taken over
+        when it began longer than `patience` seconds ago.
+
+        Args:
+            kind, key, dataset, model, config: as in `begin`.
+            patience: s.
+        """
+        check_name(key, "run")
+        events = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", events) if events else None
+        if said is not None:
+            there, begun = run_of(said.rows[0]), moment_of(said.rows[0]["updated"])
+            assert begun is not None
+            late = (now() - begun).total_seconds() > patience
+            if there.status in (FINISHED, FAILED) or (there.status == RUNNING and not late):
+                return False
+        run = Run(key, kind, dataset, model, dict(config or {}), None, RUNNING)
+        return self._event(run, after=events)
+
+    @one_patience
     def finish(
         self,
         key: str,
@@ -150,10 +167,17 @@ class Runs:
         until_claimed(publish, f"Recording the end of run {key}")
 
     @one_patience
+    def release(self, key: str) -> None:
+        """Give up a run that was claimed and has not ended, so that another may claim it at once."""
+        begun = self.get(key)
+        if begun.status == RUNNING:
+            self._event(replace(begun, status=INTERRUPTED))
+
+    @one_patience
     def find(self, key: str) -> Run | None:
         """The finished run of this key, or None."""
         said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
-        return None if said is None else _run(said.rows[0])
+        return None if said is None else run_of(said.rows[0])
 
     @one_patience
     def get(self, key: str) -> Run:
@@ -183,7 +207,7 @@ class Runs:
             return finished
         newest = self._tables.claimed("runs", f"run/{key}")
         said = self._tables.found("runs", f"run/{key}", newest) if newest else None
-        return None if said is None else _run(said.rows[0])
+        return None if said is None else run_of(said.rows[0])
 
     @one_patience
     def all(self) -> list[Run]:
@@ -193,7 +217,7 @@ class Runs:
             there = state.get(row["run"])
             if there is None or there["status"] != FINISHED:
                 state[row["run"]] = row
-        return [_run(row) for row in state.values()]
+        return [run_of(row) for row in state.values()]
 
     def put_scores(self, run: str, values: Mapping[str, npt.ArrayLike], samples: npt.ArrayLike) -> None:
         """Keep the scores of a whole pass in one commit; they show once the run is finished.
@@ -366,13 +390,9 @@ class Runs:
             )
 
     def _event(
-        self,
-        run: Run,
-        claims: Mapping[str, int] | None = None,
-        attempt: str | None = None,
-        after: int | None = None,
+        self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None, after: int | None = None
     ) -> bool:
-        """Add the next event of a run; False where somebody else added one, or has one of the claims."""
+        """Add the next event of a run, or the one `after` so many; False where it, or one of the claims, is taken."""
         row = {
             "run": run.key, "kind": run.kind, "dataset": run.dataset, "model": run.model,
             "config": canonical(run.config), "selection": run.selection, "status": run.status,
@@ -380,7 +400,7 @@ class Runs:
             "seconds": canonical(run.seconds), "blob": run.blob, "error": run.error,
             "code": metadata.version("tamis"), "updated": now(), "attempt": attempt, "process": this_process(),
         }  # fmt: skip
-        event = 1 + (self._tables.claimed("runs", f"run/{run.key}") if after is None else after)
+        event = (self._tables.claimed("runs", f"run/{run.key}") if after is None else after) + 1
         return self._tables.publish("runs", [row], {f"run/{run.key}": event, **(claims or {})})
 
     def _put(
@@ -423,12 +443,3 @@ def _score_rows(
             "value": finite(value, np.float64),
         }  # fmt: skip
         yield from rows_of("scores", columns, len(numbers)).to_batches()
-
-
-def _run(row: Mapping[str, Any]) -> Run:
-    gone = row["status"] == RUNNING and is_gone(row.get("process"))
-    return Run(
-        row["run"], row["kind"], row["dataset"], row["model"], json.loads(row["config"]), row["selection"],
-        INTERRUPTED if gone else row["status"], json.loads(row["metrics"]), json.loads(row["seconds"]), row["blob"],
-        row["error"],
-    )  # fmt: skip

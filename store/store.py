@@ -11,6 +11,7 @@ from tamis.store.advice import command
 from tamis.store.blobs import Blobs
 from tamis.store.datasets import Datasets
 from tamis.store.errors import StoreExists, StoreFormatError, StoreNotFound
+from tamis.store.priorities import Priorities
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import operation
 from tamis.store.runs import Runs
@@ -39,6 +40,7 @@ class Store:
         datasets: indexed shards.
         runs: runs, scores, loss history.
         selections: what was chosen.
+        priorities: prioritisation functions.
     """
 
     def __init__(self, root: Root) -> None:
@@ -48,6 +50,7 @@ class Store:
         self.datasets = Datasets(root, self.tables)
         self.runs = Runs(root, self.tables)
         self.selections = Selections(root, self.tables)
+        self.priorities = Priorities(root, self.tables)
 
     @classmethod
     def create(cls, where: str | os.PathLike[str], options: dict[str, str] | None = None) -> "Store":

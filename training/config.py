@@ -97,6 +97,24 @@ class InLoop(BaseModel):
     leaves: str | None = None
 
 
+class Span(BaseModel):
+    """Where a training run ends before its epochs do, and where in a schedule it begins: for budgets and segments.
+
+    Attributes:
+        seconds: stop after the epoch in which training has taken so long, evaluations apart.
+        backprops: stop after the epoch in which so many samples were trained on.
+        begins: what the schedule has behind it when the run begins, in what it counts (epochs).
+        whole: what the schedule goes over; None: the run's epochs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: _Number | None = Field(default=None, gt=0)
+    backprops: Annotated[int, Field(ge=1)] | None = None
+    begins: _Number = Field(default=0, ge=0)
+    whole: _Number | None = Field(default=None, gt=0)
+
+
 class TrainConfig(BaseModel):
     """What to train, on what, and how.
 
@@ -139,6 +157,8 @@ class TrainConfig(BaseModel):
             loss where the task has no accuracy.
         select_on: dataset on which keep_model best chooses, as name or name@version; default: that of evaluate_on, on
             which the accuracy is then optimistic.
+        init_from: begin with the weights of this finished training run: its key, or the beginning of it.
+        span: a budget of seconds or backprops, and the part of a schedule that the run is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -173,6 +193,8 @@ class TrainConfig(BaseModel):
     stop_after: _Number | None = Field(default=None, gt=0)
     keep_model: Literal["last", "best"] = "last"
     select_on: str | None = None
+    init_from: str | None = None
+    span: Span | None = None
 
     @field_validator("task")
     @classmethod
@@ -225,6 +247,7 @@ class Plan:
     key: str
     draft: "Drafted | None" = None
     select_on: Dataset | None = None
+    init: str | None = None  # digest of the model that it begins with
 
 
 @dataclass(frozen=True)

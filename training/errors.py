@@ -59,6 +59,10 @@ class StrategyError(TamisError, ValueError):
     """A strategy that is unknown, or parameters that it does not have or cannot have."""
 
 
+class SearchError(TamisError, ValueError):
+    """A search for a prioritisation function that cannot be made as asked, or in which no trial came to an end."""
+
+
 class StateMismatch(TamisError, ValueError):
     """A stream's saved state that belongs to another selection or seed."""
 

@@ -9,7 +9,7 @@ What decides the key stands in `tamis.training.planning`.
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,7 @@ def train(
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
+    evaluated: Callable[[Sequence[dict[str, float]]], None] | None = None,
 ) -> TrainResult:
     """Train a model, or answer with the one that this configuration gave before.
 
@@ -71,6 +72,8 @@ def train(
         progress: called with (steps done, steps in all).
         notify: called with a sentence when something is worth knowing (a checkpoint that had to be ignored, a precision
             that the device lacks); by default it is logged as a warning.
+        evaluated: called after each evaluation during training with all of them so far; what it raises ends the run,
+            which is marked failed and keeps its checkpoint.
 
     Raises:
         NonFiniteLoss: the training diverged; the run is marked failed.
@@ -89,7 +92,10 @@ def train(
     from tamis.training.trainer import Fitting  # torch is loaded here and no earlier
 
     with failing(config.model):
-        fitting = Fitting(store, made, device=device, notify=notify, resumable=there is None, every=checkpoint_every)
+        fitting = Fitting(
+            store, made, device=device, notify=notify, resumable=there is None, every=checkpoint_every,
+            evaluated=evaluated,
+        )  # fmt: skip
     if there is not None:
         with failing(config.model):
             again = fitting.fit(progress)

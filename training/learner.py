@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from tamis.training.loop import Recipe, make_optimizer, make_scaler
 from tamis.training.models.registry import ImageClassifier
+from tamis.training.steps.recipe import Recipe, make_optimizer, make_scaler
 from tamis.training.strategies.contract import Statistics
 
 
@@ -15,6 +15,7 @@ class Books:
     """Where a training run is and what it has cost, earlier tries included."""
 
     epoch: int = 0
+    over: bool = False  # whether the last epoch is done
     position: int = 0  # samples of the epoch consumed
     steps: int = 0
     backprops: int = 0  # samples stepped on

@@ -20,14 +20,13 @@ Cost: one forward and one backward pass a batch, and a forward pass more where t
 bf16 or fp16 (with loss scaling) halves it.
 Source: the weighted loss is Grad-Match's, K. Killamsetty et al., ICML 2021; the schedules are K. He et al., ECCV 2016
 (step, milestones) and I. Loshchilov, F. Hutter, "SGDR", ICLR 2017 (cosine); random crop and flip, C.-Y. Lee et al.,
-AISTATS 2015; cutout, T. DeVries, G. W. Taylor, 2017 (`tamis.training.cutout`).
+AISTATS 2015; cutout, T. DeVries, G. W. Taylor, 2017 (`tamis.training.steps.cutout`).
 
 Legend: B batch, C channels, H height, W width.
 """
 
-import math
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal, NamedTuple, Protocol
@@ -36,40 +35,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tamis.training.cutout import cutout
 from tamis.training.errors import NonFiniteLoss
-from tamis.training.kept import Kept
-from tamis.training.models.registry import ImageClassifier
 from tamis.training.seeds import derive_seed
-from tamis.training.stopwatch import Stopwatch
+from tamis.training.steps.augment import augmented
+from tamis.training.steps.kept import Kept
+from tamis.training.steps.recipe import Recipe, autocast, learning_rate, set_rate
+from tamis.training.steps.stopwatch import Stopwatch
 from tamis.training.streaming.batches import Batch
 from tamis.training.tasks import CLASSIFICATION
 from tamis.training.tasks.contract import Task
 
-PADDING = 4
 Normaliser = Literal["weights", "samples"] | int
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; the fields are those of `tamis.training.job.TrainConfig`."""
-
-    epochs: int
-    lr: float
-    momentum: float
-    weight_decay: float
-    nesterov: bool
-    schedule: Literal["cosine", "step", "milestones"]
-    step_size: int
-    gamma: float
-    seed: int
-    augment: Literal["none", "crop-flip"]
-    precision: Literal["fp32", "bf16", "fp16"]
-    optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
-    rate_by: Literal["epochs", "backprops"] = "epochs"
-    milestones: tuple[int, ...] | None = None
-    cutout: int | None = None
 
 
 class Step(NamedTuple):
@@ -105,7 +81,9 @@ class Looking(NamedTuple):
 
     precision: str = "as trained"  # or "bf16", "fp16" on a GPU
     image_size: int | None = None  # pixels that images are made smaller to; None looks at them as they are
-    keep: int = 0  # keep the activations, and update when so many samples are chosen (`tamis.training.kept`); 0: do not
+    keep: int = (
+        0  # keep the activations, and update when so many samples are chosen (`tamis.training.steps.kept`); 0: do not
+    )
 
 
 class Guide(Protocol):
@@ -136,26 +114,6 @@ class Guide(Protocol):
     def after_step(self, at: At, step: Step) -> None:
         """Hear of a step that was done."""
         ...
-
-
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer, with its rate and weight decay; momentum and Nesterov's correction are of "sgd" alone."""
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "rmsprop":
-        return torch.optim.RMSprop(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov,
-    )
-
-
-def make_scaler(recipe: Recipe, device: torch.device) -> torch.amp.GradScaler:
-    """Scales the loss where gradients are in fp16; does nothing elsewhere."""
-    return torch.amp.GradScaler("cuda", enabled=recipe.precision == "fp16" and device.type == "cuda")
 
 
 def train_epoch(
@@ -203,7 +161,7 @@ def train_epoch(
     step: Step | None = None
     for batch in chain(batches, (None,)):
         t = at.epoch + at.position / size if recipe.rate_by == "epochs" else at.backprops / (whole or size)
-        set_rate(optimizer, learning_rate(recipe, t))
+        set_rate(optimizer, learning_rate(recipe, recipe.begins + t))
         torch.manual_seed(derive_seed(recipe.seed, "step", at.epoch, at.position, *([] if batch else ["rest"])))
         made = turn.take(at, batch) if batch is not None else turn.rest(at)
         # Looking at a loss waits for the GPU. The step before is done by now, and the GPU stays busy with this one.
@@ -236,7 +194,7 @@ class _Turn:
         read = len(batch.samples)
         if self.guide is None or not self.guide.takes:
             return self._steps(at, [batch], read, self.recipe, generator)
-        images_BCHW = _augmented(self.model, batch.images.to(self.device, non_blocking=True), self.recipe, generator)
+        images_BCHW = augmented(self.model, batch.images.to(self.device, non_blocking=True), self.recipe, generator)
         batch = batch._replace(images=images_BCHW)
         how = self.guide.looking(at)
         looked = None if how is None else self._look(batch, how)
@@ -349,7 +307,7 @@ def train_step(
         # BatchNorm needs two values a channel, and late layers may leave one pixel of an image. Twins have the mean and
         # the loss of the one.
         batch = Batch(*(torch.cat([part, part]) for part in batch))
-    images_BCHW = _augmented(model, batch.images.to(device, non_blocking=True), recipe, generator)
+    images_BCHW = augmented(model, batch.images.to(device, non_blocking=True), recipe, generator)
     labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
     with watch.of("training_forward"):
         with autocast(recipe.precision, device):
@@ -386,63 +344,6 @@ def weighted_mean(losses_B: Tensor, weights_B: Tensor, normaliser: Normaliser = 
     if normaliser == "weights":
         return torch.dot(losses_B, weights_B / weights_B.sum().clamp(min=torch.finfo(weights_B.dtype).tiny))
     return torch.dot(losses_B, weights_B / (len(weights_B) if normaliser == "samples" else normaliser))
-
-
-def learning_rate(recipe: Recipe, t: float) -> float:
-    """The rate after t epochs.
-
-    Cosine: lr (1 + cos(pi t / epochs)) / 2; step: lr gamma^floor(floor(t) / step_size); milestones: lr gamma^(how many
-    of them are at most t).
-    """
-    if recipe.schedule == "cosine":
-        return recipe.lr * (1 + math.cos(math.pi * min(t / recipe.epochs, 1))) / 2
-    if recipe.schedule == "milestones":
-        return recipe.lr * recipe.gamma ** sum(t >= milestone for milestone in recipe.milestones or ())
-    return recipe.lr * recipe.gamma ** (int(t) // recipe.step_size)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set every parameter group's learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _augmented(model: nn.Module, images_BCHW: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Images as they are trained on. What is cut out has the mean that the model takes off: 0 to its network."""
-    images_BCHW = augment(images_BCHW, recipe.augment, generator)
-    if recipe.cutout is None:
-        return images_BCHW
-    mean_C = model.mean.flatten() if isinstance(model, ImageClassifier) else images_BCHW.new_zeros(1)
-    return cutout(images_BCHW, recipe.cutout, mean_C, generator)
-
-
-def augment(images_BCHW: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """Images shifted by up to 4 pixels over a black border and mirrored at random; "none" gives them back.
-
-    Args:
-        images_BCHW: uint8, on any device.
-        how: "none" or "crop-flip".
-        generator: of the CPU, so that every device gets the same shifts.
-    """
-    if how == "none":
-        return images_BCHW
-    count, _, height, width = images_BCHW.shape
-    shift_B2 = torch.randint(0, 2 * PADDING + 1, (count, 2), generator=generator)
-    flip_B = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.bool)
-    rows_BH = shift_B2[:, :1] + torch.arange(height)
-    columns_W = torch.arange(width)
-    columns_BW = shift_B2[:, 1:] + torch.where(flip_B, columns_W.flip(0), columns_W)
-    rows_BH, columns_BW = rows_BH.to(images_BCHW.device), columns_BW.to(images_BCHW.device)
-    padded = functional.pad(images_BCHW, (PADDING,) * 4)
-    which = torch.arange(count, device=images_BCHW.device)[:, None, None]
-    # Indices around a slice put the slice last: [B, H, W, C], which is the layout that convolutions want.
-    return padded[which, :, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Mixed precision where there is a GPU; float32 elsewhere."""
-    mixed = precision in _DTYPES and device.type == "cuda"
-    return torch.autocast("cuda", dtype=_DTYPES.get(precision), enabled=mixed)
 
 
 def check_finite(step: Step, at: At, recipe: Recipe) -> None:

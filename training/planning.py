@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
-from tamis.store.errors import SelectionError
+from tamis.store.errors import RunNotFound, SelectionError
 from tamis.store.keys import key_of, split_ref
 from tamis.training import border
 from tamis.training.config import Plan, TrainConfig
@@ -26,7 +26,12 @@ from tamis.training.tasks import CLASSIFICATION, get_task
 
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
 # Fields that were not there when the first keys were made: they enter the key where they differ from their default.
-_LATER = frozenset({"task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep_model", "select_on"})
+_LATER = frozenset(
+    {
+        "task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep_model", "select_on", "init_from",
+        "span",
+    }
+)  # fmt: skip
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
 _APART = frozenset(
     {
@@ -61,6 +66,9 @@ def plan(store: Store, config: TrainConfig) -> Plan:
     payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
     if config.task != CLASSIFICATION.name:
         payload["task_version"] = get_task(config.task).version
+    init = None if config.init_from is None else _weights(store, config.init_from)
+    if init is not None:
+        payload["init_from"] = init
     payload |= {
         "version": VERSION,
         "dataset": dataset.key,
@@ -79,7 +87,7 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         payload["strategy_version"] = strategy.version
     training = {name: value for name, value in payload.items() if name not in _APART}
     drafted = strategy.drafted(store, config, dataset, training)
-    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted, chooser)
+    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted, chooser, init)
 
 
 def _resolved(store: Store, config: TrainConfig, dataset: Dataset) -> TrainConfig:
@@ -95,6 +103,17 @@ def _resolved(store: Store, config: TrainConfig, dataset: Dataset) -> TrainConfi
         faults = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
         raise StrategyError(f"Strategy {strategy.name}: {faults}. Its parameters are: {known}.") from error
     return config.model_copy(update={"strategy": strategy.resolved(store, dataset, asked)})
+
+
+def _weights(store: Store, ref: str) -> str:
+    """The digest of the model of a finished training run."""
+    run = store.runs.get(ref)
+    if run.kind != "train" or run.blob is None:
+        raise RunNotFound(
+            f"Run {run.key[:12]} is no finished training run, so it has no weights to begin with: give the key of one "
+            "(tamis run ls --kind train)."
+        )
+    return run.blob
 
 
 def _is_later(name: str, value: Any) -> bool:

@@ -13,9 +13,9 @@ function of (seed, epoch, position). So a killed run ends with the same weights,
 
 import logging
 import pickle
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -25,15 +25,16 @@ import torch
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.best import Best
-from tamis.training.config import Plan
+from tamis.training.config import Plan, TrainConfig
 from tamis.training.devices import describe, pick_device
 from tamis.training.errors import CheckpointError
 from tamis.training.feed import Feed, Source
 from tamis.training.learner import Books, Learner
-from tamis.training.loop import At, Recipe, Step, check_finite, together, train_epoch
+from tamis.training.loop import At, Step, check_finite, together, train_epoch
 from tamis.training.models.registry import build_model
 from tamis.training.models.weights import ModelMeta, pack_checkpoint, pack_model, unpack_checkpoint, unpack_model
-from tamis.training.stopwatch import Stopwatch
+from tamis.training.steps.recipe import Recipe
+from tamis.training.steps.stopwatch import Stopwatch
 from tamis.training.strategies import strategy_of
 from tamis.training.strategies.contract import Signals, Statistics
 from tamis.training.streaming.batches import Batch
@@ -63,6 +64,7 @@ class Fitting:
         notify: called with a sentence when something is worth knowing.
         resumable: read and write checkpoints and loss history; False leaves the store alone.
         every: steps between checkpoints; None writes them after each epoch only.
+        evaluated: called with all evaluations so far after each one; what it raises ends the run.
 
     Raises:
         UnknownModelError, LabelError, DecoderRefused: before any work.
@@ -77,14 +79,15 @@ class Fitting:
         notify: Callable[[str], None] | None = None,
         resumable: bool = True,
         every: int | None = None,
+        evaluated: Callable[[Sequence[dict[str, float]]], None] | None = None,
     ) -> None:
         if every is not None and every < 1:
             raise ValueError(f"checkpoint_every is {every}: expected at least 1 step, or None.")
         config = plan.config
         self._store, self._plan, self._resumable, self._every = store, plan, resumable, every
-        self._notify = notify or _log.warning
+        self._notify, self._evaluated = notify or _log.warning, evaluated
         self._device = pick_device(device)
-        self._recipe = Recipe(**{name: getattr(config, name) for name in Recipe.__dataclass_fields__})
+        self._recipe = _recipe(config)
         self._task = get_task(config.task)
         self._outputs = self._task.outputs(store, plan.dataset, plan.evaluate_on)
         self._task.outputs(store, plan.dataset, plan.select_on)
@@ -113,7 +116,7 @@ class Fitting:
             began = perf_counter()  # the batches that `_begin` draws are part of what a run costs
             learner = (self._restore() if self._resumable else None) or self._begin()
             self._started = began - books.seconds
-            while not self._is_done():
+            while not books.over:
                 books.selecting += self._strategy.before_epoch(books.epoch, learner.model)
                 for _ in self._epoch(learner):
                     if progress is not None:
@@ -149,12 +152,12 @@ class Fitting:
     def _total(self) -> int:
         """Steps in all; fewer are taken where the strategy leaves some of what is read out."""
         size = self._strategy.reads or self._plan.config.batch_size
-        return sum(-(-self._strategy.size(epoch) // size) for epoch in range(self._recipe.epochs))
+        return sum(-(-self._strategy.size(epoch) // size) for epoch in range(self._plan.config.epochs))
 
     def _look(self, learner: Learner) -> None:
         """Measure after an epoch, where that was asked for, and note what it had cost by then."""
         config, plan, books = self._plan.config, self._plan, self._books
-        last, keeps_best = self._is_done(), config.keep_model == "best"
+        last, keeps_best = books.over, config.keep_model == "best"
         every = config.evaluate_every or (1 if keeps_best else None)
         if every is None or not (last or books.epoch % every == 0):
             return
@@ -172,6 +175,8 @@ class Fitting:
             | judged
             | ({f"select_{name}": value for name, value in chosen_by.items()} if plan.select_on else {})
         )  # fmt: skip
+        if self._evaluated is not None:
+            self._evaluated(books.history)
 
     def _final(self, learner: Learner) -> dict[str, float]:
         """How good the model is that is kept."""
@@ -201,7 +206,9 @@ class Fitting:
                 return
 
     def _begin(self) -> Learner:
-        """From the first sample."""
+        """From the first sample, with the weights that were asked for."""
+        if self._plan.init is not None:
+            return self._learner_of(self._plan.init)
         known = self._strategy.statistics
         return self._learner(known if isinstance(known, Statistics) else self._feed.measure(known))
 
@@ -219,6 +226,7 @@ class Fitting:
             self._best.load_state_dict(content.get("best", {}))
             learner = self._learner(Statistics(tuple(content["mean"]), tuple(content["std"]))).load(content)
             books = Books(**content["books"])
+            books.over = books.over or books.epoch >= self._plan.config.epochs  # of versions that had no such mark
             right = content.get("right")
             right_B = None if right is None else right.to(self._device)
             losses_B = content["losses"].to(self._device)
@@ -287,6 +295,17 @@ class Fitting:
         if self._plan.config.record_losses and self._resumable:
             self._record(shown or _signals(whole, books.epoch))
         books.epoch, books.position, self._gathered = books.epoch + 1, 0, []
+        books.over = books.epoch >= self._plan.config.epochs or self._is_spent()
+
+    def _is_spent(self) -> bool:
+        """Whether a budget of seconds or backprops is used up."""
+        span, books = self._plan.config.span, self._books
+        if span is None:
+            return False
+        spent = perf_counter() - self._started - books.evaluating
+        return (span.seconds is not None and spent >= span.seconds) or (
+            span.backprops is not None and books.backprops >= span.backprops
+        )
 
     def _record(self, shown: Signals) -> None:
         self._store.runs.put_losses(
@@ -366,6 +385,19 @@ class Fitting:
     def _learner(self, statistics: Statistics) -> Learner:
         return Learner(self._network, statistics, self._recipe, self._device)
 
+    def _learner_of(self, digest: str) -> Learner:
+        """With the weights, and the pixels' statistics, of a model that is kept."""
+        weights, meta = unpack_model(self._store.blobs.get(digest))
+        try:
+            self._network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"The weights of run {self._plan.config.init_from} are of {meta.model} with {meta.num_classes} "
+                f"outputs, and do not fit {self._plan.config.model} with {self._outputs}: begin with those of a run of "
+                "the same model and classes."
+            ) from error
+        return self._learner(Statistics(meta.mean, meta.std))
+
     def _open_feed(self, chosen: Source) -> SelectionStream:
         return self._open_stream(chosen, self._strategy.reads)
 
@@ -384,6 +416,14 @@ class Fitting:
             image_size=config.image_size,
             targets=self._task.targets(chosen if isinstance(chosen, Dataset) else self._plan.dataset),
         )
+
+
+def _recipe(config: TrainConfig) -> Recipe:
+    """A recipe, its schedule being the whole that the run is a part of."""
+    recipe = Recipe(**{name: getattr(config, name) for name in Recipe.__dataclass_fields__ if name != "begins"})
+    if config.span is None:
+        return recipe
+    return replace(recipe, epochs=config.span.whole or config.epochs, begins=config.span.begins)
 
 
 def _signals(whole: Step, epoch: int) -> Signals:

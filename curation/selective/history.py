@@ -206,7 +206,9 @@ def _checked(losses_B: ArrayLike) -> tuple[Singles, Bools | None]:
             losses = losses.astype(np.float32)
     if losses.ndim != 1:
         raise CurationError(f"losses have the shape {losses.shape}; expected one dimension, a loss a sample")
-    if math.isfinite(losses.dot(losses)):  # a third of what asking each one costs
+    with np.errstate(over="ignore"):  # squares of what is finite may be infinite
+        square = losses.dot(losses)
+    if math.isfinite(square):  # a third of what asking each one costs
         return losses, None
     finite_B = np.isfinite(losses)
     return losses, None if finite_B.all() else finite_B

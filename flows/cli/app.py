@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 
+from tamis.flows.cli.adapt import adapt
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.evaluate import evaluate
 from tamis.flows.cli.history import history
 from tamis.flows.cli.output import emit, facts, say
 from tamis.flows.cli.packing import dataset
-from tamis.flows.cli.report import report
+from tamis.flows.cli.priority import priority
+from tamis.flows.cli.reports.report import report
 from tamis.flows.cli.run import run
 from tamis.flows.cli.score import score
 from tamis.flows.cli.selections.gradmatch import select
@@ -116,7 +118,9 @@ def demo(app: App, folder: str, epochs: int | None) -> None:
     run_demo(folder, epochs=epochs, as_json=app.as_json)
 
 
-for _command in (dataset, score, select, selection, train, evaluate, run, history, report, sql, serve, verify, gc):
+for _command in (
+    dataset, score, select, selection, priority, train, adapt, evaluate, run, history, report, sql, serve, verify, gc,
+):  # fmt: skip
     cli.add_command(_command)
 
 

@@ -37,7 +37,7 @@ class App:
         return Store.open(self.where)
 
 
-class Share(click.ParamType):
+class Share(click.ParamType[Any]):
     """A share of the samples: 10% or 0.1."""
 
     name = "share"
@@ -51,7 +51,7 @@ class Share(click.ParamType):
             self.fail(f"{text!r} is no share: expected a percentage or a fraction, such as 10% or 0.1.", param, ctx)
 
 
-class Names(click.ParamType):
+class Names(click.ParamType[Any]):
     """One of some names, which are asked for when they are needed: a listing loads no library.
 
     Args:

@@ -33,6 +33,7 @@ class FieldsCommand(click.Command):
         without: fields that have no option.
         further: gives models one of which may be asked for, by name: an option for each of their fields, which says
             whose it is, and is None where it is not given.
+        left_out: fields of the further models that have no option.
         parameters: of `click.Command`.
     """
 
@@ -42,14 +43,15 @@ class FieldsCommand(click.Command):
         fields: "Callable[[], type[BaseModel]]",
         without: tuple[str, ...] = (),
         further: "Callable[[], Mapping[str, type[BaseModel]]] | None" = None,
+        left_out: frozenset[str] = frozenset(),
         **parameters: Any,
     ) -> None:
         super().__init__(*args, **parameters)
-        self._fields, self._without, self._further = fields, without, further
+        self._fields, self._without, self._further, self._left_out = fields, without, further, left_out | {"name"}
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Those of the fields, the command's own, and then those of the further models."""
-        further = [] if self._further is None else _further(self._further())
+        further = [] if self._further is None else _further(self._further(), self._left_out)
         return [*_options(self._fields(), self._without), *super().get_params(ctx)[:-1], *further, self._help(ctx)]
 
     def _help(self, ctx: click.Context) -> click.Parameter:
@@ -65,8 +67,8 @@ def _options(model: "type[BaseModel]", without: tuple[str, ...]) -> tuple[click.
     )
 
 
-def _further(models: "Mapping[str, type[BaseModel]]") -> list[click.Option]:
-    """An option for each field of some models but their name; fields of one name are one option."""
+def _further(models: "Mapping[str, type[BaseModel]]", left_out: frozenset[str]) -> list[click.Option]:
+    """An option for each field of some models that is not left out; fields of one name are one option."""
     owners: dict[str, list[str]] = {}
     for owner, model in models.items():
         for name in model.model_fields:
@@ -74,7 +76,7 @@ def _further(models: "Mapping[str, type[BaseModel]]") -> list[click.Option]:
     made: list[click.Option] = []
     for name, whose in owners.items():
         model = models[whose[0]]
-        if name != "name":
+        if name not in left_out:
             field, text = model.model_fields[name], attributes(model).get(name, "")
             option = _option(name, field, text)
             default = "" if field.default is None else f"; default: {field.default}"

@@ -44,7 +44,7 @@ def _strategy(name: str | None, given: Mapping[str, Any]) -> "InLoop | None":
     return None if name is None else InLoop(name=name, **given)
 
 
-@click.command(cls=FieldsCommand, fields=_config, without=("reselect", "strategy"), further=_strategies)
+@click.command(cls=FieldsCommand, fields=_config, without=("reselect", "strategy", "span"), further=_strategies)
 @click.option(
     "--strategy", type=Names(lambda: list(_strategies())), help="Choose by losses as the run goes, with this strategy."
 )

@@ -18,7 +18,14 @@ from tamis.store.tables.specs import LOG, TABLES
 from tamis.store.tables.tables import Tables
 
 # The order in which tables are opened: what a row refers to is published before it, so it is opened after it.
-_ORDER = ("selections", "runs", "datasets", *(name for name, spec in TABLES.items() if spec.head), "dataset_changes")
+_ORDER = (
+    "selections",
+    "priorities",
+    "runs",
+    "datasets",
+    *(name for name, spec in TABLES.items() if spec.head),
+    "dataset_changes",
+)
 _HIDDEN = {"attempt", "files", "process"}
 
 # What a view shows, where that is not simply the table's columns without what is hidden.
@@ -34,6 +41,8 @@ _VIEWS = {
     "losses": """select run, epoch, sample, loss, loss_epoch, epoch - loss_epoch as staleness, probability, selected,
                         correct
                  from {source}""",
+    "priorities": f"""select priority, name, version, function::json as function, search, trial, stats::json as stats,
+                      created, {LOG} from {{source}}""",
     "selections": """select * exclude (params, stats, attempt, files), params::json as params, stats::json as stats
                      from {source}""",
 }

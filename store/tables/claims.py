@@ -17,7 +17,11 @@ def claims_of(table: str, rows: Iterable[Row]) -> list[Published]:
         table: a head table.
         rows: all its rows, in the order of the log.
     """
-    return {"datasets": _datasets, "dataset_changes": _changes, "runs": _runs, "selections": _selections}[table](rows)
+    known = {
+        "datasets": _datasets, "dataset_changes": _changes, "runs": _runs, "selections": _selections,
+        "priorities": _priorities,
+    }  # fmt: skip
+    return known[table](rows)
 
 
 def _datasets(rows: Iterable[Row]) -> list[Published]:
@@ -55,3 +59,7 @@ def _selections(rows: Iterable[Row]) -> list[Published]:
         keys.add(key)
         found.append(Published((row,), {f"name/{name}": row["version"], own: 1}))
     return found
+
+
+def _priorities(rows: Iterable[Row]) -> list[Published]:
+    return [Published((row,), {f"name/{row['name']}": row["version"]}) for row in rows]

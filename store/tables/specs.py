@@ -97,4 +97,8 @@ TABLES: dict[str, Spec] = {
         since=2, dataset=_TEXT, change=_INT, version=_INT, kind=_TEXT, shard=_INT, uri=_TEXT, stamp=_LONG,
         classes=pa.list_(_TEXT), created=TIME, log_version=_LONG,
     ),
+    "priorities": _spec(
+        since=2, priority=_TEXT, name=_TEXT, version=_INT, function=_TEXT, search=_TEXT, trial=_INT, stats=_TEXT,
+        created=TIME, log_version=_LONG,
+    ),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from tamis.flows.tasks import RETRIES, Task
 from tamis.flows.work import FLOWS, run
 from tamis.store import Store
 from tamis.store.errors import ShardError
+from tamis.training.adapting.config import AdaptConfig
 from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig
 from tamis.training.selecting.by_runs import MatchConfig
@@ -103,10 +104,12 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             made = go("features", FeaturesConfig(dataset="digits", run=trained["run"]))
             budget = Reselect(budget=20, kind="batch")
             matched = go("match", MatchConfig(dataset="digits", runs=(trained["run"],), reselect=budget, batch_size=10))
+            quick = TrainConfig(dataset="digits", model="tiny_model:linear", augment="none")
+            found = go("adapt", AdaptConfig(train=quick, trials=2, sampler="random", budget_epochs=1))
             store = Store.open(where)
             refs = (selected["selection"], matched["selection"])
             chosen = [store.selections.get(ref).round_at(0)[0].tolist() for ref in refs]
-            answers[runner] = [scored.run, made.run, trained, selected, matched, chosen]
+            answers[runner] = [scored.run, made.run, trained, selected, matched, chosen, found]
         runs = [one for one in client.read_flow_runs() if one.id not in before]
         flows = {client.read_flow(one.flow_id).name for one in runs}
     assert answers["prefect"] == answers["direct"]

@@ -7,9 +7,9 @@ import torch
 from test_loop import RECIPE, batch_of, run
 from torch import Tensor, nn
 
-from tamis.training.cutout import cutout
 from tamis.training.errors import AugmentError
 from tamis.training.models.registry import ImageClassifier
+from tamis.training.steps.cutout import cutout
 
 
 def seeded(seed: int) -> torch.Generator:

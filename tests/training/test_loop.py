@@ -11,17 +11,10 @@ from torch import nn
 
 from tamis.training.devices import pick_device
 from tamis.training.errors import NonFiniteLoss
-from tamis.training.loop import (
-    At,
-    Recipe,
-    augment,
-    learning_rate,
-    make_optimizer,
-    make_scaler,
-    train_epoch,
-    weighted_mean,
-)
+from tamis.training.loop import At, train_epoch, weighted_mean
 from tamis.training.models.registry import ImageClassifier, build_model
+from tamis.training.steps.augment import augment
+from tamis.training.steps.recipe import Recipe, learning_rate, make_optimizer, make_scaler
 from tamis.training.streaming.batches import Batch
 from tamis.training.tasks.evaluation import evaluate
 

@@ -32,8 +32,8 @@ from tamis.store.datasets import Dataset
 from tamis.store.datasets.flipping import FLIP, Flips
 from tamis.training.errors import LabelError, ReportError
 from tamis.training.reports.clusters import Vectors, fit, nearest
-from tamis.training.reports.contact_sheet import class_name, draw_groups
-from tamis.training.reports.plots import check_form
+from tamis.training.reports.drawing.contact_sheet import class_name, draw_groups
+from tamis.training.reports.drawing.plots import check_form
 from tamis.training.reports.stored import losses_of, losses_run
 from tamis.training.selecting.by_scores import features_run
 

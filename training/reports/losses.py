@@ -15,7 +15,7 @@ import numpy as np
 
 from tamis.store import history
 from tamis.training.errors import ReportError
-from tamis.training.reports.plots import check_form, figure_of, save
+from tamis.training.reports.drawing.plots import check_form, figure_of, save
 
 if TYPE_CHECKING:
     from tamis.store import Store

@@ -24,6 +24,7 @@ from tamis.curation.errors import CurationError
 from tamis.curation.selective.drawing import draw
 from tamis.curation.selective.history import LossHistory
 from tamis.curation.selective.priority import Priority
+from tamis.store.keys import canonical
 from tamis.training import border
 from tamis.training.strategies.loss_based import Floats, LossBased, PassParameters
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     import torch
 
     from tamis.store import Store
-    from tamis.training.config import Plan
+    from tamis.store.datasets import Dataset
+    from tamis.training.config import InLoop, Plan
     from tamis.training.loop import At
 
 _HISTORY = 2**24
@@ -46,7 +48,8 @@ class SelectiveParameters(PassParameters):
         beta: exponent of the share; default: 2, or what selectivity says.
         history: the number of last losses that a loss is held against (R).
         strict: count losses below a sample's own only, as the authors' code does.
-        priority: the function from share to probability, as JSON (AdaptSB); in place of beta.
+        priority: the function from share to probability, in place of beta (AdaptSB): the name or name@version of one in
+            the store (tamis priority ls), or JSON.
     """
 
     name: str = "selective-backprop"
@@ -63,10 +66,16 @@ class SelectiveParameters(PassParameters):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} say the same thing twice: give one of them")
         try:
-            self.function()
+            if not self.names_priority:
+                self.function()
         except (CurationError, json.JSONDecodeError) as error:
             raise ValueError(str(error)) from error
         return self
+
+    @property
+    def names_priority(self) -> bool:
+        """Whether F is given by name, which `SelectiveBackprop.resolved` puts the function itself in place of."""
+        return self.priority is not None and not self.priority.lstrip().startswith("{")
 
     def function(self) -> Priority:
         """F, from share to probability."""
@@ -87,6 +96,15 @@ class SelectiveBackprop(LossBased):
         super().__init__(store, plan, device)
         self.reads = self.asked.pool
         self._history, self._function = LossHistory(self.asked.history), self.asked.function()
+
+    @classmethod
+    def resolved(cls, store: "Store", dataset: "Dataset", asked: "InLoop") -> "InLoop":
+        """With the function itself, where it was given by name: the key covers what F is, not what it is called."""
+        assert isinstance(asked, SelectiveParameters)
+        if not asked.names_priority:
+            return asked
+        assert asked.priority is not None
+        return asked.model_copy(update={"priority": canonical(store.priorities.get(asked.priority).function)})
 
     def weigh(
         self, at: "At", samples_B: NDArray[np.int64], losses_B: Floats, generator: np.random.Generator

@@ -47,7 +47,7 @@ def confidence(
             store, runs, dataset, parts=parts, device=device, batch_size=batch_size, progress=bar
         )  # fmt: skip
     if plot is not None:
-        from tamis.training.reports.drawings import draw_confidence
+        from tamis.training.reports.drawing.drawings import draw_confidence
 
         draw_confidence(found, plot)
     for one in found:

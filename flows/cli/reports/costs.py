@@ -35,7 +35,7 @@ def costs(app: App, runs: tuple[str, ...], dataset: str | None, plot: str | None
 
     found = costs(app.open(), runs, dataset=dataset)
     if plot is not None:
-        from tamis.training.reports.drawings import draw_costs
+        from tamis.training.reports.drawing.drawings import draw_costs
 
         draw_costs(found, plot)
 

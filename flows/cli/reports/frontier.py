@@ -66,7 +66,7 @@ def frontier(
 
     found = frontier(app.open(), runs, by=by, full=full, factors=factors, dataset=dataset)
     if plot is not None:
-        from tamis.training.reports.drawings import draw_frontier
+        from tamis.training.reports.drawing.drawings import draw_frontier
 
         draw_frontier(found, plot)
     if found.unmeasured:

@@ -56,7 +56,7 @@ def similarity(
             device=device, progress=bar,
         )  # fmt: skip
     if plot is not None:
-        from tamis.training.reports.drawings import draw_similarity
+        from tamis.training.reports.drawing.drawings import draw_similarity
 
         draw_similarity(found, plot)
     if found.vanished:

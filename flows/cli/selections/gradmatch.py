@@ -23,7 +23,7 @@ _Made: TypeAlias = "tuple[Selection, dict[str, Any], str]"
 
 GRADMATCH = METHODS["gradmatch"]
 # Fields of a training run that have no option, or one of their own.
-_OWN = ("dataset", "selection", "reselect", "strategy", "model", "epochs", "task")
+_OWN = ("dataset", "selection", "reselect", "strategy", "model", "epochs", "task", "span")
 
 
 def _training() -> "type[TrainConfig]":

@@ -13,7 +13,7 @@ from tamis.flows.cli.selections.reading import selection
 if TYPE_CHECKING:
     from tamis.store import Store
     from tamis.store.selections import Selection
-    from tamis.training.reports.contact_sheet import Sheet
+    from tamis.training.reports.drawing.contact_sheet import Sheet
     from tamis.training.reports.priority import Overlap
 
 __all__ = ["selection"]  # the group, with what is added to it here
@@ -36,7 +36,7 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
       tamis selection stats cifar10-gradmatch cifar10-random --out histogram.png
       tamis selection stats cifar10-gradmatch --weighted --json
     """
-    from tamis.training.reports.plots import draw_histogram
+    from tamis.training.reports.drawing.plots import draw_histogram
     from tamis.training.reports.priority import counts
 
     store = app.open()
@@ -82,7 +82,7 @@ def images(app: App, ref: str, most: int, least: int, out: str, seed: int, tile:
       tamis selection images cifar10-gradmatch --most 64 --least 64 --out sheet.png
       tamis selection images cifar10-entropy --most 100 --least 0 --columns 10 --out hardest.png --json
     """
-    from tamis.training.reports.contact_sheet import contact_sheet
+    from tamis.training.reports.drawing.contact_sheet import contact_sheet
 
     store = app.open()
     found = store.selections.get(ref)

@@ -18,8 +18,8 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import SelectionError, ShardChanged
 from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.errors import DecodeError, ReportError
-from tamis.training.reports.contact_sheet import contact_sheet
-from tamis.training.reports.plots import draw_histogram
+from tamis.training.reports.drawing.contact_sheet import contact_sheet
+from tamis.training.reports.drawing.plots import draw_histogram
 from tamis.training.reports.priority import histogram, least, most, overlap, priority
 
 Publish = Callable[..., Selection]

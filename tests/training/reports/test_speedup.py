@@ -18,7 +18,7 @@ from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.config import Reselect
 from tamis.training.errors import ReportError
 from tamis.training.job import TrainConfig, train
-from tamis.training.reports.plots import draw_speedups, speedup_figure
+from tamis.training.reports.drawing.plots import draw_speedups, speedup_figure
 from tamis.training.reports.speedup import Curve, find_full, speedup, speedups
 
 Points = list[tuple[float, float, float]]  # seconds, of these selecting, accuracy
@@ -224,7 +224,7 @@ def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
         draw_speedups([], str(tmp_path / "plot.png"))
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"  # as where it is not installed
-        "from tamis.training.reports.plots import draw_histogram\n"
+        "from tamis.training.reports.drawing.plots import draw_histogram\n"
         "try: draw_histogram({}, 'never.png')\n"
         "except ImportError as error: print(error)"
     )
@@ -235,7 +235,8 @@ def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_reporting_loads_nothing_heavy() -> None:
     code = (
-        "import sys, tamis.training.reports.speedup, tamis.training.reports.priority, tamis.training.reports.plots;"
+        "import sys, tamis.training.reports.speedup, tamis.training.reports.priority;"
+        "import tamis.training.reports.drawing.plots;"
         "heavy = {'torch', 'PIL', 'matplotlib', 'prefect'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

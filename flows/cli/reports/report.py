@@ -47,7 +47,7 @@ def speedup(
       tamis report speedup --dataset cifar10 --out speedup.svg
       tamis report speedup 1f0c9a 77ab02 --full 5e77c1 --accuracy 0.9 --json
     """
-    from tamis.training.reports.plots import draw_speedups
+    from tamis.training.reports.drawing.plots import draw_speedups
     from tamis.training.reports.speedup import speedups
 
     found = speedups(app.open(), runs, full=full, accuracy=accuracy, dataset=dataset)

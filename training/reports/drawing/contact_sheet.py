@@ -19,7 +19,7 @@ from tamis.store.datasets import Dataset
 from tamis.store.selections import Selection
 from tamis.training.decoding.decode import IMAGES, check_suffix, decode_images
 from tamis.training.errors import ReportError
-from tamis.training.reports.plots import check_form
+from tamis.training.reports.drawing.plots import check_form
 from tamis.training.reports.priority import Priority, least, most, priority
 from tamis.training.streaming.batches import Chosen, Loader
 from tamis.training.streaming.lookup import Index

@@ -3,7 +3,7 @@
 What: `draw_costs` draws stacked bars (thesis on Selective-Backprop, figure 3.11), `draw_frontier` error against seconds
 and backprops with the Pareto points filled (figures 3.8, 3.14 and 3.15), `draw_confidence` target confidence and
 accuracy by percentile (figures 3.9 and 3.10), `draw_similarity` gradients of parts beside those of batches (3.5).
-How: as `tamis.training.reports.plots`; the same numbers give the same file.
+How: as `tamis.training.reports.drawing.plots`; the same numbers give the same file.
 Cost: a second.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tamis.training.errors import ReportError
 from tamis.training.reports.costs import PARTS, Cost
-from tamis.training.reports.plots import check_form, figure_of, save
+from tamis.training.reports.drawing.plots import check_form, figure_of, save
 from tamis.training.reports.traces import AXES, Axis, Trace
 
 if TYPE_CHECKING:
