@@ -4,8 +4,8 @@ What: `flip` draws which samples get another label, and which. The derived datas
 index hold the new labels, and everything that reads labels goes by the index. The shards keep the old ones:
 `Dataset.outdated` names the member that holds them, which readers refuse, and `tamis selection materialize` replaces.
 Source: UniformFlip of Ren et al., "Learning to Reweight Examples for Robust Deep Learning", 2018: a label becomes one
-of the *other* classes, each as likely; its own class is never drawn. As in section 3.6.4 of Jiang's thesis, the share
-is exact (10 % of 50,000 are 5,000), not a probability for each sample.
+of the *other* classes, each as likely; its own class is never drawn. The share is exact, not a probability for each
+sample (A. Jiang, thesis, 2020, section 3.6.4: 10 % of 50,000 are 5,000).
 How: the classes are those that some sample has. A shard is another content where a label in it is another, so that
 keys of datasets, scores and selections cover what was flipped; a shard without a flip stays what it was. Which samples
 were flipped is a comparison with the source, whose name is kept in the table `dataset_origins`.

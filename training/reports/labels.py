@@ -10,9 +10,9 @@ How: clusters and distances are `tamis.training.reports.clusters`'. Far from all
 in the upper `1 - near` of all samples'. Mislabelled are ordered by loss times log-likelihood ratio of the two clusters,
 (d(own)^2 - d(other)^2) / 2; under-represented by distance from the nearest cluster, in units of the threshold. Ties go
 by sample.
-Cost: two passes over the features, from a mapped file: 10^6 vectors of 512 numbers take about 10^12 multiplications;
-memory for a block of them and 60 bytes a sample.
-Source: A. Jiang's thesis on Selective-Backprop, section 6.2: "mislabels are likely to exhibit similar activations as
+Cost: two passes over the features, from a mapped file: 10^6 vectors of 512 numbers and 100 classes take about 50 s of
+one core; memory for a block of them and about 100 bytes a sample.
+Source: A. Jiang, thesis, CMU-CS-20-112, 2020, section 6.2: "mislabels are likely to exhibit similar activations as
 other examples in the dataset. By clustering similar intermediate activations, one could find under-represented examples
 by finding high-loss examples that are far from a cluster's centroid".
 
