@@ -26,9 +26,9 @@ def put(store: Store, key: str, points: list[tuple[float, int, float]], old: boo
         history = [{k: v for k, v in one.items() if k != "backprops"} for one in history]
     config = {"dataset": "d", "model": "preact8", "evaluate_on": "judge"} | config
     store.runs.begin(kind="train", key=key, dataset="d@1", model="preact8", config=config)
-    metrics = {"backprops": 300, "samples_read": 400, "bytes_read": 5_000_000}
-    metrics |= {"history": history} if history else {}
-    store.runs.finish(key, metrics={} if old else metrics | {}, seconds={"total": 9.0} if old else SECONDS)
+    counts = {} if old else {"backprops": 300, "samples_read": 400, "bytes_read": 5_000_000}
+    metrics = counts | ({"history": history} if history else {})
+    store.runs.finish(key, metrics=metrics, seconds={"total": 9.0} if old else SECONDS)
 
 
 SB = {"name": "selective-backprop", "selectivity": 0.33, "leaves": None}

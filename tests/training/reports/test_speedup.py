@@ -236,6 +236,7 @@ def test_drawing_says_what_is_missing(tmp_path: Path) -> None:
 def test_reporting_loads_nothing_heavy() -> None:
     code = (
         "import sys, tamis.training.reports.speedup, tamis.training.reports.priority, tamis.training.reports.plots;"
+        "import tamis.training.reports.costs, tamis.training.reports.frontier, tamis.training.reports.drawings;"
         "heavy = {'torch', 'PIL', 'matplotlib', 'prefect'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
