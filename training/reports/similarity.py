@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, islice
-from math import ceil, nan
+from math import ceil, nan, sqrt
 
 import numpy as np
 import torch
@@ -199,8 +199,9 @@ def compare(
 
 def alike(g_P: Tensor, h_P: Tensor) -> tuple[float, float]:
     """Cosine of two gradients, NaN where one is 0, and the share of parameters in which they have the same sign."""
-    norms = float(g_P.double().norm() * h_P.double().norm())
-    cosine = float(torch.dot(g_P.double(), h_P.double())) / norms if norms > 0 else nan
+    g_P, h_P = g_P.double(), h_P.double()
+    norms = sqrt(float(torch.dot(g_P, g_P)) * float(torch.dot(h_P, h_P)))  # of one root, 1 is exactly 1
+    cosine = float(torch.dot(g_P, h_P)) / norms if norms > 0 else nan
     return min(max(cosine, -1.0), 1.0), float((g_P.sign() == h_P.sign()).double().mean())
 
 

@@ -9,7 +9,11 @@ from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, say, size, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tamis.training.reports.costs import Cost
+
+_SHORT = {"selection_forward": "selection", "selecting": "choosing", "training_forward": "forward"}
 
 
 @click.command()
@@ -20,10 +24,12 @@ if TYPE_CHECKING:
 def costs(app: App, runs: tuple[str, ...], dataset: str | None, plot: str | None) -> None:
     """Show where the time of training runs went, in seconds that add up to the total.
 
-    Forward passes of selection and of training, backward passes, waiting for batches (reading), evaluation, and what is
-    left (other: loading, augmentation, checkpoints); beside them backprops (samples that got a backward pass), and the
-    samples and bytes read. Parts that a run did not measure are blank. RUNs are keys or prefixes of them; default: all
-    finished training runs.
+    selection: forward passes that only select; choosing: the rest of selecting; forward and backward: passes of
+    training; reading: waiting for batches; evaluate: evaluations; other: what is left (loading, augmentation,
+    checkpoints). Blank: not measured by that run.
+
+    A second table has backprops (samples that got a backward pass), and the samples and bytes read. RUNs are keys or
+    prefixes of them; default: all finished training runs.
 
     \b
     Examples:
@@ -40,24 +46,30 @@ def costs(app: App, runs: tuple[str, ...], dataset: str | None, plot: str | None
         draw_costs(found, plot)
 
     def people() -> None:
-        table([_row(one) for one in found], title="Seconds of training runs")
+        table(_seconds(found), title="Seconds of training runs")
+        table(_counts(found), title="What they processed")
         if plot is not None:
             say(f"Drawn in {plot}")
 
     emit({"runs": [asdict(one) for one in found], "drawn": plot}, app.as_json, people)
 
 
-def _row(one: "Cost") -> dict[str, Any]:
-    parts = {name.replace("_", " "): seconds for name, seconds in asdict(one.parts).items()}
-    return {
-        "run": one.run[:12],
-        "strategy": one.label,
-        "dataset": one.dataset,
-        "model": one.model,
-        "seed": one.seed,
-        **parts,
-        "total": one.total,
-        "backprops": one.backprops,
-        "samples": one.samples,
-        "bytes": None if one.bytes is None else size(one.bytes),
-    }
+def _seconds(found: "Sequence[Cost]") -> list[dict[str, Any]]:
+    rows = [{_SHORT.get(name, name): seconds for name, seconds in asdict(one.parts).items()} for one in found]
+    return [fact | row | {"total": one.total} for fact, row, one in zip(_facts(found), rows, found, strict=True)]
+
+
+def _counts(found: "Sequence[Cost]") -> list[dict[str, Any]]:
+    rows = [{"backprops": one.backprops, "samples": one.samples} for one in found]
+    read = [None if one.bytes is None else size(one.bytes) for one in found]
+    return [fact | row | {"bytes": text} for fact, row, text in zip(_facts(found), rows, read, strict=True)]
+
+
+def _facts(found: "Sequence[Cost]") -> list[dict[str, Any]]:
+    """What runs are, without what all of them have in common."""
+    facts = [{"dataset": one.dataset, "model": one.model, "seed": one.seed} for one in found]
+    told = [name for name in ("dataset", "model", "seed") if len({fact[name] for fact in facts}) > 1]
+    return [
+        {"run": one.run[:12], "strategy": one.label, **{name: fact[name] for name in told}}
+        for one, fact in zip(found, facts, strict=True)
+    ]

@@ -55,7 +55,8 @@ def _show(answer: dict[str, Any]) -> None:
     facts({"dataset": answer["dataset"]} | {name: answer[name] for name in names})
     for kind, title in (("mislabelled", "Mislabelled"), ("under_represented", "Under-represented")):
         listed, count = answer[kind], answer[f"{kind}_count"]
-        table(listed, title=f"{title}: {count}" + (f", the first {len(listed)}" if len(listed) < count else ""))
+        heading = f"{title}: {count}" + (f", the first {len(listed)}" if 0 < len(listed) < count else "")
+        table(listed, title=heading) if listed else say(heading)
     if answer["checked"] is not None:
         _show_checked(answer["checked"])
     if "drawn" in answer:

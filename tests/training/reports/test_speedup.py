@@ -237,6 +237,7 @@ def test_reporting_loads_nothing_heavy() -> None:
     code = (
         "import sys, tamis.training.reports.speedup, tamis.training.reports.priority;"
         "import tamis.training.reports.drawing.plots;"
+        "import tamis.training.reports.costs, tamis.training.reports.frontier, tamis.training.reports.drawing.drawings;"
         "heavy = {'torch', 'PIL', 'matplotlib', 'prefect'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
