@@ -128,10 +128,11 @@ def frontier(
     baselines = _given(store, full)
     _check(found, measured, baselines, named=bool(runs))
     measure = _measure([*measured, *baselines])
-    every = finished(store)
+    listed = _Fulls(measured)
+    stored = _Fulls(finished(store))
 
     def beside(run: Run) -> Run | None:
-        return _closest(run, baselines) or find_baseline(run, measured) or find_baseline(run, every)
+        return _closest(run, baselines) or listed.find(run) or stored.find(run)
 
     fulls = [beside(run) for run in measured]
     labels = label_runs(measured, by)
@@ -145,16 +146,26 @@ def frontier(
         factors=tuple(factors),
         groups=tuple(_grouped(traces, held, factors)),
         traces=tuple(traces),
-        unmeasured=tuple(run.key for run in found if run not in measured),
+        unmeasured=tuple(run.key for run in found if not run.metrics.get("history")),
         unpriced=tuple(one.run for one in traces if one.backprops is None),
     )
 
 
-def find_baseline(run: Run, among: Sequence[Run]) -> Run | None:
-    """The full training to hold a run against: of the same recipe and, where there is such, seed; or None."""
-    recipe = recipe_of(run)
-    fitting = [one for one in among if _is_full(one) and one.metrics.get("history") and recipe_of(one) == recipe]
-    return _closest(run, fitting)
+class _Fulls:
+    """Full trainings that were evaluated as they went, to hold runs against.
+
+    Args:
+        among: finished training runs.
+    """
+
+    def __init__(self, among: Sequence[Run]) -> None:
+        fulls = [run for run in among if run.metrics.get("history") and _is_full(run)]
+        self._fulls = [(recipe_of(run), run) for run in fulls]
+
+    def find(self, run: Run) -> Run | None:
+        """The one of the same recipe and, where there is such, seed; or None."""
+        recipe = recipe_of(run)
+        return _closest(run, [one for other, one in self._fulls if other == recipe])
 
 
 def _closest(run: Run, among: Sequence[Run]) -> Run | None:

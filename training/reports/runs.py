@@ -7,7 +7,7 @@ how many samples are chosen. So runs of one label differ in their seeds alone.
 Cost: one read of the runs; no model is loaded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tamis.store import Store
@@ -105,10 +105,13 @@ def label_runs(runs: Sequence[Run], by: str = "strategy") -> list[str]:
 
 def _by_strategy(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     facts = [_parameters(run) | _recipe_fields(run) for run in runs]
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for name, fact in zip(names, facts, strict=True):
+        by_name.setdefault(name, []).append(fact)
+    differing = {name: _differing(mine) for name, mine in by_name.items()}
     labels: list[str] = []
     for name, mine in zip(names, facts, strict=True):
-        others = [fact for other, fact in zip(names, facts, strict=True) if other == name]
-        told = [k for k, v in mine.items() if v is not None and (k in _CHOOSING or _differs(k, others))]
+        told = [k for k, v in mine.items() if v is not None and (k in _CHOOSING or k in differing[name])]
         labels.append(", ".join([name, *(f"{k}={_text(mine[k])}" for k in told)]))
     return labels
 
@@ -128,8 +131,9 @@ def _recipe_fields(run: Run) -> dict[str, Any]:
     return {name: value for name, value in settings_of(run).items() if name not in _APART}
 
 
-def _differs(name: str, among: Sequence[Mapping[str, Any]]) -> bool:
-    return any(fact.get(name) != among[0].get(name) for fact in among)
+def _differing(facts: Sequence[dict[str, Any]]) -> set[str]:
+    """The names that do not have one value in all of them."""
+    return {name for fact in facts for name in fact | facts[0] if fact.get(name) != facts[0].get(name)}
 
 
 def _selectivity(run: Run) -> float | None:
