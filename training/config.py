@@ -1,6 +1,7 @@
 """What to train: `TrainConfig` says it in full, a `Plan` is that with names resolved (`tamis.training.planning`)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -97,10 +98,9 @@ class InLoop(BaseModel):
 
 
 class Span(BaseModel):
-    """Where a training run ends before its epochs do, and where in a schedule it begins: for budgets and segments.
+    """A budget of backprops, and where in a schedule a run begins, for one that is a segment of a longer one.
 
     Attributes:
-        seconds: stop after the epoch in which training has taken so long, evaluations apart.
         backprops: stop after the epoch in which so many samples were trained on.
         begins: what the schedule has behind it when the run begins, in what it counts (epochs).
         whole: what the schedule goes over; None: the run's epochs.
@@ -108,7 +108,6 @@ class Span(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seconds: _Number | None = Field(default=None, gt=0)
     backprops: Annotated[int, Field(ge=1)] | None = None
     begins: _Number = Field(default=0, ge=0)
     whole: _Number | None = Field(default=None, gt=0)
@@ -133,7 +132,7 @@ class TrainConfig(BaseModel):
         weight_decay: weight decay.
         nesterov: Nesterov momentum for SGD.
         schedule: learning rate: cosine goes from lr to 0 over the epochs; step multiplies it by gamma every step_size
-            epochs.
+            epochs, milestones at each of the milestones.
         step_size: epochs between steps of the schedule.
         gamma: factor of a schedule step.
         seed: seed of weights, order, augmentation and dropout.
@@ -142,12 +141,22 @@ class TrainConfig(BaseModel):
         channels: read images as RGB (3) or grayscale (1).
         image_size: resize and crop images to this many pixels; default: keep their size.
         evaluate_on: dataset to evaluate on at the end, as name or name@version.
-        evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only.
+        evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only, or 1
+            with keep_model best.
         record_losses: store every sample's training loss in every epoch (table losses).
         task: classification, or regression on the numbers that the dataset was added with.
         rate_by: what the schedule counts: epochs, or backprops (samples trained on, over those of the dataset).
+        milestones: epochs at which the schedule milestones multiplies the rate by gamma, rising, such as 60,120,160.
+        cutout: side in pixels of a square of each image, anywhere, that is filled with the mean color: 16 for
+            CIFAR-10, 8 for CIFAR-100, 20 for SVHN; default: none.
+        stop_after: stop after this many seconds, counted as in tamis report: reading and selecting included,
+            evaluations not. The schedule stays one of epochs or backprops.
+        keep_model: which model is kept: last, or best: that of the evaluation with the highest accuracy, or the lowest
+            loss where the task has no accuracy.
+        select_on: dataset on which keep_model best chooses, as name or name@version; default: that of evaluate_on, on
+            which the accuracy is then optimistic.
         init_from: begin with the weights of this finished training run: its key, or the beginning of it.
-        span: a budget of seconds or backprops, and the part of a schedule that the run is.
+        span: a budget of backprops, and the part of a schedule that the run is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -164,7 +173,7 @@ class TrainConfig(BaseModel):
     momentum: _Number = Field(default=0.9, ge=0, lt=1)
     weight_decay: _Number = Field(default=5e-4, ge=0)
     nesterov: bool = True
-    schedule: Literal["cosine", "step"] = "cosine"
+    schedule: Literal["cosine", "step", "milestones"] = "cosine"
     step_size: _Epochs = 30
     gamma: _Number = Field(default=0.1, gt=0, le=1)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
@@ -177,6 +186,11 @@ class TrainConfig(BaseModel):
     record_losses: bool = False
     task: str = CLASSIFICATION.name
     rate_by: Literal["epochs", "backprops"] = "epochs"
+    milestones: Annotated[tuple[_Epochs, ...], Field(min_length=1)] | None = None
+    cutout: int | None = Field(default=None, ge=1, le=border.IMAGE)
+    stop_after: _Number | None = Field(default=None, gt=0)
+    keep_model: Literal["last", "best"] = "last"
+    select_on: str | None = None
     init_from: str | None = None
     span: Span | None = None
 
@@ -184,6 +198,22 @@ class TrainConfig(BaseModel):
     @classmethod
     def _is_task(cls, name: str) -> str:
         return get_task(name).name
+
+    @field_validator("milestones")
+    @classmethod
+    def _rising(cls, milestones: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if milestones is not None and any(a >= b for a, b in pairwise(milestones)):
+            raise ValueError(f"milestones are {', '.join(map(str, milestones))}: expected rising epochs, each once")
+        return milestones
+
+    @model_validator(mode="after")
+    def _scheduled(self) -> "TrainConfig":
+        if (self.schedule == "milestones") != (self.milestones is not None):
+            given = "none are given" if self.milestones is None else f"the schedule is {self.schedule}"
+            raise ValueError(
+                f"schedule milestones and the epochs in milestones belong together, and {given}: give both"
+            )
+        return self
 
     @model_validator(mode="after")
     def _agreeing(self) -> "TrainConfig":
@@ -195,8 +225,12 @@ class TrainConfig(BaseModel):
                 "a training run either replays a selection, or reselects, or follows a strategy that chooses by "
                 f"losses: give one of {' and '.join(asked)}"
             )
-        if self.evaluate_every is not None and self.evaluate_on is None:
+        if self.evaluate_every is not None and self.evaluate_on is None and self.select_on is None:
             raise ValueError("evaluate_every needs a dataset to measure on: give evaluate_on")
+        if self.keep_model == "best" and self.select_on is None and self.evaluate_on is None:
+            raise ValueError("keep_model best needs a dataset to choose on: give select_on, such as a validation part")
+        if self.select_on is not None and self.keep_model != "best":
+            raise ValueError("select_on is what keep_model best chooses on: give both, or leave select_on out")
         return self
 
 
@@ -210,6 +244,7 @@ class Plan:
     evaluate_on: Dataset | None
     key: str
     draft: "Drafted | None" = None
+    select_on: Dataset | None = None
     init: str | None = None  # digest of the model that it begins with
 
 

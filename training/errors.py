@@ -35,6 +35,10 @@ class NonFiniteLoss(TamisError, ArithmeticError):
     """The training loss is NaN or infinite: the run has diverged, or its data holds such numbers."""
 
 
+class AugmentError(TamisError, ValueError):
+    """An augmentation that does not fit the images."""
+
+
 class LabelError(TamisError, ValueError):
     """Labels that a model cannot be trained on or judged by: none at all, or more classes than the model has."""
 

@@ -8,14 +8,22 @@ What decides the key stands in `tamis.training.planning`.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tamis.store import Store
 from tamis.store.runs import Run
 from tamis.training.config import TrainConfig
 from tamis.training.models.own import failing
 from tamis.training.planning import plan
+
+if TYPE_CHECKING:
+    from tamis.training.trainer import Fitted
+
+_CLOCKED = "was stopped by the clock, which no repetition can confirm"
+_log = logging.getLogger("tamis.training")
 
 __all__ = ["TrainConfig", "TrainResult", "find", "train"]
 
@@ -59,7 +67,8 @@ def train(
         config: what to train.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", ...
         checkpoint_every: steps between checkpoints, beside the one after each epoch; a killed run resumes the last.
-        force: train although the answer is there, leave it as it is, and say whether it is confirmed.
+        force: train although the answer is there, leave it as it is, and say whether it is confirmed. What a clock
+            stopped (`stop_after`) cannot be confirmed: it is not trained again, and notified.
         progress: called with (steps done, steps in all).
         notify: called with a sentence when something is worth knowing (a checkpoint that had to be ignored, a precision
             that the device lacks); by default it is logged as a warning.
@@ -77,6 +86,9 @@ def train(
     there = store.runs.find(made.key)
     if there is not None and not force:
         return TrainResult(there, cached=True)
+    if there is not None and "stopped" in there.metrics:
+        (notify or _log.warning)(f"Run {there.key[:12]} {_CLOCKED}: it is not trained again.")
+        return TrainResult(there, cached=True)
     from tamis.training.trainer import Fitting  # torch is loaded here and no earlier
 
     with failing(config.model):
@@ -86,9 +98,9 @@ def train(
         )  # fmt: skip
     if there is not None:
         with failing(config.model):
-            again = hashlib.sha256(fitting.fit(progress).model).hexdigest()
+            again = fitting.fit(progress)
         fitting.forget()
-        return TrainResult(there, cached=False, confirmed=again == there.blob)
+        return _compared(there, again, notify or _log.warning)
     trained_on = made.draft or made.selection  # the first will be there when the run is done
     selection = None if trained_on is None else trained_on.key
     store.runs.begin(
@@ -109,3 +121,11 @@ def train(
         raise
     fitting.forget()
     return TrainResult(run, cached=False)
+
+
+def _compared(there: Run, again: "Fitted", notify: Callable[[str], None]) -> TrainResult:
+    """What a repetition says of a finished run."""
+    if "stopped" in again.metrics:
+        notify(f"This try of run {there.key[:12]} {_CLOCKED}.")
+        return TrainResult(there, cached=False)
+    return TrainResult(there, cached=False, confirmed=hashlib.sha256(again.model).hexdigest() == there.blob)

@@ -15,7 +15,6 @@ class Books:
     """Where a training run is and what it has cost, earlier tries included."""
 
     epoch: int = 0
-    over: bool = False  # whether the last epoch is done
     position: int = 0  # samples of the epoch consumed
     steps: int = 0
     backprops: int = 0  # samples stepped on
@@ -28,6 +27,7 @@ class Books:
     evaluating: float = 0.0
     streaming: float = 0.0  # waiting for batches
     parts: dict[str, float] = field(default_factory=dict)  # of the steps, s: forward passes, backward
+    stopped: dict[str, float] = field(default_factory=dict)  # where the clock stopped it: seconds, epoch, step
     history: list[dict[str, float]] = field(default_factory=list)
 
 

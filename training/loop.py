@@ -2,7 +2,7 @@
 
 For a batch of B images x with labels y and weights w, and parameters theta:
 
-    x'     = augment(x; seed, epoch, position)
+    x'     = augment(x; seed, epoch, position)    crop, flip and cutout
     l_i    = l(f(x'_i; theta), y_i)               the task's loss: cross-entropy for classification
     L      = sum_i l_i w_i / n                     n = sum_j w_j, or what the strategy says (`weighted_mean`)
     g      = dL/dtheta + weight_decay theta
@@ -19,7 +19,8 @@ When: through `tamis.training.job.train`; alone, to see or to change what traini
 Cost: one forward and one backward pass a batch, and a forward pass more where the strategy looks. On a GPU, autocast to
 bf16 or fp16 (with loss scaling) halves it.
 Source: the weighted loss is Grad-Match's, K. Killamsetty et al., ICML 2021; the schedules are K. He et al., ECCV 2016
-(step) and I. Loshchilov, F. Hutter, "SGDR", ICLR 2017 (cosine); random crop and flip, C.-Y. Lee et al., AISTATS 2015.
+(step, milestones) and I. Loshchilov, F. Hutter, "SGDR", ICLR 2017 (cosine); random crop and flip, C.-Y. Lee et al.,
+AISTATS 2015; cutout, T. DeVries, G. W. Taylor, 2017 (`tamis.training.cutout`).
 
 Legend: B batch, C channels, H height, W width.
 """
@@ -35,8 +36,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tamis.training.cutout import cutout
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.kept import Kept
+from tamis.training.models.registry import ImageClassifier
 from tamis.training.seeds import derive_seed
 from tamis.training.stopwatch import Stopwatch
 from tamis.training.streaming.batches import Batch
@@ -57,7 +60,7 @@ class Recipe:
     momentum: float
     weight_decay: float
     nesterov: bool
-    schedule: Literal["cosine", "step"]
+    schedule: Literal["cosine", "step", "milestones"]
     step_size: int
     gamma: float
     seed: int
@@ -65,6 +68,8 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"]
     optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
     rate_by: Literal["epochs", "backprops"] = "epochs"
+    milestones: tuple[int, ...] | None = None
+    cutout: int | None = None
     begins: float = 0.0  # what the schedule has behind it at the beginning
 
 
@@ -232,7 +237,7 @@ class _Turn:
         read = len(batch.samples)
         if self.guide is None or not self.guide.takes:
             return self._steps(at, [batch], read, self.recipe, generator)
-        images_BCHW = augment(batch.images.to(self.device, non_blocking=True), self.recipe.augment, generator)
+        images_BCHW = _augmented(self.model, batch.images.to(self.device, non_blocking=True), self.recipe, generator)
         batch = batch._replace(images=images_BCHW)
         how = self.guide.looking(at)
         looked = None if how is None else self._look(batch, how)
@@ -268,7 +273,7 @@ class _Turn:
 
     def _plain(self) -> Recipe:
         """For images that are augmented already."""
-        return replace(self.recipe, augment="none")
+        return replace(self.recipe, augment="none", cutout=None)
 
     def _steps(self, at: At, batches: Iterable[Batch], read: int, recipe: Recipe, generator: torch.Generator) -> Step:
         """A step on each of some batches; what they saw, as one."""
@@ -345,7 +350,7 @@ def train_step(
         # BatchNorm needs two values a channel, and late layers may leave one pixel of an image. Twins have the mean and
         # the loss of the one.
         batch = Batch(*(torch.cat([part, part]) for part in batch))
-    images_BCHW = augment(batch.images.to(device, non_blocking=True), recipe.augment, generator)
+    images_BCHW = _augmented(model, batch.images.to(device, non_blocking=True), recipe, generator)
     labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
     with watch.of("training_forward"):
         with autocast(recipe.precision, device):
@@ -385,9 +390,15 @@ def weighted_mean(losses_B: Tensor, weights_B: Tensor, normaliser: Normaliser = 
 
 
 def learning_rate(recipe: Recipe, t: float) -> float:
-    """The rate after t epochs: lr (1 + cos(pi t / epochs)) / 2, or lr gamma^floor(floor(t) / step_size)."""
+    """The rate after t epochs.
+
+    Cosine: lr (1 + cos(pi t / epochs)) / 2; step: lr gamma^floor(floor(t) / step_size); milestones: lr gamma^(how many
+    of them are at most t).
+    """
     if recipe.schedule == "cosine":
         return recipe.lr * (1 + math.cos(math.pi * min(t / recipe.epochs, 1))) / 2
+    if recipe.schedule == "milestones":
+        return recipe.lr * recipe.gamma ** sum(t >= milestone for milestone in recipe.milestones or ())
     return recipe.lr * recipe.gamma ** (int(t) // recipe.step_size)
 
 
@@ -395,6 +406,15 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set every parameter group's learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def _augmented(model: nn.Module, images_BCHW: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Images as they are trained on. What is cut out has the mean that the model takes off: 0 to its network."""
+    images_BCHW = augment(images_BCHW, recipe.augment, generator)
+    if recipe.cutout is None:
+        return images_BCHW
+    mean_C = model.mean.flatten() if isinstance(model, ImageClassifier) else images_BCHW.new_zeros(1)
+    return cutout(images_BCHW, recipe.cutout, mean_C, generator)
 
 
 def augment(images_BCHW: Tensor, how: str, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,8 @@
 
 The key covers the configuration with all its defaults, those of its strategy too, the contents that its names stand
 for, and the source file of a user's own model; never device or paths. What that file imports in turn is not covered.
+A run that a clock may stop (`stop_after`) is keyed by its seconds, and its answer is the first one that was given, on
+whatever machine.
 Cost: reads the heads of the named datasets and of the selection; torch is not loaded.
 """
 
@@ -24,12 +26,17 @@ from tamis.training.tasks import CLASSIFICATION, get_task
 
 VERSION = 1  # of what training computes: raise it when the same configuration comes to give other weights
 # Fields that were not there when the first keys were made: they enter the key where they differ from their default.
-_LATER = frozenset({"task", "strategy", "rate_by", "init_from", "span"})
+_LATER = frozenset(
+    {
+        "task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep_model", "select_on", "init_from",
+        "span",
+    }
+)  # fmt: skip
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
 _APART = frozenset(
     {
         "dataset", "selection", "reselect", "strategy", "evaluate_on", "evaluate_every", "record_losses",
-        "evaluate_decoder",
+        "evaluate_decoder", "keep_model", "select_on", "select_decoder",
     }
 )  # fmt: skip
 
@@ -53,6 +60,7 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         )
     config = _resolved(store, config, dataset)
     judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
+    chooser = None if config.select_on is None else store.datasets.get(config.select_on)
     matched = None if config.reselect is None else config.reselect.target
     target = None if matched is None else store.datasets.get(matched)
     payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
@@ -69,14 +77,17 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         "code": model_code(config.model),
         **decoder_key(*((one.image, config.image_size) for one in (dataset, target) if one is not None)),
     }
-    if judged is not None:
-        payload |= {f"evaluate_{k}": v for k, v in decoder_key((judged.image, config.image_size)).items()}
+    if chooser is not None:
+        payload["select_on"] = chooser.key
+    for use, one in (("evaluate", judged), ("select", chooser)):
+        if one is not None:
+            payload |= {f"{use}_{k}": v for k, v in decoder_key((one.image, config.image_size)).items()}
     strategy = strategy_of(dict(config))
     if config.strategy is not None:
         payload["strategy_version"] = strategy.version
     training = {name: value for name, value in payload.items() if name not in _APART}
     drafted = strategy.drafted(store, config, dataset, training)
-    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted, init)
+    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted, chooser, init)
 
 
 def _resolved(store: Store, config: TrainConfig, dataset: Dataset) -> TrainConfig:

@@ -2,6 +2,9 @@
 
 What: `Fitting` drives the steps of `tamis.training.loop`, gathers losses, writes checkpoints, evaluates and packs. What
 is trained on in each epoch is the strategy's (`tamis.training.strategies`).
+Stop: with `stop_after`, the clock is looked at after each step. What is queued is still trained on, the epoch that is
+cut ends as others do, and the run is evaluated and finished; its metrics say where it stopped. A round that was drawn
+for that epoch before it was read holds samples that were not reached.
 When: through `tamis.training.job.train`, which owns the run's entry in the store.
 Cost: the steps'. A checkpoint is the weights, the momentum and 12 bytes for every sample of an epoch under way.
 Resume: a checkpoint holds the states of stream and strategy and everything that the steps changed; all randomness is a
@@ -10,7 +13,7 @@ function of (seed, epoch, position). So a killed run ends with the same weights,
 
 import logging
 import pickle
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
@@ -21,6 +24,7 @@ import torch
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.training.best import Best
 from tamis.training.config import Plan, TrainConfig
 from tamis.training.devices import describe, pick_device
 from tamis.training.errors import CheckpointError
@@ -32,6 +36,7 @@ from tamis.training.models.weights import ModelMeta, pack_checkpoint, pack_model
 from tamis.training.stopwatch import Stopwatch
 from tamis.training.strategies import strategy_of
 from tamis.training.strategies.contract import Signals, Statistics
+from tamis.training.streaming.batches import Batch
 from tamis.training.streaming.stream import SelectionStream
 from tamis.training.tasks import get_task
 
@@ -84,6 +89,7 @@ class Fitting:
         self._recipe = _recipe(config)
         self._task = get_task(config.task)
         self._outputs = self._task.outputs(store, plan.dataset, plan.evaluate_on)
+        self._task.outputs(store, plan.dataset, plan.select_on)
         self._prepare()
         self._name = f"checkpoints/{plan.key}/latest.pt"
         self._books, self._gathered = Books(), list[Step]()
@@ -109,12 +115,12 @@ class Fitting:
             began = perf_counter()  # the batches that `_begin` draws are part of what a run costs
             learner = (self._restore() if self._resumable else None) or self._begin()
             self._started = began - books.seconds
-            while not books.over:
+            while not self._is_done():
                 books.selecting += self._strategy.before_epoch(books.epoch, learner.model)
                 for _ in self._epoch(learner):
                     if progress is not None:
                         progress(books.steps, total)
-        judged = self._judged or self._evaluate(learner)
+        judged = self._final(learner)
         ended = perf_counter() - self._started
         selecting = self._selecting()
         seconds = {"train": ended - selecting - books.evaluating, "evaluate": books.evaluating, "total": ended}
@@ -122,11 +128,12 @@ class Fitting:
         if self._strategy.chooses:
             seconds["select"] = selecting
         self._strategy.finish(learner.statistics, selecting)
-        return Fitted(self._pack(learner), self._metrics(judged), seconds)
+        return Fitted(self._best.model or self._pack(learner), self._metrics(judged), seconds)
 
     def forget(self) -> None:
         """Remove the checkpoint of a finished run, and the draft of what it chose."""
         self._store.root.delete(self._name)
+        self._best.forget()
         self._strategy.forget()
 
     def _prepare(self) -> None:
@@ -139,6 +146,7 @@ class Fitting:
         self._strategy.notify = self._notify
         self._watch = Stopwatch(self._device)
         self._feed = Feed(self._open_feed, self._strategy.source)
+        self._best = Best(self._store.root if self._resumable else None, f"checkpoints/{self._plan.key}")
 
     def _total(self) -> int:
         """Steps in all; fewer are taken where the strategy leaves some of what is read out."""
@@ -147,21 +155,61 @@ class Fitting:
 
     def _look(self, learner: Learner) -> None:
         """Measure after an epoch, where that was asked for, and note what it had cost by then."""
-        config, books = self._plan.config, self._books
-        last = books.over
-        if config.evaluate_every is None or not (last or books.epoch % config.evaluate_every == 0):
+        config, plan, books = self._plan.config, self._plan, self._books
+        last, keeps_best = self._is_done(), config.keep_model == "best"
+        every = config.evaluate_every or (1 if keeps_best else None)
+        if every is None or not (last or books.epoch % every == 0):
             return
-        judged = self._evaluate(learner)
+        judged = self._evaluate(learner, plan.evaluate_on) if config.evaluate_every or not plan.select_on else {}
         self._judged = judged if last else {}
-        spent = perf_counter() - self._started - books.evaluating
+        chosen_by = self._evaluate(learner, plan.select_on) if plan.select_on else judged
+        epoch = books.stopped.get("epoch", books.epoch)
+        if keeps_best:
+            self._best.offer(chosen_by, {"epoch": epoch, "step": books.steps}, lambda: self._pack(learner))
         books.history.append(
             {
-                "epoch": books.epoch, "seconds": spent, "selecting": self._selecting(), "train_loss": books.train_loss,
+                "epoch": epoch, "seconds": self._spent(), "selecting": self._selecting(),
+                "train_loss": books.train_loss,
             }
             | judged
+            | ({f"select_{name}": value for name, value in chosen_by.items()} if plan.select_on else {})
         )  # fmt: skip
         if self._evaluated is not None:
             self._evaluated(books.history)
+
+    def _final(self, learner: Learner) -> dict[str, float]:
+        """How good the model is that is kept."""
+        if self._best.model is None:
+            return self._judged or self._evaluate(learner, self._plan.evaluate_on)
+        if self._plan.select_on is None:
+            return self._best.judged
+        learner.model.network.load_state_dict(unpack_model(self._best.model)[0])
+        return self._evaluate(learner, self._plan.evaluate_on)
+
+    def _spent(self) -> float:
+        """Seconds so far, earlier tries included, evaluations not."""
+        return perf_counter() - self._started - self._books.evaluating
+
+    def _is_late(self) -> bool:
+        stop_after = self._plan.config.stop_after
+        return stop_after is not None and self._spent() >= stop_after
+
+    def _is_spent(self) -> bool:
+        """Whether an epoch is over, and with it the budget of backprops."""
+        span, books = self._plan.config.span, self._books
+        if span is None or span.backprops is None or books.position:
+            return False
+        return books.backprops >= span.backprops
+
+    def _is_done(self) -> bool:
+        return self._books.epoch == self._plan.config.epochs or bool(self._books.stopped) or self._is_spent()
+
+    def _in_time(self, batches: Iterable[Batch]) -> Generator[Batch]:
+        """Batches until the run's time is up, at least one: each is asked for when the steps before are done."""
+        for batch in batches:
+            yield batch
+            if self._is_late():
+                return
 
     def _begin(self) -> Learner:
         """From the first sample, with the weights that were asked for."""
@@ -181,9 +229,9 @@ class Fitting:
                 raise CheckpointError(f"it belongs to run {content['run']}")
             self._feed.stream.load_state_dict(content["stream"])
             self._strategy.load_state_dict(content.get("strategy", {}))
+            self._best.load_state_dict(content.get("best", {}))
             learner = self._learner(Statistics(tuple(content["mean"]), tuple(content["std"]))).load(content)
             books = Books(**content["books"])
-            books.over = books.over or books.epoch >= self._plan.config.epochs  # of versions that had no such mark
             gathered = Step(content["samples"], content["losses"].to(self._device), books.position, books.steps)
         except (CheckpointError, KeyError, ValueError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
             self._notify(f"Checkpoint {self._name} is ignored; restarting from scratch: {error}")
@@ -202,7 +250,7 @@ class Fitting:
         with closing(self._feed.epoch(books.epoch, books.position)) as batches:
             steps = train_epoch(
                 learner.model,
-                batches,
+                self._in_time(batches),
                 learner.optimizer,
                 learner.scaler,
                 self._recipe,
@@ -239,23 +287,16 @@ class Fitting:
 
     def _end_epoch(self) -> None:
         books, whole = self._books, together(self._gathered)
+        size = self._feed.stream.size(books.epoch)
+        done = books.epoch + (books.position / size if size else 1)
+        if self._is_late() and done < self._plan.config.epochs:
+            books.stopped = {"seconds": self._spent(), "epoch": done, "step": books.steps}
         if len(whole.losses_B):
             books.train_loss = float(whole.losses_B.double().mean())
         shown = self._strategy.after_epoch(books.epoch)
         if self._plan.config.record_losses and self._resumable:
             self._record(shown or _signals(whole, books.epoch))
         books.epoch, books.position, self._gathered = books.epoch + 1, 0, []
-        books.over = books.epoch >= self._plan.config.epochs or self._is_spent()
-
-    def _is_spent(self) -> bool:
-        """Whether a budget of seconds or backprops is used up."""
-        span, books = self._plan.config.span, self._books
-        if span is None:
-            return False
-        spent = perf_counter() - self._started - books.evaluating
-        return (span.seconds is not None and spent >= span.seconds) or (
-            span.backprops is not None and books.backprops >= span.backprops
-        )
 
     def _record(self, shown: Signals) -> None:
         self._store.runs.put_losses(
@@ -280,15 +321,16 @@ class Fitting:
         books.seconds, books.parts = perf_counter() - self._started, self._parts()
         stream = self._feed.stream.state_dict() | {"epoch": books.epoch, "samples_consumed": books.position}
         content = {"run": self._plan.key, "stream": stream, "books": asdict(books), **learner.state()}
-        content |= {"strategy": self._strategy.state_dict()}
+        content |= {"strategy": self._strategy.state_dict(), "best": self._best.state_dict()}
         content |= {"samples": done.samples_B, "losses": done.losses_B.cpu()}
         self._store.root.put(self._name, pack_checkpoint(content))
+        self._best.tidy()
 
-    def _evaluate(self, learner: Learner) -> dict[str, float]:
-        if self._plan.evaluate_on is None:
+    def _evaluate(self, learner: Learner, on: Dataset | None) -> dict[str, float]:
+        if on is None:
             return {}
         started = perf_counter()
-        stream = self._open_stream(self._plan.evaluate_on, _EVALUATED, shuffle=False)
+        stream = self._open_stream(on, _EVALUATED, shuffle=False)
         with closing(stream.epoch(0)) as batches:
             judged = self._task.evaluate(learner.model, batches, self._device)
         self._books.evaluating += perf_counter() - started
@@ -307,6 +349,12 @@ class Fitting:
         metrics |= judged
         if books.kept:
             metrics["activation_bytes"] = books.kept
+        if self._best.model is not None:
+            chooser = self._plan.select_on or self._plan.evaluate_on
+            assert chooser is not None
+            metrics["kept"] = {**self._best.at, "on": chooser.ref, **self._best.judged}
+        if books.stopped:
+            metrics["stopped"] = books.stopped
         if books.history:
             metrics["history"] = books.history
         return metrics

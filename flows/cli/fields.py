@@ -1,7 +1,8 @@
 """Options out of a configuration's fields: a new field needs no line here.
 
 What: each field of a pydantic model becomes an option by its annotation (`Literal` a choice, `bool` a flag, a number
-with its range), with the field's default, and the field's line under "Attributes" as help.
+with its range, a tuple of numbers a list with commas), with the field's default, and the field's line under
+"Attributes" as help.
 When: by a command's class, `FieldsCommand`, the first time that its options are asked for: listing commands loads no
 configuration.
 """
@@ -116,11 +117,26 @@ def _option(name: str, field: "FieldInfo", text: str) -> click.Option:
     def chosen(_ctx: click.Context, _option: click.Parameter, value: Any) -> Any:
         return choices.get(value, value)
 
+    if get_origin(kind) is tuple:
+        return _listed(flag, name, kind, help_)
     return click.Option(
         [flag, name], type=click.Choice(list(choices)) if choices else _ranged(kind, limits), required=required,
         default=str(default) if choices and default is not None else default, callback=chosen if choices else None,
         help=help_, show_default=default is not None,
     )  # fmt: skip
+
+
+def _listed(flag: str, name: str, kind: Any, text: str) -> click.Option:
+    """An option for several numbers: with commas, or given again, or both."""
+    one = click.types.convert_type(_ranged(*_kind(get_args(kind)[0], [])))
+
+    def split(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[Any, ...] | None:
+        parts = [part for text in given for part in text.split(",")]
+        return tuple(one.convert(part.strip(), option, ctx) for part in parts) or None
+
+    return click.Option(
+        [flag, name], type=str, multiple=True, callback=split, metavar=f"{one.name.split()[0].upper()},...", help=text
+    )
 
 
 def _kind(annotation: Any, limits: list[Any]) -> tuple[Any, list[Any]]:

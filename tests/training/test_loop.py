@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -79,6 +80,35 @@ def test_schedules() -> None:
     step = replace(RECIPE, schedule="step", step_size=30, gamma=0.1)
     rates = [learning_rate(step, t) for t in (0, 29.9, 30, 59.9, 60)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])
+
+
+def test_milestones_multiply_the_rate_when_they_are_reached() -> None:
+    """The schedule of DeVries and Taylor for CIFAR-10: a fifth at 60, 120 and 160 epochs."""
+    recipe = replace(RECIPE, schedule="milestones", milestones=(60, 120, 160), gamma=0.2, epochs=200)
+    rates = [learning_rate(recipe, t) for t in (0, 59.99, 60, 119.99, 120, 159.99, 160, 199.99)]
+    assert rates == pytest.approx([0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008])
+    assert learning_rate(replace(recipe, milestones=(5, 10), gamma=0.1), 10) == pytest.approx(0.001)  # on SVHN
+
+
+@pytest.mark.parametrize(("by", "rates"), [("epochs", [0.1, 0.1, 0.1, 0.1]), ("backprops", [0.1, 0.01, 0.01, 0.001])])
+def test_milestones_are_counted_as_the_schedule_is(
+    monkeypatch: pytest.MonkeyPatch, by: Literal["epochs", "backprops"], rates: list[float]
+) -> None:
+    """Half of the dataset's 16 samples at a time, 12 of them stepped on before the epoch: 12, 20, 28, 36 backprops."""
+    set_to: list[float] = []
+    monkeypatch.setattr("tamis.training.loop.set_rate", lambda _optimizer, rate: set_to.append(rate))
+    images, labels = digits(32)
+    batches = [batch_of(images[a : a + 8], labels[a : a + 8]) for a in range(0, 32, 8)]
+    model = ImageClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), [0.3], [0.4])
+    recipe = replace(RECIPE, schedule="milestones", milestones=(1, 2), rate_by=by)
+    with torch.random.fork_rng():
+        list(
+            train_epoch(
+                model, batches, make_optimizer(model, recipe), make_scaler(recipe, CPU), recipe,
+                at=At(0, 0, 0, 12), size=32, device=CPU, whole=16,
+            )
+        )  # fmt: skip
+    assert set_to[:4] == pytest.approx(rates)
 
 
 def test_one_step_by_hand() -> None:

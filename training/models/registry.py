@@ -1,11 +1,15 @@
-"""Models by name: pre-activation ResNets for small images, torchvision's classifiers, and a user's own function.
+"""Models by name: ResNets for small images, torchvision's classifiers, and a user's own function.
 
 What: `build_model` makes an untrained network of a name, with its own weights drawn from (seed, "init").
 Names:
     preact20, preact56, preact110, ...   pre-activation ResNets of any depth 6n+2 (basic blocks) or 9n+2 (bottlenecks).
         A depth that fits both has basic blocks below 164 layers and bottlenecks from there on, as in the paper;
         a suffix decides otherwise: preact164-basic, preact20-bottleneck.
+    resnet20, 32, 44, 56, 110, 1202      the first ResNets for small images (`tamis.training.models.plain`).
+    wrn-28-10, wrn-16-8-drop0.4, ...     wide ResNets: depth 6n+4, width, share dropped (`tamis.training.models.wide`).
     resnet18, mobilenet_v3_small, ...    torchvision's classifiers, untrained: nothing is downloaded.
+    resnet18-cifar, densenet121-cifar    ResNets, DenseNets and mobilenet_v2 of these whose stem keeps small images
+        their size (`tamis.training.models.stems`).
     my_package.models:make               a function that returns a torch.nn.Module; called with `num_classes` and
         `in_channels` where it takes them. Its module lies in the current folder or is installed.
 Cost: parameters of a pre-activation ResNet, 10 classes: preact20 .27 M, preact56 .86 M, preact110 1.7 M, preact164
@@ -19,19 +23,23 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tamis.training.errors import UnknownModelError
+from tamis.training.models import plain, stems, wide
 from tamis.training.models.own import failing, load
 from tamis.training.seeds import derive_seed
 
 _PREACT = re.compile(r"preact(\d+)(?:-(basic|bottleneck))?\Z")
+_PLAIN = tuple(f"resnet{depth}" for depth in plain.DEPTHS)
+_WIDE = re.compile(r"wrn-(\d+)-(\d+)(?:-drop(0\.\d+))?\Z")
 _LAYERS = {"basic": 6, "bottleneck": 9}  # that one block more in each of the three stages adds
 _BOTTLENECK_FROM = 164
-_SHOWN = ("preact20", "preact56", "preact110", "preact164")
+_SHOWN = ("preact20", "preact56", "preact110", "preact164", *_PLAIN, "wrn-28-10", "wrn-16-8", "wrn-16-4", "wrn-40-4")
 
 
 def build_model(name: str, *, num_classes: int, in_channels: int = 3, seed: int = 0) -> nn.Module:
@@ -69,8 +77,9 @@ def check_model(name: str) -> None:
 
 
 def model_names() -> list[str]:
-    """Names that `build_model` takes, beside other depths of preact and a user's own functions."""
-    return [*_SHOWN, *_torchvision_names()]
+    """Names that `build_model` takes, beside other depths of preact and wrn and a user's own functions."""
+    names = _torchvision_names()
+    return [*_SHOWN, *names, *(f"{name}{stems.SUFFIX}" for name in names if stems.has_stem(name))]
 
 
 class ImageClassifier(nn.Module):
@@ -181,6 +190,12 @@ def _maker(name: str) -> _Maker:
         return lambda classes, channels: PreActResNet(depth, block, classes, channels)
     if ":" in name:
         return _own(name)
+    if name in _PLAIN:
+        return partial(plain.PlainResNet, int(name.removeprefix("resnet")))
+    if _WIDE.match(name):
+        return _wide(name)
+    if name.endswith(stems.SUFFIX) and name in model_names():
+        return lambda classes, channels: _torchvision(name.removesuffix(stems.SUFFIX), classes, channels, small=True)
     if name in _torchvision_names():
         return lambda classes, channels: _torchvision(name, classes, channels)
     raise _unknown(name)
@@ -198,18 +213,32 @@ def _block(name: str, depth: int, wished: str | None) -> str:
     return fits[-1] if depth >= _BOTTLENECK_FROM else fits[0]
 
 
+def _wide(name: str) -> _Maker:
+    found = _WIDE.match(name)
+    assert found is not None
+    depth, widen, drop = int(found[1]), int(found[2]), float(found[3] or 0)
+    if depth < wide.LAYERS + 4 or (depth - 4) % wide.LAYERS or widen < 1:
+        near = max(1, round((depth - 4) / wide.LAYERS)) * wide.LAYERS + 4
+        raise UnknownModelError(
+            f"{name!r}: a depth is {wide.LAYERS}n+4 and a width at least 1; near it: wrn-{near}-{max(widen, 1)}."
+        )
+    return lambda classes, channels: wide.WideResNet(depth, widen, classes, channels, drop)
+
+
 def _torchvision_names() -> list[str]:
     from torchvision import models
 
     return models.list_models(module=models)
 
 
-def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
+def _torchvision(name: str, classes: int, channels: int, small: bool = False) -> nn.Module:
     from torchvision import models
 
     # These two else return tuples while training, and warn about their own initialisation.
     extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **extra)
+    if small:
+        stems.shrink_stem(model)
     if channels != 3:
         _replace_stem(model, channels)
     return model
@@ -263,5 +292,6 @@ def _unknown(name: str) -> UnknownModelError:
     near = ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.5)) or "none"
     return UnknownModelError(
         f"No model {name!r}; names near it: {near}. There are {', '.join(_SHOWN)} and other depths, a function of your "
-        f"own as module:function, and torchvision's {', '.join(_torchvision_names())}."
+        f"own as module:function, and torchvision's {', '.join(_torchvision_names())}; ResNets, DenseNets and "
+        f"mobilenet_v2 also as resnet18{stems.SUFFIX} and so on, for small images."
     )

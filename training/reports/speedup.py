@@ -36,7 +36,8 @@ from tamis.training.errors import ReportError
 from tamis.training.strategies import strategy_of
 
 _DEFAULTS = {name: field.default for name, field in TrainConfig.model_fields.items() if not field.is_required()}
-_NO_RECIPE = ("dataset", "selection", "reselect", "evaluate_every", "record_losses", "seed")
+_NO_RECIPE = ("dataset", "selection", "reselect", "evaluate_every", "record_losses", "seed", "keep_model", "select_on",
+               "stop_after")  # fmt: skip
 
 Way = Literal["full", "reselect", "replay"]
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from tamis.flows.cli.fields import FieldsCommand, attributes
 from tamis.flows.cli.train import train
 from tamis.training.config import TrainConfig
+from tamis.training.strategies import STRATEGIES
 
 OWN = {"device", "workers", "score_batch", "force", "store", "as_json"}
 
@@ -22,6 +23,12 @@ def asked(*arguments: str) -> TrainConfig:
 def test_command_line_and_python_ask_the_same_question_by_the_same_defaults() -> None:
     assert asked() == TrainConfig(dataset="d")
     assert (asked().epochs, asked().augment) == (10, "crop-flip")
+
+
+def test_no_parameter_of_a_strategy_has_the_name_of_a_field() -> None:
+    """Both are options of one command."""
+    own = {name for one in STRATEGIES.values() if one.Parameters is not None for name in one.Parameters.model_fields}
+    assert not own & set(TrainConfig.model_fields)
 
 
 def test_every_field_of_a_training_run_is_an_option_with_a_text() -> None:
@@ -38,6 +45,11 @@ def test_every_field_of_a_training_run_is_an_option_with_a_text() -> None:
         (("--precision", "bf16", "--no-nesterov"), {"precision": "bf16", "nesterov": False}),
         (("--evaluate-on", "t", "--evaluate-every", "2", "--record-losses"),
          {"evaluate_on": "t", "evaluate_every": 2, "record_losses": True}),
+        (("--schedule", "milestones", "--milestones", "60,120, 160"),
+         {"schedule": "milestones", "milestones": (60, 120, 160)}),
+        (("--schedule", "milestones", "--milestones", "5", "--milestones", "10"),
+         {"schedule": "milestones", "milestones": (5, 10)}),
+        (("--cutout", "16"), {"cutout": 16}),
         (("--lr", "1e-3", "--task", "regression"), {"lr": 1e-3, "task": "regression"}),
     ],
 )  # fmt: skip
@@ -45,7 +57,13 @@ def test_options_are_fields(arguments: tuple[str, ...], fields: dict[str, Any]) 
     assert asked(*arguments) == TrainConfig(dataset="d", **fields)
 
 
-@pytest.mark.parametrize("wrong", [("--lr", "0"), ("--momentum", "1"), ("--channels", "2"), ("--evaluate-every", "0")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--lr", "0"), ("--momentum", "1"), ("--channels", "2"), ("--evaluate-every", "0"), ("--milestones", "60,x"),
+        ("--milestones", "60,,90"), ("--milestones", "0,60"), ("--cutout", "0"),
+    ],
+)  # fmt: skip
 def test_what_is_out_of_range_is_wrong_usage(wrong: tuple[str, str]) -> None:
     with pytest.raises(click.BadParameter) as error:
         asked(*wrong)
