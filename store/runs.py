@@ -6,6 +6,7 @@ gone shows as `interrupted`. Scores become visible with the finished run; the lo
 epoch by epoch, each epoch whole.
 """
 
+import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -78,40 +79,8 @@ class Runs:
         """
         check_name(key, "run")
         run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
-        until_claimed(lambda: self._event(run) or None, f"Beginning run {key}")
+        until_claimed(lambda: self.event(run) or None, f"Beginning run {key}")
         return run
-
-    @one_patience
-    def claim(
-        self,
-        *,
-        kind: str,
-        key: str,
-        dataset: str,
-        model: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        patience: float = float("inf"),
-    ) -> bool:
-        """Begin a run that nobody else is at work on; False where it has ended, or somebody is.
-
-        A run whose process is gone is taken over. Of another machine's process nothing can be told: it is taken over
-        when it began longer than `patience` seconds ago.
-
-        Args:
-            kind, key, dataset, model, config: as in `begin`.
-            patience: s.
-        """
-        check_name(key, "run")
-        events = self._tables.claimed("runs", f"run/{key}")
-        said = self._tables.found("runs", f"run/{key}", events) if events else None
-        if said is not None:
-            there, begun = _run(said.rows[0]), moment_of(said.rows[0]["updated"])
-            assert begun is not None
-            late = (now() - begun).total_seconds() > patience
-            if there.status in (FINISHED, FAILED) or (there.status == RUNNING and not late):
-                return False
-        run = Run(key, kind, dataset, model, dict(config or {}), None, RUNNING)
-        return self._event(run, after=events)
 
     @one_patience
     def finish(
@@ -143,7 +112,7 @@ class Runs:
                 return self.get(key)
             there = (self._tables.found("runs", f"{table}/{key}", 1) for table in ("scores", "features"))
             attempt = next((said.note["attempt"] for said in there if said is not None), None)
-            return run if self._event(run, {f"finish/{key}": 1}, attempt) else None
+            return run if self.event(run, {f"finish/{key}": 1}, attempt) else None
 
         return until_claimed(publish, f"Finishing run {key}")
 
@@ -156,21 +125,9 @@ class Runs:
 
         def publish() -> bool | None:
             there = self._tables.found("runs", f"finish/{begun.key}", 1) is not None
-            return there or self._event(failed) or None
+            return there or self.event(failed) or None
 
         until_claimed(publish, f"Recording the end of run {key}")
-
-    @one_patience
-    def release(self, key: str) -> None:
-        """Give up a run that was claimed and has not ended, so that another may claim it at once."""
-        begun = self.get(key)
-        if begun.status == RUNNING:
-            self._event(replace(begun, status=INTERRUPTED))
-
-    @one_patience
-    def state(self, key: str) -> Run | None:
-        """The run of exactly this key as it stands, or None."""
-        return self._state_of(key)
 
     @one_patience
     def find(self, key: str) -> Run | None:
@@ -185,7 +142,7 @@ class Runs:
         Raises:
             RunNotFound: none, or several, begin like that.
         """
-        exact = self._state_of(key)
+        exact = self.state(key)
         found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
         if len(found) != 1:
             near = ", ".join(r.key[:12] for r in found) if found else "none"
@@ -349,7 +306,7 @@ class Runs:
         columns["selected"] = None if selected is None else np.asarray(selected, np.bool_)
         self._tables.replace("losses", run, epoch, rows_of("losses", columns, len(samples)))
 
-    def _event(
+    def event(
         self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None, after: int | None = None
     ) -> bool:
         """Add the next event of a run, or the one `after` so many; False where it, or one of the claims, is taken."""
@@ -392,16 +349,20 @@ class Runs:
             )
         return said.note["attempt"], Extent.of(said.note)
 
-    def _state_of(self, key: str) -> Run | None:
-        """The run of exactly this key, or None."""
+    @one_patience
+    def state(self, key: str) -> Run | None:
+        """The run of exactly this key as it stands, or None."""
         if not NAME.fullmatch(key):
             return None
         finished = self.find(key)
-        if finished is not None:
-            return finished
-        newest = self._tables.claimed("runs", f"run/{key}")
-        said = self._tables.found("runs", f"run/{key}", newest) if newest else None
-        return None if said is None else _run(said.rows[0])
+        return self.newest(key)[1] if finished is None else finished
+
+    @one_patience
+    def newest(self, key: str) -> tuple[int, Run | None, dt.datetime | None]:
+        """How many events a run has, and what the last one says and when."""
+        events = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", events) if events else None
+        return (0, None, None) if said is None else (events, _run(said.rows[0]), moment_of(said.rows[0]["updated"]))
 
 
 def _score_rows(

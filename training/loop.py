@@ -36,6 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tamis.training.augmenting import augment
 from tamis.training.cutout import cutout
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.kept import Kept
@@ -46,7 +47,6 @@ from tamis.training.streaming.batches import Batch
 from tamis.training.tasks import CLASSIFICATION
 from tamis.training.tasks.contract import Task
 
-PADDING = 4
 Normaliser = Literal["weights", "samples"] | int
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -415,29 +415,6 @@ def _augmented(model: nn.Module, images_BCHW: Tensor, recipe: Recipe, generator:
         return images_BCHW
     mean_C = model.mean.flatten() if isinstance(model, ImageClassifier) else images_BCHW.new_zeros(1)
     return cutout(images_BCHW, recipe.cutout, mean_C, generator)
-
-
-def augment(images_BCHW: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """Images shifted by up to 4 pixels over a black border and mirrored at random; "none" gives them back.
-
-    Args:
-        images_BCHW: uint8, on any device.
-        how: "none" or "crop-flip".
-        generator: of the CPU, so that every device gets the same shifts.
-    """
-    if how == "none":
-        return images_BCHW
-    count, _, height, width = images_BCHW.shape
-    shift_B2 = torch.randint(0, 2 * PADDING + 1, (count, 2), generator=generator)
-    flip_B = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.bool)
-    rows_BH = shift_B2[:, :1] + torch.arange(height)
-    columns_W = torch.arange(width)
-    columns_BW = shift_B2[:, 1:] + torch.where(flip_B, columns_W.flip(0), columns_W)
-    rows_BH, columns_BW = rows_BH.to(images_BCHW.device), columns_BW.to(images_BCHW.device)
-    padded = functional.pad(images_BCHW, (PADDING,) * 4)
-    which = torch.arange(count, device=images_BCHW.device)[:, None, None]
-    # Indices around a slice put the slice last: [B, H, W, C], which is the layout that convolutions want.
-    return padded[which, :, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

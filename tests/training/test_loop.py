@@ -9,12 +9,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from tamis.training.augmenting import augment
 from tamis.training.devices import pick_device
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.loop import (
     At,
     Recipe,
-    augment,
     learning_rate,
     make_optimizer,
     make_scaler,

@@ -1,9 +1,9 @@
 """The trials of a search: records that many processes share, and what one of them does.
 
 What: a trial is a run of the store of kind "trial" whose key follows from the search and the trial's number. Who begins
-it first does it (`Runs.claim`); where the process is gone, the next one takes it over. It trains a model, which is a
-training run like any other: killed, it goes on from its checkpoint, and done, it is found by its key. Its value is the
-mean hold-out error of its last three epochs.
+it first does it (`tamis.store.claiming`); where the process is gone, the next one takes it over. It trains a model,
+which is a training run like any other: killed, it goes on from its checkpoint, and done, it is found by its key. Its
+value is the mean hold-out error of its last three epochs.
 A proposal that selects nothing, by its form or as it turns out, a training that diverges and a model that raises are
 failed trials: they are recorded and the search goes on. Anything else (a full disk, a missing shard) ends the search,
 and the trial is left to the next.
@@ -16,6 +16,7 @@ from typing import Any
 
 from tamis.curation.errors import CurationError
 from tamis.store import Store
+from tamis.store.claiming import claim, release
 from tamis.store.errors import SelectionError, TamisError
 from tamis.store.keys import canonical, key_of
 from tamis.store.runs import FAILED, FINISHED, Run
@@ -145,7 +146,7 @@ class Trials:
             refused = _why(error)
         said = {"search": self.space, "trial": number, "proposal": list(proposal), "priority": priority}
         facts: dict[str, Any] = {"dataset": self.config.train.dataset, "model": self.config.train.model}
-        if not self.store.runs.claim(kind=KIND, key=key, config=said, patience=self.config.patience, **facts):
+        if not claim(self.store.runs, kind=KIND, key=key, config=said, patience=self.config.patience, **facts):
             return False
         if priority is None:
             self.store.runs.fail(key, refused)
@@ -155,7 +156,7 @@ class Trials:
         except _FAILURES as error:
             self.store.runs.fail(key, _why(error))
         except BaseException:
-            self.store.runs.release(key)
+            release(self.store.runs, key)
             raise
         return True
 

@@ -9,6 +9,7 @@ from tamis.flows.configs import Resources
 from tamis.flows.runners import Direct
 from tamis.flows.searching import adapt
 from tamis.store import Store
+from tamis.store.claiming import claim
 from tamis.store.datasets import Dataset
 from tamis.store.datasets.overlap import samples_in_common
 from tamis.store.errors import DatasetNotFound, PriorityNotFound
@@ -152,7 +153,7 @@ def test_a_trial_that_another_is_at_is_left_alone_until_that_is_over(
     asked = pinned(store, config(trials=1, patience=3600.0))
     begun = Search(store, asked)
     key = begun.trials.key(0)
-    assert store.runs.claim(kind="trial", key=key, dataset=dataset.ref, config={"proposal": [1, 1, 1, 1], "trial": 0})
+    assert claim(store.runs, kind="trial", key=key, dataset=dataset.ref, config={"proposal": [1, 1, 1, 1], "trial": 0})
     assert begun.open() == [(0, (1, 1, 1, 1))]  # with what it was begun with
     assert not begun.do(0, (1, 1, 1, 1))  # this process lives
     monkeypatch.setattr("tamis.store.runs.is_gone", lambda process: process is not None)
@@ -164,11 +165,11 @@ def test_another_machines_trial_is_taken_over_when_patience_ends(
 ) -> None:
     said: dict[str, Any] = {"kind": "trial", "key": "abcd", "dataset": dataset.ref}
     monkeypatch.setattr("tamis.store.runs.this_process", lambda: '{"host": "elsewhere", "pid": 1}')
-    assert store.runs.claim(**said)
-    assert not store.runs.claim(**said, patience=3600)
-    assert store.runs.claim(**said, patience=0)
+    assert claim(store.runs, **said)
+    assert not claim(store.runs, **said, patience=3600)
+    assert claim(store.runs, **said, patience=0)
     store.runs.fail("abcd", "so it is")
-    assert not store.runs.claim(**said, patience=0)
+    assert not claim(store.runs, **said, patience=0)
 
 
 def test_the_hold_out_is_apart_from_what_is_trained_on(store: Store, dataset: Dataset, digits: Any) -> None:

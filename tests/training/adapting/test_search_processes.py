@@ -67,7 +67,7 @@ def test_a_search_that_was_killed_comes_to_the_same(store: Store, dataset: Datas
             assert time.monotonic() < until
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        process.wait(_PATIENCE)
+        process.communicate(timeout=_PATIENCE)
         assert process.returncode == -signal.SIGKILL
     over(begun(store, config))
     assert answers(store) == answers(other)
