@@ -105,7 +105,8 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             budget = Reselect(budget=20, kind="batch")
             matched = go("match", MatchConfig(dataset="digits", runs=(trained["run"],), reselect=budget, batch_size=10))
             quick = TrainConfig(dataset="digits", model="tiny_model:linear", augment="none")
-            found = go("adapt", AdaptConfig(train=quick, trials=2, sampler="random", budget_epochs=1))
+            search = AdaptConfig(train=quick, trials=1, sampler="random", budget_epochs=1)
+            found = run("adapt", where, search, Resources(), runner=runner)  # type: ignore[arg-type]  # a runner
             store = Store.open(where)
             refs = (selected["selection"], matched["selection"])
             chosen = [store.selections.get(ref).round_at(0)[0].tolist() for ref in refs]
