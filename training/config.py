@@ -98,10 +98,9 @@ class InLoop(BaseModel):
 
 
 class Span(BaseModel):
-    """Where a training run ends before its epochs do, and where in a schedule it begins: for budgets and segments.
+    """A budget of backprops, and where in a schedule a run begins, for one that is a segment of a longer one.
 
     Attributes:
-        seconds: stop after the epoch in which training has taken so long, evaluations apart.
         backprops: stop after the epoch in which so many samples were trained on.
         begins: what the schedule has behind it when the run begins, in what it counts (epochs).
         whole: what the schedule goes over; None: the run's epochs.
@@ -109,7 +108,6 @@ class Span(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seconds: _Number | None = Field(default=None, gt=0)
     backprops: Annotated[int, Field(ge=1)] | None = None
     begins: _Number = Field(default=0, ge=0)
     whole: _Number | None = Field(default=None, gt=0)
@@ -158,7 +156,7 @@ class TrainConfig(BaseModel):
         select_on: dataset on which keep_model best chooses, as name or name@version; default: that of evaluate_on, on
             which the accuracy is then optimistic.
         init_from: begin with the weights of this finished training run: its key, or the beginning of it.
-        span: a budget of seconds or backprops, and the part of a schedule that the run is.
+        span: a budget of backprops, and the part of a schedule that the run is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

@@ -15,7 +15,6 @@ class Books:
     """Where a training run is and what it has cost, earlier tries included."""
 
     epoch: int = 0
-    over: bool = False  # whether the last epoch is done
     position: int = 0  # samples of the epoch consumed
     steps: int = 0
     backprops: int = 0  # samples stepped on

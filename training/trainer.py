@@ -116,7 +116,7 @@ class Fitting:
             began = perf_counter()  # the batches that `_begin` draws are part of what a run costs
             learner = (self._restore() if self._resumable else None) or self._begin()
             self._started = began - books.seconds
-            while not books.over:
+            while not self._is_done():
                 books.selecting += self._strategy.before_epoch(books.epoch, learner.model)
                 for _ in self._epoch(learner):
                     if progress is not None:
@@ -157,7 +157,7 @@ class Fitting:
     def _look(self, learner: Learner) -> None:
         """Measure after an epoch, where that was asked for, and note what it had cost by then."""
         config, plan, books = self._plan.config, self._plan, self._books
-        last, keeps_best = books.over, config.keep_model == "best"
+        last, keeps_best = self._is_done(), config.keep_model == "best"
         every = config.evaluate_every or (1 if keeps_best else None)
         if every is None or not (last or books.epoch % every == 0):
             return
@@ -195,8 +195,15 @@ class Fitting:
         stop_after = self._plan.config.stop_after
         return stop_after is not None and self._spent() >= stop_after
 
+    def _is_spent(self) -> bool:
+        """Whether an epoch is over, and with it the budget of backprops."""
+        span, books = self._plan.config.span, self._books
+        if span is None or span.backprops is None or books.position:
+            return False
+        return books.backprops >= span.backprops
+
     def _is_done(self) -> bool:
-        return self._books.epoch == self._recipe.epochs or bool(self._books.stopped)
+        return self._books.epoch == self._plan.config.epochs or bool(self._books.stopped) or self._is_spent()
 
     def _in_time(self, batches: Iterable[Batch]) -> Generator[Batch]:
         """Batches until the run's time is up, at least one: each is asked for when the steps before are done."""
@@ -226,7 +233,6 @@ class Fitting:
             self._best.load_state_dict(content.get("best", {}))
             learner = self._learner(Statistics(tuple(content["mean"]), tuple(content["std"]))).load(content)
             books = Books(**content["books"])
-            books.over = books.over or books.epoch >= self._plan.config.epochs  # of versions that had no such mark
             right = content.get("right")
             right_B = None if right is None else right.to(self._device)
             losses_B = content["losses"].to(self._device)
@@ -287,7 +293,7 @@ class Fitting:
         books, whole = self._books, together(self._gathered)
         size = self._feed.stream.size(books.epoch)
         done = books.epoch + (books.position / size if size else 1)
-        if self._is_late() and done < self._recipe.epochs:
+        if self._is_late() and done < self._plan.config.epochs:
             books.stopped = {"seconds": self._spent(), "epoch": done, "step": books.steps}
         if len(whole.losses_B):
             books.train_loss = float(whole.losses_B.double().mean())
@@ -295,17 +301,6 @@ class Fitting:
         if self._plan.config.record_losses and self._resumable:
             self._record(shown or _signals(whole, books.epoch))
         books.epoch, books.position, self._gathered = books.epoch + 1, 0, []
-        books.over = books.epoch >= self._plan.config.epochs or self._is_spent()
-
-    def _is_spent(self) -> bool:
-        """Whether a budget of seconds or backprops is used up."""
-        span, books = self._plan.config.span, self._books
-        if span is None:
-            return False
-        spent = perf_counter() - self._started - books.evaluating
-        return (span.seconds is not None and spent >= span.seconds) or (
-            span.backprops is not None and books.backprops >= span.backprops
-        )
 
     def _record(self, shown: Signals) -> None:
         self._store.runs.put_losses(

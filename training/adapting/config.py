@@ -22,8 +22,8 @@ class AdaptOptions(BaseModel):
             the training data, such as 10%, that is split off and not trained on. Never the set that you report on.
         trials: number of functions to try.
         budget_epochs: budget of each trial: epochs.
-        budget_seconds: budget of each trial: seconds of training, to the end of the epoch; the learning rate falls
-            over the epochs.
+        budget_seconds: budget of each trial: seconds of training, evaluations apart; the learning rate falls over the
+            epochs.
         budget_backprops: budget of each trial: samples trained on, to the end of the epoch; the learning rate falls
             over the budget.
         form: form of the function: lines or a cubic through the shares 0, .5, .8 and 1, a beta density, or ten steps.
@@ -87,6 +87,11 @@ class AdaptConfig(AdaptOptions):
         train = self.train
         if train.selection is not None or train.reselect is not None:
             raise ValueError("trials choose by losses: leave selection and reselect out")
+        if train.keep_model == "best" or train.stop_after is not None:
+            raise ValueError(
+                "trials keep their last model, whose errors are averaged, and have the budget of the search: leave "
+                "keep_model and stop_after out"
+            )
         if train.evaluate_on is not None and self.segments == 1:
             raise ValueError(
                 "trials are evaluated on the holdout: leave evaluate_on out, and evaluate a training run with the "

@@ -62,7 +62,7 @@ def trial_config(config: AdaptConfig, samples: int, priority: dict[str, Any]) ->
     if config.budget_epochs is not None:
         changed = {"epochs": config.budget_epochs}
     elif config.budget_seconds is not None:
-        span = span.model_copy(update={"seconds": config.budget_seconds})
+        changed = {"stop_after": config.budget_seconds}
     elif config.budget_backprops is not None:
         passes = config.budget_backprops / samples
         changed = {"epochs": -int(-passes // 1) * _SLOWEST, "rate_by": "backprops"}

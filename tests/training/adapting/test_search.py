@@ -24,7 +24,7 @@ TRAIN: dict[str, Any] = {
     "dataset": "digits", "model": "tiny_model:linear", "channels": 1, "augment": "none", "batch_size": 64, "lr": 0.01,
 }  # fmt: skip
 EAGER = InLoop(name="selective-backprop", start=0)
-NEXT_TO_NOTHING = (0.0, 0.0, 0.0, 0.001)
+NEXT_TO_NOTHING = (0.0, 0.0, 0.0, 0.01)
 
 
 class Killed(BaseException):
@@ -64,7 +64,8 @@ def test_a_function_that_ignores_everything_loses(store: Store, dataset: Dataset
     answer = search(store, budget_epochs=4)
     shown, run = trials(store), store.runs.get(answer["searches"][0])
     assert [one["trial"] for one in shown] == [0, 1, 2]
-    assert shown[0]["value"] > 2 * max(one["value"] for one in shown[1:])
+    assert shown[0]["value"] > max(one["value"] for one in shown[1:])
+    assert shown[0]["value"] > 4 * min(one["value"] for one in shown[1:])
     best = min(shown, key=lambda one: one["value"])
     assert (run.metrics["trial"], run.metrics["value"]) == (best["trial"], best["value"])
     history = store.runs.get(best["run"]).metrics["history"]
@@ -154,7 +155,7 @@ def test_a_trial_that_another_is_at_is_left_alone_until_that_is_over(
     assert store.runs.claim(kind="trial", key=key, dataset=dataset.ref, config={"proposal": [1, 1, 1, 1], "trial": 0})
     assert begun.open() == [(0, (1, 1, 1, 1))]  # with what it was begun with
     assert not begun.do(0, (1, 1, 1, 1))  # this process lives
-    monkeypatch.setattr("tamis.store.runs.is_gone", lambda process: process is not None)
+    monkeypatch.setattr("tamis.store.run.is_gone", lambda process: process is not None)
     assert begun.do(0, (1, 1, 1, 1))
 
 
@@ -215,7 +216,7 @@ def test_a_budget_of_backprops_is_the_same_for_all(store: Store, dataset: Datase
         run = store.runs.get(one["run"])
         backprops, epochs = run.metrics["backprops"], len(run.metrics["history"])
         assert budget <= backprops < budget + 1_348  # samples of the training part
-        assert run.config["span"] == {"seconds": None, "backprops": budget, "begins": 0, "whole": budget / 1_348}
+        assert run.config["span"] == {"backprops": budget, "begins": 0, "whole": budget / 1_348}
         assert epochs >= 2
 
 

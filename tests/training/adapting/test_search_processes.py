@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3kit import S3Server
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
@@ -66,7 +67,7 @@ def test_a_search_that_was_killed_comes_to_the_same(store: Store, dataset: Datas
             assert time.monotonic() < until
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        process.wait(_PATIENCE)
+        process.communicate(timeout=_PATIENCE)
         assert process.returncode == -signal.SIGKILL
     over(begun(store, config))
     assert answers(store) == answers(other)
@@ -94,3 +95,16 @@ def test_trials_at_once_have_processes_of_their_own(store: Store, dataset: Datas
     over(begun(store, config, workers=2))
     assert len({row["process"] for row in events(store)}) == 3
     assert answers(store) == answers(alone)
+
+
+def test_two_searchers_share_a_store_on_s3(store: Store, dataset: Dataset, s3: S3Server, tmp_path: Path) -> None:
+    config = AdaptConfig(train=TRAIN, trials=5, startup=3, parallel=2, budget_epochs=1)
+    remote = Store.create(f"{s3.bucket()}/store")
+    remote.datasets.add("digits", [shard.uri for shard in dataset.shards])
+    for process in [begun(remote, config), begun(remote, config)]:
+        over(process)
+    over(begun(store, config))
+    told = events(remote)
+    assert set(Counter(row["run"] for row in told if row["status"] == "running").values()) == {1}
+    assert answers(remote) == answers(store)
+    assert found(remote) == found(store)
