@@ -19,7 +19,7 @@ import pyarrow as pa
 from tamis.store.errors import StoreFormatError
 from tamis.store.roots.roots import Root
 from tamis.store.tables.arrow import pc
-from tamis.store.tables.datafiles import named
+from tamis.store.tables.datafiles import LATE, named
 from tamis.store.tables.log import Action, Commit, Log
 from tamis.store.tables.snapshot import Snapshot, snapshot
 
@@ -117,4 +117,5 @@ def _file(path: str, add: Action) -> dict[str, Any]:
     said, stats = named(path), json.loads(add.get("stats") or "{}")
     low, high = (stats.get(which, {}).get("epoch") for which in ("minValues", "maxValues"))
     known = {"bytes": add["size"], "low": low, "high": high, "upto": said.upto, "attempt": said.attempt}
+    known["whole"] = stats.get("nullCount", {}).get(LATE) is not None
     return {"path": path, **known, **add["partitionValues"]}

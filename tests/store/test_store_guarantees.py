@@ -217,7 +217,7 @@ def test_losses_of_an_epoch_replace_what_was_there(store: Store, dataset: Datase
             store.runs.put_losses(run, epoch, np.arange(5), np.full(5, epoch), loss_epoch=max(0, epoch - 1))
     store.runs.put_losses("aaaa1", 1, [4, 2], [7.0, 8.0], [1, 0], [0.5, 0.25], [True, False])
     rows = store.query("select * from losses where run = 'aaaa1' and epoch = 1 order by sample").to_pylist()
-    common = {"run": "aaaa1", "epoch": 1}
+    common = {"run": "aaaa1", "epoch": 1, "correct": None}
     assert rows == [
         {**common, "sample": 2, "loss": 8.0, "loss_epoch": 0, "staleness": 1, "probability": 0.25, "selected": False},
         {**common, "sample": 4, "loss": 7.0, "loss_epoch": 1, "staleness": 0, "probability": 0.5, "selected": True},

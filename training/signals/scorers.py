@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tamis.training.errors import LabelError, TaskError
-from tamis.training.tasks import get_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +55,7 @@ class Scorer:
         Raises:
             TaskError: naming the tasks that it takes.
         """
+        from tamis.training.tasks import get_task  # not above: commands are made from SCORERS at start-up
 
         if get_task(task).name not in self.tasks:
             raise TaskError(

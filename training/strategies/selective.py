@@ -99,12 +99,12 @@ class SelectiveBackprop(LossBased):
 
     @classmethod
     def resolved(cls, store: "Store", dataset: "Dataset", asked: "InLoop") -> "InLoop":
-        """With the function itself, where it was given by name: the key covers what F is, not what it is called."""
+        """With the function itself, in one form: the key covers what F is, not its name or how it is written."""
         assert isinstance(asked, SelectiveParameters)
-        if not asked.names_priority:
+        if asked.priority is None:
             return asked
-        assert asked.priority is not None
-        return asked.model_copy(update={"priority": canonical(store.priorities.get(asked.priority).function)})
+        given = store.priorities.get(asked.priority).function if asked.names_priority else json.loads(asked.priority)
+        return asked.model_copy(update={"priority": canonical(Priority.from_json(given).to_json())})
 
     def weigh(
         self, at: "At", samples_B: NDArray[np.int64], losses_B: Floats, generator: np.random.Generator

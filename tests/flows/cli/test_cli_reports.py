@@ -60,8 +60,9 @@ def test_report_costs(tamis: Any, store: Store, tmp_path: Path) -> None:
     assert "seed" not in shown  # which both have in common
 
 
-def test_report_frontier(tamis: Any, store: Store, tmp_path: Path) -> None:
+def test_report_frontier(tamis: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full training has .12 on the line from 20 to 30 s, at 29 s; Selective-Backprop at 10 s."""
+    monkeypatch.setenv("COLUMNS", "200")
     said = tamis("report", "frontier", "--json", "--plot", tmp_path / "frontier.svg")
     assert said.code == 0, said.err
     assert "1 training run skipped: no intermediate evaluations" in said.err

@@ -105,5 +105,5 @@ def test_a_scorer_that_needs_labels_says_so(own: Own) -> None:
 
 
 def test_an_unknown_name_is_told_what_there_is() -> None:
-    with pytest.raises(UnknownScorer, match=r"Did you mean 'uncertainty'\? There are: uncertainty; .*module:function"):
+    with pytest.raises(UnknownScorer, match=r"mean 'uncertainty'\? There are: uncertainty, el2n; .*module:function"):
         find_scorer("uncertanty")
