@@ -25,6 +25,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -119,11 +120,10 @@ class LossRecorder:
             if self._place in _busy:
                 raise RunBusy(f"Run {self._run} is being recorded in this process already: use another name.")
             _busy.add(self._place)
-        try:
+        with ExitStack() as undo:  # where the run is refused, or Ctrl-C comes, the name is free again
+            undo.callback(_busy.discard, self._place)
             self._begin()
-        except BaseException:
-            _busy.discard(self._place)
-            raise
+            undo.pop_all()
         self._pool, self._began = ThreadPoolExecutor(1, thread_name_prefix="tamis-losses"), perf_counter()
         return self
 
@@ -192,7 +192,7 @@ class LossRecorder:
         try:
             if error is None:
                 self._close()
-        except BaseException as fault:
+        except BaseException as fault:  # a failed write, or Ctrl-C while it is waited for: the run ends with its text
             failed = fault
             raise
         finally:

@@ -11,6 +11,7 @@ Source: A. Jiang, thesis, 2021, section 4.3 (the last three epochs).
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,13 +151,13 @@ class Trials:
         if priority is None:
             self.store.runs.fail(key, refused)
             return True
-        try:
-            self._train(number, priority, before, device, progress)
-        except _FAILURES as error:
-            self.store.runs.fail(key, _why(error))
-        except BaseException:
-            self.store.runs.release(key)
-            raise
+        with ExitStack() as undo:  # Ctrl-C, a full disk, a missing shard: the trial is left to the next
+            undo.callback(self.store.runs.release, key)
+            try:
+                self._train(number, priority, before, device, progress)
+            except _FAILURES as error:
+                self.store.runs.fail(key, _why(error))
+            undo.pop_all()
         return True
 
     def _train(

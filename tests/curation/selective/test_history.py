@@ -124,7 +124,7 @@ def test_equal_losses_all_have_share_1() -> None:
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "many"])
 def test_refuses_sizes(size: object) -> None:
     with pytest.raises(CurationError, match="at least 1"):
-        LossHistory(size)  # type: ignore[arg-type]
+        LossHistory(size)  # type: ignore[arg-type]  # what it refuses
 
 
 def test_refuses_other_shapes_and_states() -> None:

@@ -10,7 +10,7 @@ from tamis.curation.selective.importance import VarianceGain, draw_in_proportion
 def drawn(scores: object, draws: int, times: int = 1) -> np.ndarray:
     generator, counts = np.random.default_rng(0), np.zeros(len(np.asarray(scores)))
     for _ in range(times):
-        positions, multiplicities = draw_in_proportion(scores, draws, generator)  # type: ignore[arg-type]
+        positions, multiplicities = draw_in_proportion(scores, draws, generator)  # type: ignore[arg-type]  # lists and arrays alike
         assert (np.diff(positions) > 0).all()
         assert multiplicities.min() > 0
         assert multiplicities.sum() == draws
@@ -80,4 +80,4 @@ def test_begins_when_the_running_mean_passes_the_threshold() -> None:
 )
 def test_refuses(call: object, said: str) -> None:
     with pytest.raises(CurationError, match=said):
-        call()  # type: ignore[operator]
+        call()  # type: ignore[operator]  # cases are functions, typed as objects

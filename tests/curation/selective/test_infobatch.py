@@ -16,7 +16,7 @@ class Scripted(np.random.Generator):
         super().__init__(np.random.PCG64(0))
         self.numbers = numbers
 
-    def random(self, size: int) -> np.ndarray:  # type: ignore[override]
+    def random(self, size: int) -> np.ndarray:  # type: ignore[override]  # a generator that gives what it is told
         assert size == len(self.numbers)
         return self.numbers
 

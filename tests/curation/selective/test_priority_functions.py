@@ -35,7 +35,7 @@ def test_every_kind_gives_probabilities_and_can_be_kept(function: Priority) -> N
     assert nan.tolist() == [False, True, False]
     assert function([]).tolist() == []
     again = Priority.from_json(json.loads(json.dumps(function.to_json())))
-    assert again == function == pickle.loads(pickle.dumps(function))  # noqa: S301  what was pickled here
+    assert again == function == pickle.loads(pickle.dumps(function))  # noqa: S301  # bytes of this very line, as workers get it
     np.testing.assert_array_equal(again(SHARES), found)
     for wrong in (-0.1, 1.1):
         with pytest.raises(CurationError, match=r"shares in \[0, 1\]"):
@@ -146,7 +146,7 @@ def test_quantised_to_ten_values() -> None:
         (lambda: Priority.steps([0.0] * 10), "nothing would be selected"),
         (lambda: Priority.beta(0.9, 2), "at least 1"),
         (lambda: Priority.beta(2, float("nan")), "at least 1"),
-        (lambda: Priority("quartic", (1.0,)), "unknown kind of priority 'quartic'"),  # type: ignore[arg-type]
+        (lambda: Priority("quartic", (1.0,)), "unknown kind of priority 'quartic'"),  # type: ignore[arg-type]  # what it refuses
         (lambda: Priority("power", (1.0,), POINTS), "only linear and cubic have points"),
         (lambda: quantised((0.5,), levels=1), "at least 2"),
         (lambda: Priority.from_json({"version": VERSION + 1, "kind": "power", "values": [1], "points": []}), "version"),
@@ -155,7 +155,7 @@ def test_quantised_to_ten_values() -> None:
 )
 def test_refuses(make: object, said: str) -> None:
     with pytest.raises(CurationError, match=said):
-        make()  # type: ignore[operator]
+        make()  # type: ignore[operator]  # cases are functions, typed as objects
 
 
 def test_the_stored_form_stays_readable() -> None:
