@@ -1,6 +1,6 @@
 """The tables of seed 001 (Grad-Match and Cached-Grad-Match) at a scale that a CPU does in minutes.
 
-    python docs/reproductions.py --data DIR --store FOLDER     (DIR holds CIFAR-10 as train-*.tar and test-*.tar)
+    python docs/reproduce/gradmatch.py --data DIR --store FOLDER     (DIR holds CIFAR-10 as train-*.tar and test-*.tar)
 
 Trains what the tables compare and leaves it in the store; what is there already is not trained again. Then:
 
