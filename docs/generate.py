@@ -90,8 +90,12 @@ def _card(method: Method) -> str:
 
 def _walk(path: tuple[str, ...], command: click.Command) -> list[tuple[tuple[str, ...], click.Command]]:
     found = [(path, command)]
-    for name in sorted(getattr(command, "commands", {})):
-        found += _walk((*path, name), command.commands[name])  # type: ignore[attr-defined]  # a group
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            sub = command.get_command(context, name)
+            assert sub is not None, name
+            found += _walk((*path, name), sub)
     return found
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from tamis.curation.errors import CurationError
 from tamis.flows.escapes import shown_lines
 from tamis.store.errors import TamisError, is_full
 
@@ -74,6 +73,8 @@ def wants_trace(arguments: list[str]) -> bool:
 
 def explained(error: BaseException) -> str:
     """An error in words: what was wrong, and what to do."""
+    from tamis.curation.errors import CurationError  # not above: the package brings NumPy and every method
+
     if isinstance(error, TamisError | CurationError):
         return _BACKTRACE.split(str(error))[0].strip()
     if isinstance(error, click.ClickException):

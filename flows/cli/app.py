@@ -1,37 +1,39 @@
 """`tamis`: nouns, then verbs. A command parses, calls one library function, and prints.
 
-Everything heavy is imported inside the commands, so that `tamis --help` and `tamis sql` start at once.
+Everything heavy is imported inside the commands, and a command's module when it is asked for: `tamis --help` and
+`tamis sql` start at once.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
-from tamis.flows.cli.adapt import adapt
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.evaluate import evaluate
-from tamis.flows.cli.history import history
 from tamis.flows.cli.output import emit, facts, say
-from tamis.flows.cli.packing import dataset
-from tamis.flows.cli.priority import priority
-from tamis.flows.cli.reports.report import report
-from tamis.flows.cli.run import run
-from tamis.flows.cli.score import score
-from tamis.flows.cli.selections.gradmatch import select
-from tamis.flows.cli.selections.looking import selection
-from tamis.flows.cli.serve import serve
-from tamis.flows.cli.sql import sql
-from tamis.flows.cli.store import gc, verify
-from tamis.flows.cli.train import train
 from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
 from tamis.flows.interrupts import CODE, end_now, ending_in_time
 from tamis.flows.server.settings import prepare
 
+_COMMANDS = {  # name: its module, which is imported when the command is asked for
+    "dataset": "packing", "score": "score", "select": "selections.gradmatch", "selection": "selections.looking",
+    "priority": "priority", "train": "train", "adapt": "adapt", "evaluate": "evaluate", "run": "run",
+    "history": "history", "report": "reports.report", "sql": "sql", "serve": "serve", "verify": "store", "gc": "store",
+}  # fmt: skip
+
 
 class _Tamis(click.Group):
-    """Leaves it to `main` to tell of a Ctrl-C."""
+    """Imports the module of a command when that is asked for, and leaves it to `main` to tell of a Ctrl-C."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        return getattr(import_module(f"tamis.flows.cli.{_COMMANDS[cmd_name]}"), cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -116,12 +118,6 @@ def demo(app: App, folder: str, epochs: int | None) -> None:
     from tamis.flows.demo import run_demo
 
     run_demo(folder, epochs=epochs, as_json=app.as_json)
-
-
-for _command in (
-    dataset, score, select, selection, priority, train, adapt, evaluate, run, history, report, sql, serve, verify, gc,
-):  # fmt: skip
-    cli.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

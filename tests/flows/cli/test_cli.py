@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -272,9 +273,10 @@ def test_export_and_diff(tamis: Any, indexed: Store, tmp_path: Path) -> None:
 
 def test_every_command_has_help_with_an_example() -> None:
     def walk(path: list[str], command: Any) -> None:
-        if getattr(command, "commands", None):
-            for name, sub in command.commands.items():
-                walk([*path, name], sub)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                walk([*path, name], command.get_command(context, name))
             return
         assert "Example" in (command.help or ""), path
         assert any("--json" in o.opts for o in command.params), path
