@@ -212,10 +212,10 @@ def _check_rows(given: Detections) -> None:
 
 def _check_boxes(given: Detections) -> None:
     corners_B4, scores_B = given.corners_B4, given.scores_B
-    for what, finite_B in (("scores", np.isfinite(scores_B)), ("boxes", np.isfinite(corners_B4).all(axis=1))):
-        if not finite_B.all():
-            bad = np.flatnonzero(~finite_B)
-            raise NonFiniteError(what, len(bad), len(finite_B), given.frames_B[bad[:_NAMED]].tolist())
+    for what, values in (("scores", scores_B[:, None]), ("boxes", corners_B4)):
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            raise NonFiniteError(what, len(bad), len(values), given.frames_B[bad[:_NAMED]].tolist())
     checks = (
         ((scores_B < 0) | (scores_B > 1), "a score that is none", "0 to 1"),
         ((given.labels_B < 0) | (given.labels_B >= len(given.classes)), "an unknown class",

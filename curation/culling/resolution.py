@@ -1,8 +1,8 @@
 """Input resolution: the smallest images on which a student still agrees with its teacher.
 
 What: going down from full scale, the student's mean precision loss (`tamis.curation.culling.precision`) at each scale
-is compared with that at full scale; the search ends at the first scale whose excess is over the bound, and the one before
-is the answer. Smaller scales are not looked at any more: nobody has to score them.
+is compared with that at full scale; the search ends at the first scale whose excess is over the bound, and the one
+before is the answer. Smaller scales are not looked at any more: nobody has to score them.
 When: after culling, before training: smaller images make training and inference cheaper, about with the square of the
 scale.
 Cost: a pass of the student over some frames for each scale that is tried.

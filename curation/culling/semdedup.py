@@ -105,30 +105,30 @@ def _dropped(
     """[P] the largest cosine to those before, of those compared with; and which are kept."""
     if eps is not None:
         bound = np.float32(1 - eps)
-        nearest_P = nearest_before(units_PE, ordered, [np.inf if compare == "earlier" else bound])[0]
+        nearest_P = nearest_before(units_PE, ordered, [np.inf if compare == "earlier" else float(bound)])[0]
         return nearest_P, nearest_P <= bound
     earlier_P = nearest_before(units_PE, ordered, [np.inf])[0]
     # Fewer are compared with, so more are kept: this threshold leaves at least k by either comparison.
     high = np.sort(earlier_P)[k - 1]
     if compare == "earlier" or high <= _NONE_BEFORE:
         return earlier_P, earlier_P <= high
-    return _lowest_that_leaves(units_PE, ordered, k, high)
+    return _lowest_that_leaves(units_PE, ordered, k, float(high))
 
 
 def _lowest_that_leaves(
-    units_PE: Singles, ordered: Sequence[NDArray[np.int64]], k: int, high: np.float32
+    units_PE: Singles, ordered: Sequence[NDArray[np.int64]], k: int, high: float
 ) -> tuple[Singles, NDArray[np.bool_]]:
-    low = np.float32(_NONE_BEFORE)
-    best_P = nearest_before(units_PE, ordered, [float(high)])[0]
+    low = _NONE_BEFORE
+    best_P = nearest_before(units_PE, ordered, [high])[0]
     for _ in range(_ROUNDS):
         levels_L = np.linspace(low, high, _LEVELS + 2, dtype=np.float32)[1:-1]
         nearest_LP = nearest_before(units_PE, ordered, levels_L.tolist())
         enough_L = (nearest_LP <= levels_L[:, None]).sum(axis=1) >= k
         first = int(np.argmax(enough_L)) if enough_L.any() else _LEVELS
         if first < _LEVELS:
-            high, best_P = levels_L[first], nearest_LP[first]
+            high, best_P = float(levels_L[first]), nearest_LP[first]
         if first > 0:
-            low = levels_L[first - 1]
+            low = float(levels_L[first - 1])
     return best_P, best_P <= high
 
 
