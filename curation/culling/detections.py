@@ -71,11 +71,13 @@ class Detections:
 
     @classmethod
     def of(cls, boxes: BoxesLike) -> "Detections":
-        """Stored boxes as detections."""
+        """Stored boxes as detections; classes without names are called by their numbers."""
+        labels_B = np.asarray(boxes.labels_B, np.int32)
+        numbered = map(str, range(int(labels_B.max(initial=-1)) + 1))
         return cls(
-            np.asarray(boxes.offsets_N1, np.int64), np.asarray(boxes.labels_B, np.int32),
+            np.asarray(boxes.offsets_N1, np.int64), labels_B,
             np.asarray(boxes.scores_B, np.float32), np.asarray(boxes.corners_B4, np.float32),
-            np.asarray(boxes.status_N, np.int8), tuple(boxes.classes),
+            np.asarray(boxes.status_N, np.int8), tuple(boxes.classes or numbered),
         )  # fmt: skip
 
     def __len__(self) -> int:

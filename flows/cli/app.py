@@ -11,7 +11,7 @@ import click
 
 from tamis.flows.cli.adapt import adapt
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.detections.scoring import score
+from tamis.flows.cli.detections.culling import score
 from tamis.flows.cli.evaluate import evaluate
 from tamis.flows.cli.history import history
 from tamis.flows.cli.output import emit, facts, say

@@ -98,6 +98,33 @@ def culling_key(dataset: Dataset, student: str, teacher: str | None, config: Cul
     return key_of("score", {"dataset": dataset.key, **_identity(student, teacher, config)})
 
 
+def score_culling(
+    store: Store, dataset: Dataset, student: str, teacher: str | None, config: CullingConfig
+) -> tuple[Run, bool]:
+    """Score a dataset from stored boxes.
+
+    Args:
+        store: the store.
+        dataset: the version that is scored.
+        student, teacher: keys of runs with boxes; the teacher's may be annotations.
+        config: how.
+
+    Returns:
+        The run with the scores, and whether it was there already; nothing is read then.
+
+    Raises:
+        RunNotFound: a run without boxes.
+        CurationError: what `culling_columns` refuses.
+    """
+    there = store.runs.find(culling_key(dataset, student, teacher, config))
+    if there is not None:
+        return there, True
+    seen = store.runs.boxes(student, dataset)
+    truth = None if teacher is None else (teacher, store.runs.boxes(teacher, dataset))
+    name = store.runs.get(student).model
+    return publish_culling(store, dataset, (student, seen), truth, config, name=name), False
+
+
 def publish_culling(
     store: Store,
     dataset: Dataset,
