@@ -113,9 +113,9 @@ def agreement(
     theirs = (teacher_floors or floors).kept(teacher.mapped(student.classes, mapping))
     numbers_C = numbers_of(student, classes)
     mine, theirs = (one.only(np.isin(one.labels_B, numbers_C)) for one in (mine, theirs))
-    found = mine.only(match(mine, theirs, iou=iou) >= 0)
+    found_B = match(mine, theirs, iou=iou) >= 0
     return Agreement(
-        by_frame_and_class(found, numbers_C), by_frame_and_class(mine, numbers_C),
+        by_frame_and_class(mine, numbers_C, found_B), by_frame_and_class(mine, numbers_C),
         by_frame_and_class(theirs, numbers_C), student.looked_N & teacher.looked_N,
         tuple(student.classes[number] for number in numbers_C),
     )  # fmt: skip

@@ -15,7 +15,9 @@ _STEPS = 2.0**30
 
 
 def by_frame_and_class(
-    detections: Detections, numbers_C: NDArray[np.int64], values_B: NDArray[np.floating] | None = None
+    detections: Detections,
+    numbers_C: NDArray[np.int64],
+    values_B: NDArray[np.floating] | NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Sums of numbers of the boxes, or how many boxes there are, of each frame and class.
 
