@@ -148,6 +148,8 @@ class Method:
             round of a selection; its first one is what `select` gives for the same generator.
         caution: where it is known to do harm.
         measure: of a method that needs scores, the only metric that it is defined on; None: any.
+        usual: of a method that needs scores, the metric that ranks where none is named.
+        ordered: whether it depends on the order of the candidates, as what chooses by time does.
     """
 
     name: str
@@ -159,6 +161,8 @@ class Method:
     rounds: Callable[..., Iterator[Choice]] | None = None
     caution: Caution | None = None
     measure: str | None = None
+    usual: str = "entropy"
+    ordered: bool = False
 
     def check_task(self, task: str) -> None:
         """Refuse models of a task that the method is not made for.

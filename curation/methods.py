@@ -7,6 +7,9 @@ function's "Args".
 
 from tamis.curation.contract import Caution, Method
 from tamis.curation.coverage import select_covering
+from tamis.curation.culling.intermittent import select_intermittent
+from tamis.curation.culling.method import select_hard_frames
+from tamis.curation.culling.semdedup import select_semdedup
 from tamis.curation.el2n import select_el2n
 from tamis.curation.errors import UnknownMethodError
 from tamis.curation.gradmatch.method import select_gradmatch
@@ -89,6 +92,28 @@ METHODS: dict[str, Method] = {
             "random selection of the same size beside it, or choose by ccs",
         ),
         measure="el2n",
+    ),
+    "culling": Method(
+        name="culling",
+        version=1,
+        summary="the frames that a student is least sure of, or gets most wrong beside a teacher (Dataset Culling)",
+        select=select_hard_frames,
+        needs=frozenset({"scores"}),
+        usual="confidence_loss",
+    ),
+    "intermittent": Method(
+        name="intermittent",
+        version=1,
+        summary="every n-th sample, the baseline for video",
+        select=select_intermittent,
+        ordered=True,
+    ),
+    "semdedup": Method(
+        name="semdedup",
+        version=1,
+        summary="samples that are not alike in the feature space of a model (SemDeDup)",
+        select=select_semdedup,
+        needs=frozenset({"features"}),
     ),
 }
 

@@ -25,7 +25,7 @@ SELECTIVE = ("history", "priority", "drawing", "in_batch", "importance", "infoba
 @pytest.mark.parametrize(
     "module",
     [
-        *(f"tamis.curation{name}" for name in ("", ".methods", ".uncertainty", ".ranking", ".omp.solver")),
+        *(f"tamis.curation{name}" for name in ("", ".culling", ".methods", ".uncertainty", ".ranking", ".omp.solver")),
         *(f"tamis.curation.selective.{name}" for name in SELECTIVE),
     ],
 )

@@ -46,7 +46,8 @@ class SelectConfig(BaseModel):
         dataset: "name" or "name@version".
         method: a name in `tamis.curation.methods.METHODS`, or a method of one's own as "module:function".
         budget: "40%", 0.4 or 20000.
-        measure: which score ranks, for methods that need scores: one of MEASURES, or a metric of an import.
+        measure: which score ranks, for methods that need scores: one of MEASURES, a metric of another scorer or of an
+            import. None: the method's usual one, which is "entropy" for most.
         scores: keys of scoring runs; several are an ensemble. Empty: the newest run that scored this version.
         features: key of a run of features, for methods that need them. None: the newest run of this version.
         run: key of a run with losses, for methods that need them. None: the newest run with losses of this version.
@@ -62,7 +63,7 @@ class SelectConfig(BaseModel):
     dataset: str
     method: str = "uncertainty"
     budget: str | int | float
-    measure: str = "entropy"
+    measure: str | None = None
     scores: tuple[str, ...] = ()
     features: str | None = None
     run: str | None = None
@@ -89,11 +90,11 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
     dataset = store.datasets.get(config.dataset)
     method, code = find_method(config.method)
     _check_needs(method)
-    config = config if method.measure is None else config.model_copy(update={"measure": method.measure})
+    measure = method.measure or config.measure or method.usual
     k = resolve_budget(config.budget, dataset.samples)
     own = recorded(method, config.params)
-    runs = _runs(store, dataset, config) if "scores" in method.needs else []
-    params = {"k": k, **own, **({"measure": config.measure} if runs else {})}
+    runs = _runs(store, dataset, config, measure) if "scores" in method.needs else []
+    params = {"k": k, **own, **({"measure": measure} if runs else {})}
     if code is not None:
         params["code"] = code
     if config.rounds > 1:
@@ -104,11 +105,11 @@ def select(store: Store, config: SelectConfig, *, force: bool = False) -> Publis
         params["epoch"] = store.runs.last_epoch(lost.key)
     inputs = [r.key for r in (*runs, seen, lost) if r is not None]
     request = Request(dataset, method.name, method.version, params, inputs, config.seed)
-    name = check_name(config.name or _default_name(dataset, config, bool(runs)), "selection")
+    name = check_name(config.name or _default_name(dataset, config, measure if runs else None), "selection")
 
     def compute() -> Computed:
         started = perf_counter()
-        given = _inputs(store, dataset, config, runs, seen, own)
+        given = _inputs(store, dataset, measure, runs, seen, own)
         given = given if lost is None else by_losses.with_losses(store, given, lost)
         with threadpool_limits(1, user_api="blas"):  # threads of BLAS wait for each other at every small product
             choices = _choose(method, config.rounds, given, k, own, config.seed)
@@ -182,9 +183,9 @@ def compare_scores(store: Store, runs: Sequence[str], measure: str) -> NDArray[n
     return rank_correlation(scores_MN[:, np.isfinite(scores_MN).all(axis=0)])
 
 
-def _runs(store: Store, dataset: Dataset, config: SelectConfig) -> list[Run]:
+def _runs(store: Store, dataset: Dataset, config: SelectConfig, measure: str) -> list[Run]:
     if not config.scores:
-        return [newest_scores(store, dataset, config.measure)]
+        return [newest_scores(store, dataset, measure)]
     runs = sorted((store.runs.get(key) for key in config.scores), key=lambda r: r.key)
     if len({r.key for r in runs}) < len(runs):
         raise CurationError("A scoring run is listed twice: an ensemble counts each run once.")
@@ -206,9 +207,9 @@ def _check_needs(method: Method) -> None:
         )
 
 
-def _default_name(dataset: Dataset, config: SelectConfig, scored: bool) -> str:
+def _default_name(dataset: Dataset, config: SelectConfig, measure: str | None) -> str:
     last = re.sub(r"[^a-z0-9._-]+", "-", config.method.rpartition(":")[2].lower())
-    return f"{dataset.name}-{config.measure if scored and config.method == 'uncertainty' else last}"
+    return f"{dataset.name}-{measure if measure and config.method == 'uncertainty' else last}"
 
 
 def features_run(store: Store, dataset: Dataset, key: str | None = None) -> Run:
@@ -233,11 +234,11 @@ def features_run(store: Store, dataset: Dataset, key: str | None = None) -> Run:
 
 
 def _inputs(
-    store: Store, dataset: Dataset, config: SelectConfig, runs: list[Run], seen: Run | None, own: Mapping[str, Any]
+    store: Store, dataset: Dataset, measure: str, runs: list[Run], seen: Run | None, own: Mapping[str, Any]
 ) -> Inputs:
     """Only what is asked for is read."""
     n = dataset.samples
-    scores = [store.runs.hardness(r.key, config.measure, n) for r in runs]
+    scores = [store.runs.hardness(r.key, measure, n) for r in runs]
     correct = [store.runs.scores(r.key, "correct", n) == 1 for r in runs] if own.get("correct_only") else []
     return Inputs(
         n=n,

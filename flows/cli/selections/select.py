@@ -55,17 +55,16 @@ def select() -> None:
     """
 
 
-_SCORE_OPTIONS = (
-    click.option(
-        "--scores", multiple=True, metavar="RUN", help="Scoring run; repeat for an ensemble. Default: newest."
-    ),
-    click.option(
-        "--measure",
-        default="entropy",
-        show_default=True,
-        help="Score to rank by: entropy, margin, confidence, loss, or an imported metric.",
-    ),
+_SCORES_OPTION = click.option(
+    "--scores", multiple=True, metavar="RUN", help="Scoring run; repeat for an ensemble. Default: newest."
 )
+
+
+def _measure_option(method: Method) -> Decorator:
+    known = "entropy, margin, confidence, loss" if method.usual == "entropy" else method.usual
+    words = f"Score to rank by: {known}, or {'an imported' if method.usual == 'entropy' else 'another'} metric."
+    return click.option("--measure", default=method.usual, show_default=True, help=words)
+
 
 _FEATURE_OPTION = click.option("--features", metavar="RUN", help="Run of tamis score features. Default: newest.")
 
@@ -123,7 +122,8 @@ def _command(method: Method) -> click.Command:
     options = [
         click.option("--dataset", required=True, help="name or name@version."),
         click.option("--budget", required=True, help="40%, 0.4, or a number of samples."),
-        *(_SCORE_OPTIONS[: 1 if method.measure else 2] if scored else ()),
+        *((_SCORES_OPTION,) if scored else ()),
+        *((_measure_option(method),) if scored and method.measure is None else ()),
         *((_FEATURE_OPTION,) if "features" in method.needs else ()),
         *((_LOSSES_OPTION,) if "losses" in method.needs else ()),
         own_options(method),
@@ -147,7 +147,8 @@ def _help(method: Method) -> str:
     scored = "scores" in method.needs
     example = f"tamis select {method.name} --dataset cifar10 --budget {'50%' if method.caution else '40%'}"
     text = f"{method.summary[0].upper()}{method.summary[1:]}.\n\n\b\nExamples:\n  {example}"
-    text += " --measure margin\n" if scored and method.measure is None else " --seed 7\n"
+    other = "margin" if method.usual == "entropy" else "precision_loss"
+    text += f" --measure {other}\n" if scored and method.measure is None else " --seed 7\n"
     more = "--per-class --json" if "per_class" in parameters(method) else "--json"
     more = "--features 1f0c9a" if "features" in method.needs else more
     more = "--by forgetting --run 1f0c9a" if method.name == "losses" else more
