@@ -147,7 +147,7 @@ def _coco_file(root: Path) -> Path | None:
     there = sorted((root / "annotations").glob("*.json"))
     if len(there) > 1:
         raise ImportRefused(
-            f"{root / 'annotations'} has {len(there)} JSON files: leave one there, or put it at {root}/annotations.json."
+            f"{root / 'annotations'} has {len(there)} JSON files: leave one there, or move one up, as annotations.json."
         )
     return there[0] if there else None
 

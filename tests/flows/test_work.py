@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 
-from tamis.flows.configs import FeaturesConfig, IndexConfig, Resources, ScoreConfig
+from tamis.flows.configs import DetectConfig, FeaturesConfig, IndexConfig, Resources, ScoreConfig
 from tamis.flows.demo import where_seen
 from tamis.flows.runners import Direct
 from tamis.flows.tasks import RETRIES, Task
@@ -102,6 +102,8 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             selected = go("select", SelectConfig(dataset="digits", budget=9, scores=(scored.run,)))
             trained = go("train", TrainConfig(**BRIEF))
             made = go("features", FeaturesConfig(dataset="digits", run=trained["run"]))
+            boxes = go("detect", DetectConfig(dataset="digits", model="tiny_model:detector"))
+            assert boxes["metrics"]["boxes"] == 299
             budget = Reselect(budget=20, kind="batch")
             matched = go("match", MatchConfig(dataset="digits", runs=(trained["run"],), reselect=budget, batch_size=10))
             quick = TrainConfig(dataset="digits", model="tiny_model:linear", augment="none")
@@ -110,7 +112,7 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             store = Store.open(where)
             refs = (selected["selection"], matched["selection"])
             chosen = [store.selections.get(ref).round_at(0)[0].tolist() for ref in refs]
-            answers[runner] = [scored.run, made.run, trained, selected, matched, chosen, found]
+            answers[runner] = [scored.run, made.run, boxes["run"], trained, selected, matched, chosen, found]
         runs = [one for one in client.read_flow_runs() if one.id not in before]
         flows = {client.read_flow(one.flow_id).name for one in runs}
     assert answers["prefect"] == answers["direct"]

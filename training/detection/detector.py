@@ -157,10 +157,11 @@ class OwnDetector:
         return [self._checked(one) for one in found]
 
     def _checked(self, found: Any) -> "dict[str, Tensor]":
-        shapes = {name: tuple(getattr(found.get(name), "shape", ())) for name in ("boxes", "labels", "scores")} if (
-            isinstance(found, dict)
-        ) else {}  # fmt: skip
-        count = shapes.get("labels", (None,))[0] if shapes.get("labels") else None
+        shapes: dict[str, tuple[int, ...]] = {}
+        if isinstance(found, dict):
+            answer = cast("dict[str, Any]", found)
+            shapes = {name: tuple(getattr(answer.get(name), "shape", ())) for name in ("boxes", "labels", "scores")}
+        count = next(iter(shapes.get("labels", ())), -1)
         if shapes != {"boxes": (count, 4), "labels": (count,), "scores": (count,)}:
             raise UnknownModelError(
                 f"Detector {self._name} returned {shapes or type(found).__name__} for a frame: expected a dict of "
