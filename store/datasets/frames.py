@@ -91,7 +91,7 @@ class Footage:
     def rows(self, name: str, shards: Sequence[Shard], attempt: str) -> pa.Table:
         """Rows of the table `frames` for shards that are published."""
         taken = [(shard, self.by_shard[shard.uri]) for shard in shards if shard.uri in self.by_shard]
-        columns = pa.concat_tables([ROWS.empty_table(), *(rows for _, rows in taken)])
+        columns = pa.concat_tables([ROWS.empty_table(), *(rows for _, rows in taken)]).combine_chunks()
         numbers = [np.arange(shard.first_sample, shard.first_sample + len(rows)) for shard, rows in taken]
         given = {"dataset": name, "attempt": attempt, "sample": np.concatenate([np.empty(0, np.int64), *numbers])}
         return rows_of("frames", given | {c: columns[c] for c in ROWS.names}, len(columns))
