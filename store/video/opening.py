@@ -125,6 +125,9 @@ def _looked_at(path: str, container: Any) -> Opened:
     context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+    if container.format.name.startswith("matroska"):
+        with contextlib.suppress(pyav().error.FFmpegError):
+            container.seek(0)  # its index lies at the end, and is read when it is needed
     keys = sorted(entry.timestamp for entry in stream.index_entries if entry.flags & _KEY)
     return Opened(container, stream, stream.start_time, Fraction(stream.time_base), Fraction(rate), tuple(keys))
 

@@ -24,7 +24,7 @@ from tamis.store.datasets.frames import ROWS
 from tamis.store.errors import ShardError
 from tamis.store.roots.roots import reporting_full
 from tamis.store.shards.writing import NewShard, remove_abandoned, write_members
-from tamis.store.video.encoding import ENCODERS
+from tamis.store.video.encoding import ENCODERS, Pixels
 from tamis.store.video.sampling import Told, pictures
 from tamis.store.video.sources import Placed
 
@@ -127,7 +127,7 @@ class Packing:
         for row, future in waiting:
             yield row, future.result()
 
-    def _decoded(self, last: _Row | None) -> Iterator[tuple[_Row, object]]:
+    def _decoded(self, last: _Row | None) -> Iterator[tuple[_Row, Pixels]]:
         total = sum(video.end - video.start for video in self._videos)
         done = Fraction(0)
         before = None if last is None else self.key(last)

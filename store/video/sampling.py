@@ -11,6 +11,7 @@ Cost: decoding of what lies between the key frame before a point and the point; 
 """
 
 import bisect
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -73,7 +74,7 @@ def pictures(
     with opened(path) as video:
         for timed in _Reader(video, told, seeking).at(fps, after):
             frame = reformatter.reformat(timed.frame, format="rgb24", threads=1)
-            pixels = frame.to_ndarray()
+            pixels: npt.NDArray[np.uint8] = np.asarray(frame.to_ndarray(), np.uint8)
             turns = round(timed.frame.rotation / 90) % 4  # counter-clockwise
             yield timed.seconds, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
@@ -98,7 +99,8 @@ class _Reader:
 
     def _first_from(self, point: Fraction, after: Fraction | None) -> Timed | None:
         leap = self._leap(point)
-        for timed in self._frames if leap is None else self._from(leap, point):
+        first = [] if leap is None else self._from(leap, point)
+        for timed in itertools.chain(first, self._frames):
             if timed.seconds >= point and (after is None or timed.seconds > after):
                 return timed
         return None
@@ -111,18 +113,16 @@ class _Reader:
         saved = (self._keys[place] - self._origin) * self._video.tick - (self._last or 0)
         return place if place >= 0 and saved * self._video.rate > _AHEAD else None
 
-    def _from(self, place: int, point: Fraction) -> Iterator[Timed]:
-        """Frames from a key frame on that is no later than a point; all frames where none can be reached."""
+    def _from(self, place: int, point: Fraction) -> list[Timed]:
+        """Go to a key frame that is no later than a point, and give it; to the beginning where none can be reached."""
         for each in (place, place - 1):
             if each >= 0 and self._seek(self._keys[each]):
                 first = next((timed for timed in self._frames if timed.frame.key_frame), None)
                 if first is not None and first.seconds <= point:
-                    yield first
-                    yield from self._frames
-                    return
+                    return [first]
         self._keys = ()
         self._seek(self._video.keys[0])
-        yield from self._frames
+        return []
 
     def _seek(self, stamp: int) -> bool:
         try:
