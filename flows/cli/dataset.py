@@ -1,17 +1,13 @@
 """`tamis dataset`: index shards, pack images, look."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from tamis.flows.cli.common import App, Share, common, run_flow, runner_option
+from tamis.flows.cli.datasets.showing import show_dataset
+from tamis.flows.cli.datasets.video import add_frames, are_videos, refuse_options, video_options
 from tamis.flows.cli.output import emit, facts, say, size, table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tamis.store.datasets import Dataset
-    from tamis.store.shards.skipped import Skipped
 
 
 @click.group()
@@ -29,6 +25,7 @@ def dataset() -> None:
 @click.option("--classes", type=click.Path(exists=True, dir_okay=False), help="A file with one class name per line.")
 @click.option("--append", is_flag=True, help="Create the next version of an existing dataset.")
 @click.option("--digests/--no-digests", default=True, show_default=True, help="Hash every shard to detect changes.")
+@video_options
 @runner_option
 @common
 def add(
@@ -40,12 +37,18 @@ def add(
     classes: str | None,
     append: bool,
     digests: bool,
+    **videos: Any,
 ) -> None:
-    """Index WebDataset shards in place. Nothing is copied or rewritten.
+    """Index WebDataset shards in place, or pack frames of videos.
 
     SHARDS are tar files, s3:// URLs, or quoted patterns of either; a classes.txt next to the first local shard is
     used. Adding the same shards at a new location, or with new class names, updates the dataset; its key, scores and
-    selections stay. Members that belong to no sample are skipped and listed.
+    selections stay. Members that belong to no sample are skipped and listed. Nothing is copied or rewritten.
+
+    Videos (mp4, m4v, mov, mkv, webm, avi, ts, mpg, mpeg, h264; local files) are decoded into shards of frames. A
+    dataset may have many cameras: each video is of the camera that CAMERA=PATH or --camera names, else its file. The
+    table frames has camera, video and seconds of every sample. Repeating the command returns the existing dataset, and
+    resumes packing that was interrupted. Damaged parts are skipped and listed. Needs pip install 'tamis[video]'.
 
     \b
     Examples:
@@ -53,11 +56,19 @@ def add(
       tamis dataset add cifar10 data/more-000010.tar --append
       tamis dataset add photos 'photos/*.tar' --image jpg --label none
       tamis dataset add cifar10 's3://bucket/cifar10/train-*.tar'
+      tamis dataset add lobby lobby.mp4 --fps 1
+      tamis dataset add site north=a.mp4 south=b.mp4 --fps 0.5
+      tamis dataset add site north=later.mp4 --fps 0.5 --append --start after
     """
     from tamis.flows.configs import IndexConfig
     from tamis.store.shards.shards import expand
 
     paths = expand(shards)
+    if are_videos(paths):
+        refuse_options("videos", "image", "label", "classes", "digests")
+        add_frames(app, name, paths, append, **videos)
+        return
+    refuse_options("shards", *videos)
     names = _classes(classes, paths, append)
     config = IndexConfig(
         name=name,
@@ -89,8 +100,10 @@ def _shares(_context: click.Context, _option: click.Parameter, text: str) -> dic
 @click.option("--into", required=True, callback=_shares, help="Parts and shares, such as train=.8,validation=.2.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split.")
 @click.option("--stratify", is_flag=True, help="Split each class by the same shares.")
+@click.option("--by", default="chance", show_default=True, type=click.Choice(["chance", "time"]),
+              help="Draw samples, or cut each camera's time line, the earliest frames first.")  # fmt: skip
 @common
-def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool) -> None:
+def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool, by: str) -> None:
     """Split a dataset into datasets named NAME-PART. No shard is copied or rewritten.
 
     Shares are exact to within one sample, or one per class with --stratify. If they add up to less than 1, the rest is
@@ -101,10 +114,12 @@ def split(app: App, ref: str, into: dict[str, float], seed: int, stratify: bool)
       tamis dataset split cifar10 --into train=.8,validation=.2 --seed 1
       tamis dataset split cifar10@1 --into train=.8,validation=.1,test=.1 --stratify
       tamis train --dataset cifar10-train --evaluate-on cifar10-validation --model preact20
+      tamis dataset split lobby --into train=.8,validation=.2 --by time
     """
     from tamis.store import summaries
 
-    parts = [summaries.dataset(part) for part in app.open().datasets.split(ref, into, seed=seed, stratify=stratify)]
+    made = app.open().datasets.split(ref, into, seed=seed, stratify=stratify, by_time=by == "time")
+    parts = [summaries.dataset(part) for part in made]
     emit(parts, app.as_json, lambda: table(parts, ("dataset", "samples", "shards", "key")))
 
 
@@ -239,16 +254,6 @@ def verify(app: App, ref: str) -> None:
     )
     if problems:
         raise SystemExit(1)
-
-
-def show_dataset(app: App, found: "Dataset", skipped: "Sequence[Skipped]" = (), **also: object) -> None:
-    from tamis.store import summaries
-
-    answer = summaries.dataset(found) | {name: value for name, value in also.items() if value}
-    if skipped:
-        answer["skipped"] = [one.as_json() for one in skipped]
-    told = {"skipped": "; ".join(map(str, skipped))} if skipped else {}
-    emit(answer, app.as_json, lambda: facts(answer | {"bytes": size(found.bytes)} | told))
 
 
 def _classes(given: str | None, paths: list[str], append: bool) -> list[str]:

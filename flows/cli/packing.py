@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.dataset import dataset, show_dataset
+from tamis.flows.cli.dataset import dataset
+from tamis.flows.cli.datasets.showing import show_dataset
 from tamis.flows.cli.detections.packing import pack_boxes
 from tamis.flows.cli.output import emit, facts, size
 

@@ -13,8 +13,9 @@ from tamis.store.datasets.changes import CLASSES, MOVED, Changes, moved
 from tamis.store.datasets.classes import check_classes
 from tamis.store.datasets.dataset import Added, Dataset
 from tamis.store.datasets.flipping import FLIP, Flips, flip, flipped_rows, flipped_shards, flips_of, origin_of
+from tamis.store.datasets.frames import Footage, Frames
 from tamis.store.datasets.publishing import Publisher
-from tamis.store.datasets.splitting import deal, part_of, part_rows
+from tamis.store.datasets.splitting import deal, deal_by_time, part_of, part_rows
 from tamis.store.datasets.versions import Versions
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
 from tamis.store.keys import check_name, split_ref
@@ -97,8 +98,9 @@ class Datasets:
         digests: bool = True,
         append: bool = False,
         progress: Progress | None = None,
+        footage: Footage | None = None,
     ) -> Added:
-        """As `add`, and what else there is to say."""
+        """As `add`, and what else there is to say; `footage` says of which videos the samples are frames."""
         check_name(name, "dataset")
         check_classes(classes)
         started = now()
@@ -126,7 +128,7 @@ class Datasets:
             former = () if newest is None else self._versions.published_classes(newest)
             fresh, names = number_names(fresh, known, fixed=bool(classes), more=not plain, former=former)
             check_count(fresh, names)
-            made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds())
+            made = self._publish(name, newest, fresh, image, label, names, (now() - started).total_seconds(), footage)
             return None if made is None else (made, again)
 
         made, again = until_claimed(publish, f"Publishing dataset {name}")
@@ -203,7 +205,9 @@ class Datasets:
         self._change(name, changed)
         return self.get(name)
 
-    def split(self, ref: str, into: Mapping[str, float], *, seed: int = 0, stratify: bool = False) -> list[Dataset]:
+    def split(
+        self, ref: str, into: Mapping[str, float], *, seed: int = 0, stratify: bool = False, by_time: bool = False
+    ) -> list[Dataset]:
         """Split a dataset into datasets of their own, without copying a shard; see `tamis.store.datasets.splitting`.
 
         Args:
@@ -211,25 +215,31 @@ class Datasets:
             into: {part: its share}; a part is called NAME-PART.
             seed: of the order in which samples are dealt out.
             stratify: deal out each class by itself.
+            by_time: cut each camera's time line, the first part first; nothing is drawn.
 
         Returns:
             The parts, in order. The same question finds them again.
 
         Raises:
             DatasetExists: one of the names has other content.
-            ShardError: a share is none, a part would be empty, or there are no labels to stratify by.
+            ShardError: a share is none, a part would be empty, or there are no labels to stratify by, or no times.
         """
         started, base = now(), self.get(ref)
         names = [check_name(f"{base.name}-{part}", "dataset") for part in into]
         if stratify and not base.has_classes:
             raise ShardError(f"{base.ref} has no classes to stratify by: split it without.")
-        dealt = deal(base.samples, into, seed=seed, labels=base.labels() if stratify else None)
+        if by_time:
+            dealt = deal_by_time(self._frames_of(base, stratify, seed), into)
+        else:
+            dealt = deal(base.samples, into, seed=seed, labels=base.labels() if stratify else None)
         parts = [part_of(base, samples) for samples in dealt.values()]
         for name, (shards, _) in zip(names, parts, strict=True):  # before anything is written
             self._publisher.same(name, shards)
         rows = base.rows()
         return [
-            self._publisher.derive(name, base, shards, partial(part_rows, rows, name, numbers, samples), started)
+            self._publisher.derive(
+                name, base, shards, partial(part_rows, rows, name, numbers, samples), started, samples=samples
+            )
             for name, (shards, numbers), samples in zip(names, parts, dealt.values(), strict=True)
         ]
 
@@ -273,6 +283,10 @@ class Datasets:
             raise ShardError(f"{dataset.ref} was not made by flipping labels: give a dataset that was (dataset flip).")
         return flips_of(dataset, origin, self.get(origin["source"]))
 
+    def frames(self, ref: str) -> Frames | None:
+        """Which camera took which sample of a dataset, and when; None where no sample is a frame of a video."""
+        return self.get(ref).frames()
+
     def changes(self, name: str) -> list[dict[str, object]]:
         """What was put right since a dataset was published, in order: change, kind, shard, uri, classes, created."""
         return [{k: v for k, v in row.items() if k != LOG} for row in self._versions.changes(name)]
@@ -309,6 +323,15 @@ class Datasets:
             row["classes"] = list(changes.classes(row["version"], tuple(row["classes"] or ())))
         return ordered
 
+    def _frames_of(self, base: Dataset, stratify: bool, seed: int) -> Frames:
+        """The frames of a dataset that is to be split by time."""
+        if stratify or seed:
+            raise ShardError("A split by time draws nothing: leave out the seed and stratification.")
+        frames = base.frames()
+        if frames is None:
+            raise ShardError(f"{base.ref} has no times to split by: its samples are not frames of videos.")
+        return frames
+
     def _names(self) -> list[str]:
         return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))
 
@@ -332,6 +355,7 @@ class Datasets:
         label: str | None,
         classes: tuple[str, ...],
         seconds: float,
+        footage: Footage | None,
     ) -> Dataset | None:
         """Payload first, the head last; None when somebody else published this version meanwhile."""
         first = 0 if base is None else base.samples
@@ -347,7 +371,9 @@ class Datasets:
         def rows(attempt: str) -> pa.RecordBatchReader:
             return sample_rows(name, attempt, len(before), shards, [f.index for f in found])
 
-        made = self._publisher.keep(name, base, shards, rows, image, label, classes, seconds)
+        shot = None if footage is None else partial(footage.rows, name, shards)
+        origin = None if footage is None else footage.origin
+        made = self._publisher.keep(name, base, shards, rows, image, label, classes, seconds, origin, shot)
         if made is not None:
             self._versions.follow(base, made, keys)
         return made

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.store.datasets.frames import Frames
 from tamis.store.errors import DatasetNotFound
 from tamis.store.shards.indexing import Progress, in_threads
 from tamis.store.shards.labels import parse_label
@@ -128,10 +129,21 @@ class Dataset:
         return self._rows([c for c in TABLES["samples"].schema.names if c != "sample"])
 
     def origin(self) -> dict[str, Any] | None:
-        """How it was derived from another dataset: kind, source, source_key, params (JSON); None where it was not."""
-        columns = ["kind", "source", "source_key", "params"]
+        """How it was made: the first of `origins`; None where it was made of shards that were there."""
+        return next(iter(self.origins()), None)
+
+    def origins(self) -> list[dict[str, Any]]:
+        """How its versions were derived or packed, in order: kind, source, source_key, params (JSON)."""
+        columns = ["kind", "source", "source_key", "params", "attempt"]
         rows = self._tables.read("dataset_origins", None, columns, dataset=self.name, attempt=self.attempts)
-        return rows.to_pylist()[0] if len(rows) else None
+        found = sorted(rows.to_pylist(), key=lambda row: self.attempts.index(row["attempt"]))
+        return [{name: row[name] for name in columns[:-1]} for row in found]
+
+    def frames(self) -> Frames | None:
+        """Which camera took which sample, and when; None where no sample is a frame of a video."""
+        columns = ["sample", "camera", "video", "seconds"]
+        rows = self._tables.read("frames", None, columns, dataset=self.name, attempt=self.attempts)
+        return Frames.of(rows, self.samples) if len(rows) else None
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Hash every shard again; one sentence for each that is missing or changed, none when all is well."""

@@ -2,7 +2,7 @@
 
 How: an attempt writes its payload, and the head names it under a claim of (name, version). Who loses the claim takes
 his payload back. A dataset that is derived of another (`splitting`, `flipping`) has its shards, and where it came from
-is part of the payload.
+is part of the payload; so is which camera took which frame (`frames`).
 Cost: one append a table and one commit.
 """
 
@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.datasets.dataset import Dataset
@@ -38,8 +40,11 @@ class Publisher:
         rows: Callable[[str], pa.RecordBatchReader],
         started: datetime,
         origin: Mapping[str, Any] | None = None,
+        samples: npt.NDArray[np.int64] | None = None,
     ) -> Dataset:
-        """Publish a dataset that has another's shards, or find it."""
+        """Publish a dataset that has another's shards, and some of its samples or all, or find it."""
+        shot = base.frames()
+        frames = None if shot is None else (lambda attempt: shot.rows(name, attempt, samples))
 
         def publish() -> Dataset | None:
             there = self.same(name, shards)
@@ -47,7 +52,16 @@ class Publisher:
                 return there
             seconds = (now() - started).total_seconds()
             return self.keep(
-                name, None, list(shards), rows, base.image, base.label, base.classes, seconds, origin=origin
+                name,
+                None,
+                list(shards),
+                rows,
+                base.image,
+                base.label,
+                base.classes,
+                seconds,
+                origin=origin,
+                frames=frames,
             )
 
         return until_claimed(publish, f"Publishing dataset {name}")
@@ -73,6 +87,7 @@ class Publisher:
         classes: tuple[str, ...],
         seconds: float,
         origin: Mapping[str, Any] | None = None,
+        frames: Callable[[str], pa.Table] | None = None,
     ) -> Dataset | None:
         """Publish shards and the rows of their samples, which an attempt's name is given to, behind a version's."""
         attempt, version = new_attempt(), 1 if base is None else base.version + 1
@@ -87,6 +102,9 @@ class Publisher:
         if origin is not None:
             row = rows_of("dataset_origins", {"dataset": name, "attempt": attempt, **origin}, 1)
             written["dataset_origins"] = self._tables.append("dataset_origins", row)
+        rows_of_frames = None if frames is None else frames(attempt)
+        if rows_of_frames is not None and len(rows_of_frames):
+            written["frames"] = self._tables.append("frames", rows_of_frames)
         count = everything[-1].first_sample + everything[-1].count
         head = {
             "dataset": name, "version": version, "key": key, "samples": count, "shards": len(everything),

@@ -6,6 +6,8 @@ of the file and of the samples that were taken.
 
 How: samples are drawn in an order that (dataset, seed) decides, and dealt out so that every part has its share to
 within one sample; with `stratify`, to within one sample of every class. The same question gives the same parts.
+Frames of videos can be split by time instead: of each camera the first part has the earliest frames, the next part the
+following ones, so that parts have neighbouring frames only where they meet.
 Cost: one read of the samples' rows, one append a part; memory for the rows of the dataset.
 """
 
@@ -19,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tamis.store.datasets.dataset import Dataset
+from tamis.store.datasets.frames import Frames
 from tamis.store.errors import ShardError
 from tamis.store.shards.shards import PART, RELABELLED, Shard
 from tamis.store.tables.specs import TABLES
@@ -55,11 +58,32 @@ def deal(count: int, into: Mapping[str, float], *, seed: int, labels: npt.ArrayL
         dealt += counts
         part[grouped[start : start + size]] = np.repeat(np.arange(len(share)), counts)
         start += size
-    found = {name: np.flatnonzero(part == i) for i, name in enumerate(names) if name}
-    empty = [name for name, samples in found.items() if not len(samples)]
-    if empty:
-        raise ShardError(f"Part {empty[0]!r} would have none of the {count} samples: give it a larger share.")
-    return found
+    return _filled({name: np.flatnonzero(part == i) for i, name in enumerate(names) if name}, count)
+
+
+def deal_by_time(frames: Frames, into: Mapping[str, float]) -> dict[str, Ints]:
+    """Which samples each part has, where each camera's time line is cut.
+
+    Args:
+        frames: of the dataset; samples that are no frames are in no part.
+        into: {part: its share of the frames of each camera, above 0}, the earliest first; shares add up to 1 at most.
+
+    Returns:
+        {part: sample numbers, rising}; exact to within one frame of each camera.
+
+    Raises:
+        ShardError: a share is none, they add up to more than 1, or a part would be empty.
+    """
+    shares = check_shares(into)
+    ends = np.cumsum(list(shares.values()))
+    order = np.lexsort((frames.seconds_N, frames.camera_N))
+    part = np.full(len(order), -1, np.int64)
+    for camera in range(len(frames.cameras)):
+        line = order[frames.camera_N[order] == camera]
+        cuts = np.floor(ends * len(line) + 0.5 - 1e-9).astype(np.int64)
+        place = np.searchsorted(cuts, np.arange(len(line)), side="right")
+        part[line] = np.where(place < len(shares), place, -1)
+    return _filled({name: np.flatnonzero(part == i) for i, name in enumerate(shares)}, len(order))
 
 
 def check_shares(into: Mapping[str, float]) -> dict[str, float]:
@@ -123,6 +147,14 @@ def part_rows(rows: pa.Table, name: str, numbers: list[int], samples: Ints, atte
     columns = [made.get(field.name, taken[field.name]) for field in TABLES["samples"].schema]
     table = pa.Table.from_arrays(columns, schema=TABLES["samples"].schema)
     return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=1 << 16))
+
+
+def _filled(found: dict[str, Ints], count: int) -> dict[str, Ints]:
+    """The parts, none of which is empty."""
+    empty = [name for name, samples in found.items() if not len(samples)]
+    if empty:
+        raise ShardError(f"Part {empty[0]!r} would have none of the {count} samples: give it a larger share.")
+    return found
 
 
 def _whole(shares: npt.NDArray[np.float64], size: int, lacking: npt.NDArray[np.float64]) -> Ints:

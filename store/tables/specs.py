@@ -110,4 +110,8 @@ TABLES: dict[str, Spec] = {
         since=2, priority=_TEXT, name=_TEXT, version=_INT, function=_TEXT, search=_TEXT, trial=_INT, stats=_TEXT,
         created=TIME, log_version=_LONG,
     ),
+    "frames": _spec(
+        ("dataset",), "datasets", since=2,
+        dataset=_TEXT, sample=_LONG, camera=_TEXT, video=_TEXT, seconds=_REAL, attempt=_TEXT,
+    ),
 }  # fmt: skip

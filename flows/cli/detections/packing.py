@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tamis.flows.cli.common import App
-from tamis.flows.cli.dataset import show_dataset
+from tamis.flows.cli.datasets.showing import show_dataset
 
 
 def pack_boxes(app: App, name: str, source: str, target: Path, per_shard: int) -> None:

@@ -1,0 +1,1 @@
+"""What commands of `tamis dataset` share, and those of its parts that are their own."""
