@@ -108,8 +108,9 @@ def run(store: Store, name: str, dataset: str, what: str, asked: dict[str, Any] 
     strategy = None if asked is None else InLoop(leaves=leaves, **asked)
     started = time.perf_counter()
     made = train(store, TrainConfig(**recipe(name, dataset, seed), strategy=strategy)).run
+    seconds = made.seconds["train"] + made.seconds.get("select", 0.0)
     print(
-        f"{dataset:22} seed {seed} {what:34} {made.metrics['accuracy']:.3f}  {made.seconds['train'] + made.seconds.get('select', 0.0):6.0f} s  "
+        f"{dataset:22} seed {seed} {what:34} {made.metrics['accuracy']:.3f}  {seconds:6.0f} s  "
         f"({time.perf_counter() - started:.0f} s now)",
         flush=True,
     )
