@@ -95,6 +95,26 @@ class FeaturesConfig(_Frozen):
     dtype: Literal["float16", "float32"] = "float32"
 
 
+class DetectConfig(_Frozen):
+    """Which detector looks at which frames.
+
+    Attributes:
+        dataset: "name" or "name@version".
+        model: a detector of one's own, "module:function", or the key of a training run.
+        weights: file that an own detector is given.
+        classes: names of its classes by number; none: those that it declares.
+        selection: look only at the samples of this selection: name, name@version or key.
+        epoch: of the selection, the round in force in this epoch.
+    """
+
+    dataset: str
+    model: str
+    weights: str | None = None
+    classes: tuple[str, ...] = ()
+    selection: str | None = None
+    epoch: int = Field(default=0, ge=0)
+
+
 class ScoreResult(_Frozen):
     """One model's scores, or features, of a dataset."""
 

@@ -13,7 +13,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from tamis.flows import work
-from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources, ScoreConfig, ScoreResult
+from tamis.flows.configs import (
+    DetectConfig,
+    FeaturesConfig,
+    IndexConfig,
+    IndexResult,
+    Resources,
+    ScoreConfig,
+    ScoreResult,
+)
 from tamis.flows.searching import adapt
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
@@ -77,6 +85,13 @@ def features_flow(store: str, config: FeaturesConfig, resources: Resources | Non
     """Make a vector of every sample of the shards that have none yet under a model and a layer."""
     limits = resources or Resources()
     return work.features(OnPrefect(limits.workers), store, config, limits)
+
+
+@flow(name="detect", persist_result=False)
+def detect_flow(store: str, config: DetectConfig, resources: Resources | None = None) -> dict[str, Any]:
+    """Have a detector look at the frames that it has not seen yet. Returns the run and what it came to."""
+    limits = resources or Resources()
+    return work.detect(OnPrefect(limits.workers), store, config, limits)
 
 
 @flow(name="select", persist_result=False)

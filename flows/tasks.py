@@ -9,15 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
+import numpy as np
+
 from tamis.curation.errors import CurationError
-from tamis.flows.configs import FeaturesConfig, IndexConfig, IndexResult, Resources
+from tamis.flows.configs import DetectConfig, FeaturesConfig, IndexConfig, IndexResult, Resources
 from tamis.flows.progress import steps, track
 from tamis.store import Store
-from tamis.store.errors import TamisError
+from tamis.store.errors import SelectionError, TamisError
 from tamis.training import job
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.adapting.process import do_apart
 from tamis.training.adapting.search import Search
+from tamis.training.detection import detecting
+from tamis.training.detection.detector import find_detector
 from tamis.training.job import TrainConfig
 from tamis.training.selecting import by_runs, by_scores
 from tamis.training.selecting.by_runs import MatchConfig
@@ -82,6 +86,27 @@ def _features(store: str, config: FeaturesConfig, shards: list[int], model: str,
     features.compute_parts(asked, shards, device=resources.device, batch_size=resources.batch_size, progress=bar)
 
 
+def _detect(store: str, config: DetectConfig, shards: list[int], resources: Resources) -> float:
+    asked = question(Store.open(store), config)
+    bar = track("boxes", sum(len(asked.missing(number)) for number in shards))
+    options: dict[str, Any] = {"device": resources.device, "batch_size": resources.batch_size}
+    return detecting.compute(asked, shards, progress=bar, **options)
+
+
+def question(store: Store, config: DetectConfig) -> detecting.Question:
+    """What a config asks of a detector."""
+    dataset = store.datasets.get(config.dataset)
+    found = find_detector(store, config.model, weights=config.weights, classes=config.classes)
+    if config.selection is None:
+        return detecting.Question(store, dataset, found)
+    chosen = store.selections.get(config.selection)
+    if chosen.dataset != dataset.ref:
+        raise SelectionError(
+            f"Selection {chosen.ref} chooses from {chosen.dataset}, not from {dataset.ref}: name that."
+        )
+    return detecting.Question(store, dataset, found, np.sort(chosen.round_at(config.epoch)[0]))
+
+
 def _select(store: str, config: SelectConfig, force: bool) -> dict[str, Any]:
     published = by_scores.select(Store.open(store), config, force=force)
     return {"selection": published.selection.ref, "created": published.created, "confirmed": published.confirmed}
@@ -103,6 +128,7 @@ INDEX = Task("index-shards", _index)
 TRAIN = Task("train", _train, retried=False)  # it resumes by itself, and may have run for hours
 SCORE = Task("score-shards", _score)
 FEATURES = Task("features-of-shards", _features)
+DETECT = Task("detect-in-shards", _detect)
 SELECT = Task("select", _select)
 MATCH = Task("match", _match)
 TRIAL = Task("trial", _trial, retried=False)  # it resumes by itself

@@ -11,6 +11,7 @@ import click
 
 from tamis.flows.cli.adapt import adapt
 from tamis.flows.cli.common import App, common
+from tamis.flows.cli.detections.scoring import score
 from tamis.flows.cli.evaluate import evaluate
 from tamis.flows.cli.history import history
 from tamis.flows.cli.output import emit, facts, say
@@ -18,7 +19,6 @@ from tamis.flows.cli.packing import dataset
 from tamis.flows.cli.priority import priority
 from tamis.flows.cli.reports.report import report
 from tamis.flows.cli.run import run
-from tamis.flows.cli.score import score
 from tamis.flows.cli.selections.gradmatch import select
 from tamis.flows.cli.selections.looking import selection
 from tamis.flows.cli.serve import serve

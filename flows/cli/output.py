@@ -208,6 +208,15 @@ def write_answer(asked: "Asked", form: str, out: str | None) -> None:
         stdout.flush()
 
 
+def write_text(text: str, out: str | None) -> None:
+    """A text to stdout, or to a file, which shows the whole of it or nothing."""
+    if out is None:
+        _send(f"{text}\n")
+        return
+    with _replacing(Path(out)) as file:
+        file.write(f"{text}\n".encode())
+
+
 class _Shown:
     """A terminal that is not steered by what is written to it."""
 

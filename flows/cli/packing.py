@@ -7,6 +7,7 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.dataset import dataset, show_dataset
+from tamis.flows.cli.detections.packing import pack_boxes
 from tamis.flows.cli.output import emit, facts, size
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def pack(
     """Pack images into shards and index them.
 
     SOURCE is a folder with one subfolder of images per class, or digits (scikit-learn's; the test set is digits-test).
+    A COCO folder (annotations.json and images/) or VOC folder (JPEGImages/ and Annotations/) also leaves a run that
+    holds its boxes; crowd boxes and missing images are left out and listed.
     Files are packed unchanged, and formats can be mixed; hidden files and other file types are skipped and listed.
     Existing datasets and shards are never overwritten: the same images return them, others are refused.
 
@@ -41,11 +44,13 @@ def pack(
       tamis dataset pack flowers pictures/
       tamis dataset pack flowers pictures/ --keys path --skip-bad
       tamis dataset pack flowers pictures/ --check --dry-run
+      tamis dataset pack street coco-street/
       tamis dataset pack digits digits
       tamis dataset pack digits-test digits-test
     """
     from tamis.flows.progress import display, steps
     from tamis.store.datasets.packing import digit_samples, pack_dataset, picture_samples
+    from tamis.store.detections.folders import is_annotated
     from tamis.store.keys import check_name
     from tamis.store.shards.checking import check_pictures
     from tamis.store.shards.folders import find_pictures
@@ -58,6 +63,9 @@ def pack(
             raise click.UsageError("--dry-run applies only to folders of images.")
         test, few = source == "digits-test", min(per_shard, 300)
         show_dataset(app, pack_dataset(store.datasets, name, lambda: digit_samples(test), target, per_shard=few))
+        return
+    if is_annotated(source):
+        pack_boxes(app, name, source, target, per_shard)
         return
     found = find_pictures(source)
     if check or skip_bad:

@@ -38,6 +38,13 @@ _VIEWS = {
                 from {{source}}
                 qualify row_number() over (
                     partition by run order by status = 'finished' desc, {LOG} desc nulls last, updated desc) = 1""",
+    # Classes have the names that the run gave them.
+    "boxes": """with kinds as (select run, from_json(config -> '$.classes', '["VARCHAR"]') as names
+                               from runs where kind in ('detect', 'annotations')),
+                     named as (select run, unnest(names) as class, generate_subscripts(names, 1) - 1 as label
+                               from kinds)
+                select b.run, b.sample, b.label, n.class, b.score, b.x1, b.y1, b.x2, b.y2
+                from {source} b left join named n on b.run = n.run and b.label = n.label""",
     "losses": """select run, epoch, sample, loss, loss_epoch, epoch - loss_epoch as staleness, probability, selected,
                         correct
                  from {source}""",
@@ -108,7 +115,7 @@ def visible(tables: Tables, names: Collection[str], at: At = None) -> dict[str, 
     heads = {TABLES[name].head for name in names}
     # A head that is read first names nothing whose payload is not there yet when that is listed afterwards.
     opened = {name: tables.state(name, _when(name, at)) for name in _ORDER if name in heads or name in names}
-    return {name: _visible(tables, opened, name) for name in names}
+    return {name: _visible(tables, opened, name) for name in _ORDER if name in names}
 
 
 def gone(tables: Tables, at: At = None) -> list[str]:
@@ -122,7 +129,8 @@ def gone(tables: Tables, at: At = None) -> list[str]:
 
 def tables_of(names: Collection[str]) -> set[str]:
     """The tables behind some views."""
-    return {"losses" if name in DERIVED else name for name in names}
+    behind = {"losses" if name in DERIVED else name for name in names}
+    return behind | ({"runs"} if "boxes" in behind else set())
 
 
 def view(name: str, source: str) -> str:

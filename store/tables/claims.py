@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from tamis.store.tables.log import Published, Row
 
 FINISHED = "finished"
+_BOXES = ("detect", "annotations")  # kinds of runs that have boxes
 
 
 def claims_of(table: str, rows: Iterable[Row]) -> list[Published]:
@@ -46,7 +47,8 @@ def _runs(rows: Iterable[Row]) -> list[Published]:
             ended.add(run)
             claims[f"finish/{run}"] = 1
             if row.get("attempt"):
-                found.append(Published((), {f"scores/{run}": 1}, {"attempt": row["attempt"]}))
+                tables = ("boxes", "detections") if row["kind"] in _BOXES else ("scores",)
+                found.append(Published((), {f"{table}/{run}": 1 for table in tables}, {"attempt": row["attempt"]}))
         found.append(Published((row,), claims))
     return found
 

@@ -71,6 +71,15 @@ TABLES: dict[str, Spec] = {
     ),
     "scores": _spec(("run",), "runs", run=_TEXT, metric=_TEXT, sample=_LONG, value=_REAL, attempt=_TEXT),
     "features": _spec(("run",), "runs", since=2, run=_TEXT, sample=_LONG, vector=pa.list_(_FLOAT), attempt=_TEXT),
+    "boxes": _spec(
+        ("run",), "runs", since=2,
+        run=_TEXT, sample=_LONG, label=_INT, score=_FLOAT, x1=_FLOAT, y1=_FLOAT, x2=_FLOAT, y2=_FLOAT, attempt=_TEXT,
+    ),
+    "detections": _spec(
+        ("run",), "runs", since=2,
+        run=_TEXT, sample=_LONG, status=_TEXT, boxes=_INT, width=_INT, height=_INT, ms=_FLOAT, error=_TEXT,
+        attempt=_TEXT,
+    ),
     "losses": _spec(
         ("run",), "runs",
         run=_TEXT, epoch=_INT, sample=_LONG, loss=_FLOAT, loss_epoch=_INT, probability=_FLOAT, selected=pa.bool_(),

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli.common import App, common, said
-from tamis.flows.cli.output import chosen_form, emit, facts, table, write_answer
+from tamis.flows.cli.output import chosen_form, emit, facts, table, write_answer, write_text
 
 
 @click.group()
@@ -115,20 +115,33 @@ def diff(app: App, first: str, second: str, epoch: int) -> None:
 
 @selection.command()
 @click.argument("ref")
-@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="Default: csv.")
+@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet", "coco", "fiftyone"]),
+              help="Default: csv.")  # fmt: skip
 @click.option(
     "--out", type=click.Path(dir_okay=False), help="Output file; default: stdout. Its suffix sets the format."
 )
+@click.option("--boxes", metavar="RUN", help="The run whose boxes go into coco or fiftyone.")
 @common
-def export(app: App, ref: str, form: str | None, out: str | None) -> None:
+def export(app: App, ref: str, form: str | None, out: str | None, boxes: str | None) -> None:
     """Export a selection's samples (round, rank, sample, key, shard, label, weight).
+
+    coco is COCO's detection JSON and fiftyone the labels.json of a FiftyOneImageDetectionDataset, of the first round,
+    with the boxes of the run named by --boxes.
 
     \b
     Examples:
       tamis selection export cifar10-entropy --out chosen.csv
       tamis selection export cifar10-entropy --format parquet --out chosen.parquet
+      tamis selection export street-diverse --format coco --boxes 1f0c9a --out chosen.json
     """
     from tamis.store import summaries
+    from tamis.store.detections.exporting import FORMATS, exported
 
+    if (form in FORMATS) != (boxes is not None):
+        raise click.UsageError("--format coco and fiftyone need --boxes RUN, and only they take it.")
+    if form in FORMATS and boxes is not None:
+        text = json.dumps(exported(app.open(), ref, boxes, form))
+        write_text(text, out)
+        return
     form = chosen_form(form, app.as_json, out)
     write_answer(summaries.selection_samples(app.open(), ref), form or "csv", out)

@@ -1,0 +1,1 @@
+"""Boxes that come from elsewhere and go elsewhere: COCO, VOC, FiftyOne."""

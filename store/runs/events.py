@@ -1,0 +1,230 @@
+"""The life of a run: begun, claimed, finished, failed, found again.
+
+A run's rows are events, appended and never changed: `running`, then `finished` or `failed`. Its state is the newest
+event in the order of the log, and `finished` is final. A run that is `running` on this machine and whose process is
+gone shows as `interrupted`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata
+from typing import Any
+
+from tamis.store.advice import did_you_mean
+from tamis.store.errors import RunBusy, RunNotFound
+from tamis.store.keys import NAME, canonical, check_name
+from tamis.store.processes import is_gone, this_process, who
+from tamis.store.roots.roots import Root
+from tamis.store.roots.waiting import one_patience
+from tamis.store.run import FAILED, FINISHED, INTERRUPTED, RUNNING, Run, run_of
+from tamis.store.tables.tables import Tables, moment_of, now, until_claimed
+
+PAYLOADS = ("scores", "features", "boxes")  # of which a run has one, named by the attempt that made it
+
+
+class Events:
+    """The events of the runs of one store."""
+
+    def __init__(self, root: Root, tables: Tables) -> None:
+        self._root, self._tables = root, tables
+
+    @one_patience
+    def begin(
+        self,
+        *,
+        kind: str,
+        key: str,
+        dataset: str,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        selection: str | None = None,
+        alone: bool = False,
+    ) -> Run:
+        """Say that a run is under way. A run that was killed is begun again under the same key.
+
+        Args:
+            kind: "train", "score", ...
+            key: the run's key, from `tamis.store.keys.key_of`.
+            dataset: "name@version".
+            model: the model's name.
+            config: plain JSON.
+            selection: key of the selection it trains on.
+            alone: refuse where another process, one that lives, is at it. Of several that ask at once, one gets it.
+
+        Raises:
+            RunBusy: `alone`, and another process is at it.
+        """
+        check_name(key, "run")
+        run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
+
+        def publish() -> bool | None:
+            event = self._tables.claimed("runs", f"run/{key}")
+            if alone:
+                self._check_free(key, event)
+            return self._event(run, after=event) or None
+
+        until_claimed(publish, f"Beginning run {key}")
+        return run
+
+    @one_patience
+    def is_mine(self, key: str) -> bool:
+        """Whether a run is under way in this very process."""
+        event = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", event) if event else None
+        row = {} if said is None else said.rows[0]
+        return row.get("status") == RUNNING and row.get("process") == this_process()
+
+    @one_patience
+    def claim(
+        self,
+        *,
+        kind: str,
+        key: str,
+        dataset: str,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        patience: float = float("inf"),
+    ) -> bool:
+        """Begin a run that nobody else is at work on; False where it has ended, or somebody is.
+
+        A run whose process is gone is taken over. Of another machine's process nothing can be told: it is taken over
+        when it began longer than `patience` seconds ago.
+
+        Args:
+            kind, key, dataset, model, config: as in `begin`.
+            patience: s.
+        """
+        check_name(key, "run")
+        events = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", events) if events else None
+        if said is not None:
+            there, begun = run_of(said.rows[0]), moment_of(said.rows[0]["updated"])
+            assert begun is not None
+            late = (now() - begun).total_seconds() > patience
+            if there.status in (FINISHED, FAILED) or (there.status == RUNNING and not late):
+                return False
+        run = Run(key, kind, dataset, model, dict(config or {}), None, RUNNING)
+        return self._event(run, after=events)
+
+    @one_patience
+    def finish(
+        self,
+        key: str,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        seconds: Mapping[str, float] | None = None,
+        model: str | None = None,
+    ) -> Run:
+        """Make a run final and, with it, its scores visible. Only the first to finish a key is heard.
+
+        Args:
+            key: the run's key.
+            metrics: plain JSON.
+            seconds: what took how long, s.
+            model: digest of the blob that holds the trained model.
+        """
+        begun = self.get(key)
+        if begun.status == FINISHED:
+            return begun
+        key = begun.key
+        run = replace(
+            begun, status=FINISHED, metrics=dict(metrics or {}), seconds=dict(seconds or {}), blob=model, error=None
+        )
+
+        def publish() -> Run | None:
+            if self._tables.found("runs", f"finish/{key}", 1) is not None:
+                return self.get(key)
+            there = (self._tables.found("runs", f"{table}/{key}", 1) for table in PAYLOADS)
+            attempt = next((said.note["attempt"] for said in there if said is not None), None)
+            return run if self._event(run, {f"finish/{key}": 1}, attempt) else None
+
+        return until_claimed(publish, f"Finishing run {key}")
+
+    @one_patience
+    def fail(self, key: str, error: str) -> None:
+        """Record why a run ended without an answer; it may be begun again."""
+        begun = self.get(key)
+        readable = error.encode("utf-8", "replace").decode()
+        failed = replace(begun, status=FAILED, metrics={}, seconds={}, blob=None, error=readable)
+
+        def publish() -> bool | None:
+            there = self._tables.found("runs", f"finish/{begun.key}", 1) is not None
+            return there or self._event(failed) or None
+
+        until_claimed(publish, f"Recording the end of run {key}")
+
+    @one_patience
+    def release(self, key: str) -> None:
+        """Give up a run that was claimed and has not ended, so that another may claim it at once."""
+        begun = self.get(key)
+        if begun.status == RUNNING:
+            self._event(replace(begun, status=INTERRUPTED))
+
+    @one_patience
+    def find(self, key: str) -> Run | None:
+        """The finished run of this key, or None."""
+        said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
+        return None if said is None else run_of(said.rows[0])
+
+    @one_patience
+    def get(self, key: str) -> Run:
+        """A run by its key, or by a part of it that begins no other.
+
+        Raises:
+            RunNotFound: none, or several, begin like that.
+        """
+        exact = self.state(key)
+        found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
+        if len(found) != 1:
+            near = ", ".join(r.key[:12] for r in found) if found else "none"
+            meant = "" if found else did_you_mean(key, [r.key[: max(len(key), 4)] for r in self.all()])
+            raise RunNotFound(
+                f"{key!r} names {len(found)} runs ({near}); give a run's key, or its first characters (4 or more)."
+                f"{meant}"
+            )
+        return found[0]
+
+    @one_patience
+    def state(self, key: str) -> Run | None:
+        """The run of exactly this key, or None."""
+        if not NAME.fullmatch(key):
+            return None
+        finished = self.find(key)
+        if finished is not None:
+            return finished
+        newest = self._tables.claimed("runs", f"run/{key}")
+        said = self._tables.found("runs", f"run/{key}", newest) if newest else None
+        return None if said is None else run_of(said.rows[0])
+
+    @one_patience
+    def all(self) -> list[Run]:
+        """Every run, the oldest first."""
+        state: dict[str, Mapping[str, Any]] = {}
+        for row in self._tables.rows_in_order("runs"):
+            there = state.get(row["run"])
+            if there is None or there["status"] != FINISHED:
+                state[row["run"]] = row
+        return [run_of(row) for row in state.values()]
+
+    def _check_free(self, key: str, event: int) -> None:
+        """Refuse a run whose newest event says that another process is at it."""
+        said = self._tables.found("runs", f"run/{key}", event) if event else None
+        row = {} if said is None else said.rows[0]
+        if row.get("status") == RUNNING and row.get("process") != this_process() and not is_gone(row.get("process")):
+            raise RunBusy(
+                f"Run {key} is being written by {who(row.get('process'))}: wait until it ends, or use another name."
+            )
+
+    def _event(
+        self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None, after: int | None = None
+    ) -> bool:
+        """Add the next event of a run, or the one `after` so many; False where it, or one of the claims, is taken."""
+        row = {
+            "run": run.key, "kind": run.kind, "dataset": run.dataset, "model": run.model,
+            "config": canonical(run.config), "selection": run.selection, "status": run.status,
+            "metrics": canonical(run.metrics),
+            "seconds": canonical(run.seconds), "blob": run.blob, "error": run.error,
+            "code": metadata.version("tamis"), "updated": now(), "attempt": attempt, "process": this_process(),
+        }  # fmt: skip
+        event = (self._tables.claimed("runs", f"run/{run.key}") if after is None else after) + 1
+        return self._tables.publish("runs", [row], {f"run/{run.key}": event, **(claims or {})})

@@ -1,0 +1,369 @@
+"""A detector's pass over chosen samples: asked for each frame once, ever.
+
+What: a `Question` says which detector looks at which samples; `missing` which of them no earlier pass has looked at,
+`compute` looks at those, `finish` makes a run of all, whose boxes show in the tables `boxes` and `detections`.
+How: what a detector says of a frame is kept in parts: a file for each `BLOCK` of a shard's samples, keyed by the
+shard's content and the detector, which names the frames that it holds. A later request, of other or more samples of
+the same shards, in whichever dataset they are, reads the parts and asks the detector for the rest alone; a killed pass
+goes on behind the last part. Frames are read and decoded in a thread while the detector is at those before. A batch
+holds frames of one size only, nothing is padded, so what is found in a frame depends on that frame alone.
+Guarantee: with other batch sizes, and in any order, boxes and scores are the same but for the rounding of the device's
+kernels (1e-4 in the tests, on float32); a box that is that close to a threshold of the detector's own may come or go.
+Faults: where a batch fails its frames are tried one by one, and the frame that fails is kept as failed, with the error;
+so is one that cannot be decoded. A detector that fails on all frames of a block or breaks the contract, a device
+that is out of memory, and a shard that changed end the pass.
+Cost: the detector's; beside it 30 bytes a box and 24 a frame. Memory for some batches of frames.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tamis.store import Store
+from tamis.store.boxes import DETECT, Frames, one_line, starts
+from tamis.store.datasets import Dataset, Shard
+from tamis.store.keys import key_of
+from tamis.store.runs import Run
+from tamis.training.decoding.pixels import decoder_key
+from tamis.training.detection.detector import Detector, Source, open_detector
+from tamis.training.errors import DecodeError, ModelFailed, UnknownModelError
+from tamis.training.signals.parts import pack_part, read_part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tamis.training.streaming.batches import Loader
+
+VERSION = 1  # of what is computed: raise it when the same question comes to have other boxes
+BLOCK = 256  # samples of a shard that share a part: what a killed pass does again
+_BROKEN = 8  # frames that fail one and all: it is the detector
+LARGEST = 64  # frames of a batch, whatever is asked for
+Ints = npt.NDArray[np.int64]
+Part = dict[str, npt.NDArray[Any]]
+_EMPTY: dict[str, tuple[tuple[int, ...], str]] = {
+    "at": ((0,), "int64"), "counts": ((0,), "int64"), "labels": ((0,), "int32"), "scores": ((0,), "float32"),
+    "corners": ((0, 4), "float32"), "sizes": ((0, 2), "int32"), "ms": ((0,), "float32"), "errors": ((0,), "U1"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which detector looks at which samples.
+
+    Attributes:
+        store: the store.
+        dataset: the version whose samples are looked at.
+        detector: from `find_detector`.
+        samples: int64, ascending, each once; None for all.
+    """
+
+    store: Store
+    dataset: Dataset
+    detector: Source
+    samples: Ints | None = None
+
+    @property
+    def what(self) -> dict[str, Any]:
+        """What a frame's boxes depend on, beside the frame."""
+        return {**self.detector.identity, "decoder": decoder_key((self.dataset.image, None)), "version": VERSION}
+
+    def key(self, classes: Sequence[str]) -> str:
+        """Of the run."""
+        import hashlib
+
+        chosen = None if self.samples is None else hashlib.sha256(self.samples.astype("<i8").tobytes()).hexdigest()
+        asked = {"dataset": self.dataset.key, "samples": chosen, "classes": list(classes), **self.what}
+        return key_of(DETECT, asked)
+
+    def part(self, shard: Shard, block: int) -> str:
+        """The file of one block of a shard's samples."""
+        asked = {"shard": shard.content, "image": self.dataset.image, "block": block, "of": BLOCK, **self.what}
+        key = key_of("detect-part", asked)
+        return f"parts/{key[:2]}/{key}.npz"
+
+    def chosen(self, shard: Shard) -> Ints:
+        """[n] the places in a shard of the samples that are asked for."""
+        if self.samples is None:
+            return np.arange(shard.count)
+        first = np.searchsorted(self.samples, [shard.first_sample, shard.first_sample + shard.count])
+        return self.samples[first[0] : first[1]] - shard.first_sample
+
+    def missing(self, number: int) -> Ints:
+        """[n] the samples of one shard that are asked for and that no pass has looked at."""
+        shard = self.dataset.shards[number]
+        left = [np.setdiff1d(some, self.read(shard, block)["at"]) for block, some in self.blocks(shard)]
+        return np.concatenate([*left, np.zeros(0, np.int64)]) + shard.first_sample
+
+    def blocks(self, shard: Shard) -> Iterator[tuple[int, Ints]]:
+        """The blocks of a shard that are asked for, and the places in them."""
+        places = self.chosen(shard)
+        for block in np.unique(places // BLOCK).tolist():
+            yield block, places[places // BLOCK == block]
+
+    def read(self, shard: Shard, block: int) -> Part:
+        """What is kept of a block; an empty part where nothing is, or it is damaged."""
+        kept = read_part(self.store, self.part(shard, block))
+        return kept if kept is not None and kept.keys() == _EMPTY.keys() else _empty()
+
+
+@dataclass
+class Cost:
+    """What a pass came to.
+
+    Attributes:
+        asked: frames that were asked for.
+        cached: of them, looked at by earlier passes.
+        ms: a frame, the detector alone; None where it was not needed.
+    """
+
+    asked: int
+    cached: int
+    ms: float | None = None
+
+
+def compute(
+    asked: Question,
+    shards: Sequence[int],
+    *,
+    device: str = "auto",
+    batch_size: int = 8,
+    progress: Callable[[int], None] | None = None,
+    detector: Detector | None = None,
+) -> float:
+    """Look at the samples of some shards that nobody has looked at, and keep what was found.
+
+    Args:
+        asked: which samples, and by which detector.
+        shards: numbers of shards.
+        device: "auto", "cpu", "cuda", ...
+        batch_size: frames that the detector is given at once, `LARGEST` at most.
+        progress: called with the number of frames just done.
+        detector: the one that `asked` names, where it is open already.
+
+    Returns:
+        Seconds that the detector took.
+
+    Raises:
+        UnknownModelError, ModelFailed: the detector cannot be built.
+        ModelFailed: it failed on each of `_BROKEN` frames and more: it is broken, not they.
+        ShardChanged: naming the shard.
+    """
+    left = [(number, asked.missing(number)) for number in shards]
+    left = [(number, samples) for number, samples in left if len(samples)]
+    if not left:
+        return 0.0
+    opened, seconds = detector or open_detector(asked.store, asked.detector, device), 0.0
+    size = max(1, min(batch_size, LARGEST))
+    for number, samples, found in _looked(asked, opened, left, size, device):
+        _check_some(found)
+        _keep(asked, asked.dataset.shards[number], samples, found)
+        seconds += float(np.nansum(found["ms"])) / 1e3
+        if progress is not None:
+            progress(len(samples))
+    return seconds
+
+
+def classes_of(asked: Question, device: str = "auto") -> tuple[str, ...]:
+    """The names of the detector's classes; builds it where none were given, once."""
+    if asked.detector.classes:
+        return asked.detector.classes
+    key = key_of("detect-classes", asked.what)
+    name = f"parts/{key[:2]}/{key}.npz"
+    kept = read_part(asked.store, name)
+    if kept is None or "classes" not in kept:
+        made = open_detector(asked.store, asked.detector, device).classes
+        kept = {"classes": np.asarray(made, np.str_)}
+        asked.store.root.put(name, pack_part(kept))
+    return tuple(kept["classes"].tolist())
+
+
+def finish(
+    asked: Question, classes: Sequence[str], cost: Cost, *, selection: str | None = None, device: str = "auto"
+) -> Run:
+    """Make the run of frames that were all looked at.
+
+    Args:
+        asked: which samples, and by which detector.
+        classes: names by number.
+        cost: kept with the run.
+        selection: key of the selection that the samples are of.
+        device: for frames whose part was removed or damaged since.
+    """
+    runs, key, seconds = asked.store.runs, asked.key(classes), 0.0
+    there = runs.find(key)
+    if there is not None:
+        return there
+
+    def batches() -> Iterator[Frames]:
+        nonlocal seconds
+        for number, shard in enumerate(asked.dataset.shards):
+            if len(asked.missing(number)):
+                compute(asked, [number], device=device)
+            for block, places in asked.blocks(shard):
+                part = _some(asked.read(shard, block), places)
+                seconds += float(np.nansum(part["ms"])) / 1e3
+                yield _frames(part, shard)
+
+    config: dict[str, Any] = {**asked.what, "model_run": asked.detector.model_run, "classes": list(classes)}
+    config["model"] = asked.detector.identity["model"]
+    runs.begin(
+        kind=DETECT, key=key, dataset=asked.dataset.ref, model=asked.detector.name, config=config, selection=selection
+    )
+    tally = runs.put_boxes(key, batches())
+    metrics = {"samples": tally.frames, **asdict(tally), "cached": cost.cached, "ms": cost.ms}
+    return runs.finish(key, metrics=metrics, seconds={"total": seconds})
+
+
+def _looked(
+    asked: Question, detector: Detector, left: Sequence[tuple[int, Ints]], size: int, device: str
+) -> Generator[tuple[int, Ints, Part]]:
+    """Blocks of frames as they are done: their shard, samples, and what was found."""
+    from tamis.training.devices import pick_device
+    from tamis.training.streaming.batches import AHEAD, Loader, in_background
+    from tamis.training.streaming.lookup import Index
+    from tamis.training.streaming.readers import Media
+
+    place = pick_device(device)
+    index = Index.open(asked.store, asked.dataset)
+    loader = Loader(index, Media("ranges", options=asked.store.root.options), side_by_side=True)
+    work = [(number, some) for number, samples in left for some in _by_block(asked, number, samples)]
+    groups = [some[a : a + size] for _, some in work for a in range(0, len(some), size)]
+    reading = _Reading(loader, asked.dataset.image)
+    try:
+        with closing(in_background(reading.frames, groups, ahead=AHEAD)) as loaded:
+            for number, some in work:
+                found = [_found(detector, next(loaded), place) for _ in range(0, len(some), size)]
+                yield number, some, _joined(found)
+    finally:
+        loader.close()
+
+
+def _check_some(found: Part) -> None:
+    """Refuse a block of frames that failed one and all."""
+    errors = found["errors"].tolist()
+    if len(errors) >= _BROKEN and all(errors):
+        raise ModelFailed(
+            f"The detector failed on all of {len(errors)} frames, first with: {errors[0]}. Nothing of them was kept: "
+            "correct it, and run the command again."
+        )
+
+
+def _by_block(asked: Question, number: int, samples: Ints) -> Iterator[Ints]:
+    blocks = (samples - asked.dataset.shards[number].first_sample) // BLOCK
+    for block in np.unique(blocks).tolist():
+        yield samples[blocks == block]
+
+
+class _Reading:
+    """Reads frames: as a batch while all have one size, one by one from the first that is otherwise."""
+
+    def __init__(self, loader: "Loader", image: str) -> None:
+        self._loader, self._image, self._alike = loader, image, True
+
+    def frames(self, samples: Ints) -> "list[Tensor | str]":
+        """uint8 [3, H, W] of each sample, or what is wrong with it."""
+        from tamis.training.streaming.batches import Chosen
+
+        if self._alike:
+            try:
+                return list(self._loader.batch(Chosen(samples, np.ones(len(samples), np.float32))).batch.images)
+            except DecodeError:
+                self._alike = False
+        return [self._one(sample) for sample in np.split(samples, len(samples))]
+
+    def _one(self, sample: Ints) -> "Tensor | str":
+        from tamis.training.streaming.batches import Chosen
+
+        try:
+            return self._loader.batch(Chosen(sample, np.ones(1, np.float32))).batch.images[0]
+        except DecodeError as error:
+            return f"DecodeError: {error}"
+
+
+def _found(detector: Detector, frames: "Sequence[Tensor | str]", device: Any) -> Part:
+    """What a detector finds in some frames, those of one size at a time."""
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    each: list[Part | str] = [frame if isinstance(frame, str) else "" for frame in frames]
+    ms = np.full(len(frames), np.nan, np.float32)
+    for i, frame in enumerate(frames):
+        if not isinstance(frame, str):
+            sizes.setdefault(tuple(frame.shape), []).append(i)
+    for group in sizes.values():
+        started = perf_counter()
+        for i, one in zip(group, _of_alike(detector, [frames[i] for i in group], device), strict=True):
+            each[i] = one
+        ms[group] = (perf_counter() - started) * 1e3 / len(group)
+    wh = [(0, 0) if isinstance(frame, str) else (frame.shape[2], frame.shape[1]) for frame in frames]
+    return _part(each, np.asarray(wh, np.int32).reshape(-1, 2), ms)
+
+
+def _of_alike(detector: Detector, frames: Sequence[Any], device: Any) -> "list[Part | str]":
+    """For frames of one size, in one batch; where that fails, in batches of one."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            images = torch.stack(list(frames)).to(device, non_blocking=True)
+            found = detector(images)
+            return [{name: value.cpu().numpy() for name, value in one.items()} for one in found]
+    except (torch.OutOfMemoryError, UnknownModelError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a detector of one's own raises is kept with its frame
+        if len(frames) == 1:
+            return [f"{type(error).__name__}: {error}"]
+        return [one for frame in frames for one in _of_alike(detector, [frame], device)]
+
+
+def _part(each: Sequence["Part | str"], sizes: npt.NDArray[np.int32], ms: npt.NDArray[np.float32]) -> Part:
+    """Frames as arrays, without the places that they have in a shard."""
+    good = [one for one in each if not isinstance(one, str)]
+    part = _empty()
+    if good:
+        part["labels"] = np.concatenate([one["labels"] for one in good]).astype(np.int32)
+        part["scores"] = np.concatenate([one["scores"] for one in good]).astype(np.float32)
+        part["corners"] = np.concatenate([one["boxes"] for one in good]).astype(np.float32).reshape(-1, 4)
+    part["counts"] = np.asarray([0 if isinstance(one, str) else len(one["scores"]) for one in each], np.int64)
+    part["errors"] = np.asarray([one_line(one) or "failed" if isinstance(one, str) else "" for one in each], np.str_)
+    part["sizes"], part["ms"] = sizes, ms
+    return part
+
+
+def _keep(asked: Question, shard: Shard, samples: Ints, found: Part) -> None:
+    """Add frames to their block's part."""
+    block = int((samples[0] - shard.first_sample) // BLOCK)
+    found["at"] = samples - shard.first_sample
+    kept = asked.read(shard, block)
+    fresh = np.setdiff1d(found["at"], kept["at"])  # another pass may have been there meanwhile
+    asked.store.root.put(asked.part(shard, block), pack_part(_joined([kept, _some(found, fresh)])))
+
+
+def _joined(parts: Iterable[Part]) -> Part:
+    every = list(parts)
+    return {name: np.concatenate([part[name] for part in every]) for name in _EMPTY}
+
+
+def _some(part: Part, places: Ints) -> Part:
+    """The frames of a part at these places, in their order."""
+    order = np.argsort(part["at"])
+    frames = order[np.searchsorted(part["at"], places, sorter=order)] if len(places) else np.zeros(0, np.int64)
+    offsets, counts = starts(part["counts"]), part["counts"][frames]
+    boxes = np.repeat(offsets[frames] - starts(counts)[:-1], counts) + np.arange(counts.sum())
+    by_frame = {name: part[name][frames] for name in ("at", "counts", "sizes", "ms", "errors")}
+    return by_frame | {name: part[name][boxes] for name in ("labels", "scores", "corners")}
+
+
+def _frames(part: Part, shard: Shard) -> Frames:
+    errors = [error or None for error in part["errors"].tolist()]
+    return Frames(
+        part["at"] + shard.first_sample, starts(part["counts"]), part["labels"], part["scores"], part["corners"],
+        part["sizes"], errors, part["ms"],
+    )  # fmt: skip
+
+
+def _empty() -> Part:
+    return {name: np.zeros(shape, kind) for name, (shape, kind) in _EMPTY.items()}
