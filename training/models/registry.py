@@ -314,7 +314,8 @@ def _unknown(name: str) -> UnknownModelError:
     names = model_names()
     near = ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.5)) or "none"
     return UnknownModelError(
-        f"No model {name!r}; names near it: {near}. Detectors are {', '.join(detectors.SHOWN)}. "
-        f"There are {', '.join(_SHOWN)} and other depths, a function of your own as module:function, and torchvision's {', '.join(_torchvision_names())}; ResNets, DenseNets and "
-        f"mobilenet_v2 also as resnet18{stems.SUFFIX} and so on, for small images."
+        f"No model {name!r}; names near it: {near}. There are {', '.join(_SHOWN)} and other depths, detectors "
+        f"{', '.join(detectors.SHOWN)}, a function of your own as module:function, and torchvision's "
+        f"{', '.join(_torchvision_names())}; ResNets, DenseNets and mobilenet_v2 also as resnet18{stems.SUFFIX} and so "
+        "on, for small images."
     )
