@@ -114,6 +114,28 @@ class Span(BaseModel):
     whole: _Number | None = Field(default=None, gt=0)
 
 
+class Distill(BaseModel):
+    """Learning from a teacher beside the truth (`tamis.training.distill.losses`).
+
+    Attributes:
+        run: the finished training run whose model is the teacher: its key, or the beginning of it.
+        alpha: weight of the truth's cross-entropy; that of the teacher's divergence is 1 - alpha.
+        temperature: divides the logits of both.
+        squared: multiply the divergence by the temperature's square.
+        over: priors of a detector whose divergence counts: all, or those that the cross-entropy counts.
+        boxes: distil a detector's regression as well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    alpha: _Number = Field(default=0.5, ge=0, le=1)
+    temperature: _Number = Field(default=2, gt=0)
+    squared: bool = False
+    over: Literal["all", "mined"] = "all"
+    boxes: bool = False
+
+
 class TrainConfig(BaseModel):
     """What to train, on what, and how.
 
@@ -164,6 +186,7 @@ class TrainConfig(BaseModel):
             dataset: keys, or the beginnings of them.
         truth_score: leave boxes of truth with a lower score out.
         box_weight: weight of the loss of boxes beside that of classes, in SSD's loss (alpha).
+        distill: learn from a teacher as well, and how.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -203,6 +226,7 @@ class TrainConfig(BaseModel):
     truth: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     truth_score: _Number = Field(default=0, ge=0, le=1)
     box_weight: _Number = Field(default=1, ge=0)
+    distill: Distill | None = None
 
     @field_validator("task")
     @classmethod

@@ -29,7 +29,7 @@ VERSION = 1  # of what training computes: raise it when the same configuration c
 _LATER = frozenset(
     {
         "task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep_model", "select_on", "init_from",
-        "span", "truth", "truth_score", "box_weight",
+        "span", "truth", "truth_score", "box_weight", "distill",
     }
 )  # fmt: skip
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
@@ -66,6 +66,8 @@ def plan(store: Store, config: TrainConfig) -> Plan:
     payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
     if config.task != CLASSIFICATION.name:
         payload["task_version"] = get_task(config.task).version
+    if config.distill is not None:
+        payload["distill"] |= {"run": _weights(store, config.distill.run)}
     if config.truth is not None:
         payload |= _truths(store, config.truth, dataset)
     init = None if config.init_from is None else _weights(store, config.init_from)

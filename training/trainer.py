@@ -27,6 +27,7 @@ from tamis.store.datasets import Dataset
 from tamis.training.best import Best
 from tamis.training.config import Plan, TrainConfig
 from tamis.training.devices import describe, pick_device
+from tamis.training.distill.student import Student
 from tamis.training.errors import CheckpointError
 from tamis.training.feed import Feed, Source
 from tamis.training.learner import Books, Learner
@@ -88,6 +89,8 @@ class Fitting:
         self._device = pick_device(device)
         self._recipe = _recipe(config)
         self._task = get_task(config.task).bound(store, dict(config))
+        if config.distill is not None:
+            self._task = Student.of(store, self._task, config.distill, config.box_weight)
         self._outputs = self._task.outputs(store, plan.dataset, plan.evaluate_on)
         self._task.outputs(store, plan.dataset, plan.select_on)
         self._prepare()
