@@ -10,7 +10,7 @@ from tamis.flows.cli.fields import FieldsCommand
 from tamis.flows.cli.output import emit, run_facts
 
 if TYPE_CHECKING:
-    from tamis.training.config import InLoop, TrainConfig
+    from tamis.training.config import Distill, InLoop, TrainConfig
 
 
 def _config() -> "type[TrainConfig]":
@@ -44,7 +44,7 @@ def _strategy(name: str | None, given: Mapping[str, Any]) -> "InLoop | None":
     return None if name is None else InLoop(name=name, **given)
 
 
-def _distill(run: str | None, given: Mapping[str, Any]) -> "dict[str, Any] | None":
+def _distill(run: str | None, given: Mapping[str, Any]) -> "Distill | None":
     """The teacher's run and what was given beside it.
 
     Raises:
@@ -53,7 +53,9 @@ def _distill(run: str | None, given: Mapping[str, Any]) -> "dict[str, Any] | Non
     asked = {name: value for name, value in given.items() if value is not None}
     if run is None and asked:
         raise click.UsageError(f"{', '.join(asked)} says how to distil: give the teacher's run as --distill.")
-    return None if run is None else {"run": run, **asked}
+    from tamis.training.config import Distill
+
+    return None if run is None else Distill(run=run, **asked)
 
 
 @click.command(
@@ -100,6 +102,8 @@ def train(
       tamis train --dataset cifar10 --selection cifar10-gm --model mobilenet_v2 --optimizer adam --lr 0.001
       tamis train --dataset cifar10 --strategy selective-backprop --selectivity 0.33 --evaluate-on cifar10-test
       tamis train --dataset cifar10 --strategy stale-sb --selectivity 0.33 --every 3 --record-losses
+      tamis train --dataset frames --task detection --truth RUN --model ssd300-resnet50 --strategy in-batch
+      tamis train --dataset frames --task detection --truth RUN --model ssdlite-mobilenet --distill TEACHER_RUN
     """
     from tamis.training.job import find
 

@@ -3,6 +3,8 @@
 Legend: B batch, C channels, H height, W width.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -107,7 +109,8 @@ def _zoomed(image_CHW: Tensor, labels_M5: Tensor, generator: torch.Generator) ->
     height, width = image_CHW.shape[1:]
     steps = [v2.RandomZoomOut(), v2.RandomIoUCrop(), v2.Resize((height, width)), v2.RandomHorizontalFlip()]
     given_M5 = labels_M5[labels_M5[:, 0] >= 0].cpu()
-    boxes = tv_tensors.BoundingBoxes(given_M5[:, 1:], format="XYXY", canvas_size=(height, width))
+    make: Any = tv_tensors.BoundingBoxes  # its stubs lack the arguments that it takes
+    boxes = make(given_M5[:, 1:], format="XYXY", canvas_size=(height, width))
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global state
         torch.default_generator.manual_seed(int(torch.randint(0, 2**62, (), generator=generator)))
         # It takes an image without a box for one that cannot be cut.

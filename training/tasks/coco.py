@@ -7,6 +7,7 @@ Source: T.-Y. Lin et al., "Microsoft COCO", ECCV 2014; seed of the method for de
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,10 @@ def check_installed() -> None:
     Raises:
         ExtraMissing: faster-coco-eval is not installed.
     """
-    try:
-        import faster_coco_eval  # noqa: F401  # to see whether it is there
-    except ImportError as error:
+    if find_spec("faster_coco_eval") is None:
         raise ExtraMissing(
             "Judging detectors needs faster-coco-eval: pip install 'tamis[detection]' (or faster-coco-eval)."
-        ) from error
+        )
 
 
 def average_precision(

@@ -67,7 +67,7 @@ def truth_of(store: "Store", dataset: "Dataset", run: str, least_score: float = 
     """
     boxes = store.runs.boxes(run, dataset)
     kept_A = boxes.scores_B >= least_score
-    ends_A1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept_A)])
+    ends_A1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept_A, dtype=np.int64)])
     rows_A5 = np.concatenate([boxes.labels_B[kept_A, None], boxes.corners_B4[kept_A]], axis=1, dtype=np.float32)
     found = Truth(run, ends_A1[boxes.offsets_N1], rows_A5, boxes.status_N == 1, tuple(boxes.classes))
     if not len(rows_A5):

@@ -15,6 +15,7 @@ SSDLite: A. Howard et al., "Searching for MobileNetV3", ICCV 2019, section 6.3, 
 
 from collections import OrderedDict
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_large
@@ -27,7 +28,7 @@ from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNe
 from tamis.training.models.detectors.names import DetectorName
 from tamis.training.models.detectors.trunks import Trunk, sizes_of, widened
 
-_PLAIN = {"image_mean": [0.0], "image_std": [1.0]}  # pixels are normalised before
+_PLAIN: dict[str, Any] = {"image_mean": [0.0], "image_std": [1.0]}  # pixels are normalised before
 _MIDDLE, _FURTHER = (256, 256, 128, 128, 128), (512, 512, 256, 256, 256)  # channels of SSD's further maps
 _RATIOS = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
 _SCALES = [0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05]

@@ -12,7 +12,7 @@ Legend: B images, A anchors of an image, R sampled regions of all images, K clas
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,9 +46,10 @@ def rcnn_terms(network: FasterRCNN, pixels_BCHW: Tensor, boxes: Boxes) -> Terms:
     found = network.backbone(images.tensors)
     # Anchors and regions are computed in the features' precision, which autocast lowers.
     features = {name: one.float() for name, one in ({"0": found} if isinstance(found, Tensor) else found).items()}
-    with _as_in_training(network.rpn):
-        proposals, first_B2, anchors_B = _proposals(network.rpn, images, features, scaled)
-    heads = network.roi_heads
+    rpn: Any = network.rpn  # stubs know no parts of a module
+    with _as_in_training(rpn):
+        proposals, first_B2, anchors_B = _proposals(rpn, images, features, scaled)
+    heads: Any = network.roi_heads
     regions, _, labels, wanted = heads.select_training_samples(proposals, scaled)
     pooled = heads.box_head(heads.box_roi_pool(features, regions, images.image_sizes))
     logits_RK, deltas = heads.box_predictor(pooled)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm  # the base of all kinds; torch has no public name for it
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.ssd import SSD
 
@@ -24,6 +23,7 @@ from tamis.training.errors import TaskError
 from tamis.training.models.detectors.rcnn import Boxes, rcnn_terms
 from tamis.training.models.detectors.ssd import ssd_outputs
 
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _KEYS = ("boxes", "labels", "scores")
 
 
@@ -90,7 +90,7 @@ def _as_in_training(network: nn.Module) -> Generator[None]:
         return
     before = [(module, module.training) for module in network.modules()]
     for module, _ in before:
-        module.training = not isinstance(module, _BatchNorm)
+        module.training = not isinstance(module, _NORMS)
     try:
         yield
     finally:
