@@ -1,7 +1,8 @@
 """The best model of a training run so far, beside its checkpoint.
 
-What: `Best` is offered the model after each evaluation and keeps the one with the highest accuracy, or the lowest loss
-where the task has no accuracy; of equals the first. A measure that is not finite is never the best.
+What: `Best` is offered the model after each evaluation and keeps the one with the highest accuracy (of detectors, mean
+average precision), or the lowest loss where the task has neither; of equals the first. A measure that is not finite is
+never the best.
 How: the packed model is written under a name of its own (`best-STEPS.safetensors`) before the checkpoint that counts on
 it; older ones are removed after that. So wherever a run is killed, the checkpoint that it goes on from has its model.
 Cost: a copy of the weights in memory and one in the store, written whenever an evaluation was the best.
@@ -38,7 +39,7 @@ class Best:
         """Keep a model if it is better; whether it was kept.
 
         Args:
-            judged: its evaluation: "accuracy", or else "loss".
+            judged: its evaluation: "accuracy" or "map", or else "loss".
             at: "epoch" and "step" of the evaluation.
             pack: the model as bytes; called where it is kept.
         """
@@ -93,4 +94,7 @@ class Best:
 
 def _score(judged: Mapping[str, float]) -> float:
     """How good a model is: more is better."""
-    return judged["accuracy"] if "accuracy" in judged else -judged.get("loss", math.nan)
+    for name in ("accuracy", "map"):
+        if name in judged:
+            return judged[name]
+    return -judged.get("loss", math.nan)

@@ -20,6 +20,7 @@ from tamis.curation.parameters import parameters, recorded
 from tamis.store.datasets import Dataset
 from tamis.store.selections import Request, Selection
 from tamis.training import border
+from tamis.training.models.detectors.names import SHOWN, is_detector
 from tamis.training.tasks import CLASSIFICATION, get_task
 
 GRADMATCH = METHODS["gradmatch"]
@@ -113,6 +114,28 @@ class Span(BaseModel):
     whole: _Number | None = Field(default=None, gt=0)
 
 
+class Distill(BaseModel):
+    """Learning from a teacher beside the truth (`tamis.training.distill.losses`).
+
+    Attributes:
+        run: the finished training run whose model is the teacher: its key, or the beginning of it.
+        alpha: weight of the truth's cross-entropy; that of the teacher's divergence is 1 - alpha.
+        temperature: divides the logits of both.
+        squared: multiply the divergence by the temperature's square.
+        over: priors of a detector whose divergence counts: all, or those that the cross-entropy counts.
+        boxes: distil a detector's regression as well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    alpha: _Number = Field(default=0.5, ge=0, le=1)
+    temperature: _Number = Field(default=2, gt=0)
+    squared: bool = False
+    over: Literal["all", "mined"] = "all"
+    boxes: bool = False
+
+
 class TrainConfig(BaseModel):
     """What to train, on what, and how.
 
@@ -136,7 +159,8 @@ class TrainConfig(BaseModel):
         step_size: epochs between steps of the schedule.
         gamma: factor of a schedule step.
         seed: seed of weights, order, augmentation and dropout.
-        augment: augmentation: crop-flip randomly shifts images by up to 4 pixels and mirrors them.
+        augment: augmentation: crop-flip randomly shifts images by up to 4 pixels and mirrors them; zoom-flip, for
+            detection, zooms out, cuts out around boxes and mirrors, as SSD does.
         precision: precision of matrix products on a GPU; a CPU always computes in fp32.
         channels: read images as RGB (3) or grayscale (1).
         image_size: resize and crop images to this many pixels; default: keep their size.
@@ -144,7 +168,8 @@ class TrainConfig(BaseModel):
         evaluate_every: epochs between evaluations during training, for tamis report; default: at the end only, or 1
             with keep_model best.
         record_losses: store every sample's training loss in every epoch (table losses).
-        task: classification, or regression on the numbers that the dataset was added with.
+        task: classification, regression on the numbers that the dataset was added with, or detection of the boxes of
+            truth.
         rate_by: what the schedule counts: epochs, or backprops (samples trained on, over those of the dataset).
         milestones: epochs at which the schedule milestones multiplies the rate by gamma, rising, such as 60,120,160.
         cutout: side in pixels of a square of each image, anywhere, that is filled with the mean color: 16 for
@@ -157,6 +182,11 @@ class TrainConfig(BaseModel):
             which the accuracy is then optimistic.
         init_from: begin with the weights of this finished training run: its key, or the beginning of it.
         span: a budget of backprops, and the part of a schedule that the run is.
+        truth: for detection, the runs whose boxes are learnt and judged by, annotations or a detector's, one for each
+            dataset: keys, or the beginnings of them.
+        truth_score: leave boxes of truth with a lower score out.
+        box_weight: weight of the loss of boxes beside that of classes, in SSD's loss (alpha).
+        distill: learn from a teacher as well, and how.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -177,7 +207,7 @@ class TrainConfig(BaseModel):
     step_size: _Epochs = 30
     gamma: _Number = Field(default=0.1, gt=0, le=1)
     seed: int = Field(default=0, ge=0, le=border.LARGEST)
-    augment: Literal["none", "crop-flip"] = "crop-flip"
+    augment: Literal["none", "crop-flip", "zoom-flip"] = "crop-flip"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels: Literal[1, 3] = 3
     image_size: int | None = Field(default=None, ge=1, le=border.IMAGE)
@@ -193,6 +223,10 @@ class TrainConfig(BaseModel):
     select_on: str | None = None
     init_from: str | None = None
     span: Span | None = None
+    truth: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    truth_score: _Number = Field(default=0, ge=0, le=1)
+    box_weight: _Number = Field(default=1, ge=0)
+    distill: Distill | None = None
 
     @field_validator("task")
     @classmethod
@@ -213,6 +247,18 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"schedule milestones and the epochs in milestones belong together, and {given}: give both"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _detecting(self) -> "TrainConfig":
+        detects, is_own = get_task(self.task).in_image, ":" in self.model
+        if not is_own and detects != is_detector(self.model):
+            what = f"{self.model} is {'no' if detects else 'a'} detector, and the task is {self.task}"
+            raise ValueError(f"{what}: for detection give {', '.join(SHOWN)}, or your own; for others, a classifier")
+        if detects != (self.truth is not None):
+            raise ValueError("detection and truth belong together: give the runs whose boxes are learnt as truth")
+        if self.augment == "zoom-flip" and not detects:
+            raise ValueError("augment zoom-flip is for detection: give crop-flip or none")
         return self
 
     @model_validator(mode="after")

@@ -33,11 +33,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.seeds import derive_seed
-from tamis.training.steps.augment import augmented
+from tamis.training.steps.augment import augmented, resized
 from tamis.training.steps.kept import Kept
 from tamis.training.steps.recipe import Recipe, autocast, learning_rate, set_rate
 from tamis.training.steps.stopwatch import Stopwatch
@@ -194,8 +193,9 @@ class _Turn:
         read = len(batch.samples)
         if self.guide is None or not self.guide.takes:
             return self._steps(at, [batch], read, self.recipe, generator)
-        images_BCHW = augmented(self.model, batch.images.to(self.device, non_blocking=True), self.recipe, generator)
+        images_BCHW = batch.images.to(self.device, non_blocking=True)
         batch = batch._replace(images=images_BCHW)
+        batch = augmented(self.model, batch, self.recipe, generator, self.task.in_image)
         how = self.guide.looking(at)
         looked = None if how is None else self._look(batch, how)
         drawing = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "take", at.epoch, at.position))
@@ -253,16 +253,15 @@ class _Turn:
         In evaluation mode, so that looking leaves the statistics of BatchNorm as they are; where activations are kept
         it is the pass of training, too.
         """
-        images_BCHW = batch.images
         if how.image_size is not None:
-            images_BCHW = functional.interpolate(images_BCHW, size=(how.image_size,) * 2, mode="bilinear")
+            batch = resized(batch, how.image_size, self.task.in_image)
         self.model.train(bool(how.keep))
         precision = self.recipe.precision if how.precision == "as trained" else how.precision
         counting = self.kept.counting() if how.keep else nullcontext()
         with self.watch.of("selection_forward"), torch.set_grad_enabled(bool(how.keep)), counting:
-            with autocast(precision, self.device):
-                outputs_BK = self.model(images_BCHW).float()
             labels_B = batch.labels.to(self.device, non_blocking=True)
+            with autocast(precision, self.device):
+                outputs_BK = self.task.forward(self.model, batch.images, labels_B).float()
             losses_B = self.task.losses(outputs_BK, labels_B)
         self.model.train()
         return Looked(losses_B, self.task.right(outputs_BK.detach(), labels_B))
@@ -307,11 +306,12 @@ def train_step(
         # BatchNorm needs two values a channel, and late layers may leave one pixel of an image. Twins have the mean and
         # the loss of the one.
         batch = Batch(*(torch.cat([part, part]) for part in batch))
-    images_BCHW = augmented(model, batch.images.to(device, non_blocking=True), recipe, generator)
+    batch = batch._replace(images=batch.images.to(device, non_blocking=True))
+    batch = augmented(model, batch, recipe, generator, task.in_image)
     labels_B, weights_B = batch.labels.to(device, non_blocking=True), batch.weights.to(device, non_blocking=True)
     with watch.of("training_forward"):
         with autocast(recipe.precision, device):
-            outputs_BK = model(images_BCHW)
+            outputs_BK = task.forward(model, batch.images, labels_B)
         losses_B = task.losses(outputs_BK.float(), labels_B)
     with watch.of("backward"):
         step_on(losses_B, weights_B, optimizer, scaler, normaliser)

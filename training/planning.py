@@ -29,14 +29,14 @@ VERSION = 1  # of what training computes: raise it when the same configuration c
 _LATER = frozenset(
     {
         "task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep_model", "select_on", "init_from",
-        "span",
+        "span", "truth", "truth_score", "box_weight", "distill",
     }
 )  # fmt: skip
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
 _APART = frozenset(
     {
         "dataset", "selection", "reselect", "strategy", "evaluate_on", "evaluate_every", "record_losses",
-        "evaluate_decoder", "keep_model", "select_on", "select_decoder",
+        "evaluate_decoder", "keep_model", "select_on", "select_decoder", "judged_by",
     }
 )  # fmt: skip
 
@@ -66,6 +66,10 @@ def plan(store: Store, config: TrainConfig) -> Plan:
     payload: dict[str, Any] = {k: v for k, v in config.model_dump(mode="json").items() if not _is_later(k, v)}
     if config.task != CLASSIFICATION.name:
         payload["task_version"] = get_task(config.task).version
+    if config.distill is not None:
+        payload["distill"] |= {"run": _weights(store, config.distill.run)}
+    if config.truth is not None:
+        payload |= _truths(store, config.truth, dataset)
     init = None if config.init_from is None else _weights(store, config.init_from)
     if init is not None:
         payload["init_from"] = init
@@ -103,6 +107,13 @@ def _resolved(store: Store, config: TrainConfig, dataset: Dataset) -> TrainConfi
         faults = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
         raise StrategyError(f"Strategy {strategy.name}: {faults}. Its parameters are: {known}.") from error
     return config.model_copy(update={"strategy": strategy.resolved(store, dataset, asked)})
+
+
+def _truths(store: Store, refs: tuple[str, ...], dataset: Dataset) -> dict[str, list[str]]:
+    """The keys of the runs whose boxes are learnt, and of those that are judged by."""
+    runs = [store.runs.get(ref) for ref in refs]
+    learnt = [run.key for run in runs if run.dataset == dataset.ref]
+    return {"truth": learnt, "judged_by": sorted(run.key for run in runs if run.dataset != dataset.ref)}
 
 
 def _weights(store: Store, ref: str) -> str:

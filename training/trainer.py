@@ -27,6 +27,7 @@ from tamis.store.datasets import Dataset
 from tamis.training.best import Best
 from tamis.training.config import Plan, TrainConfig
 from tamis.training.devices import describe, pick_device
+from tamis.training.distill.student import Student
 from tamis.training.errors import CheckpointError
 from tamis.training.feed import Feed, Source
 from tamis.training.learner import Books, Learner
@@ -41,7 +42,6 @@ from tamis.training.streaming.batches import Batch
 from tamis.training.streaming.stream import SelectionStream
 from tamis.training.tasks import get_task
 
-_EVALUATED = 256  # samples a forward pass
 _log = logging.getLogger("tamis.training")
 
 
@@ -88,7 +88,9 @@ class Fitting:
         self._notify, self._evaluated = notify or _log.warning, evaluated
         self._device = pick_device(device)
         self._recipe = _recipe(config)
-        self._task = get_task(config.task)
+        self._task = get_task(config.task).bound(store, dict(config))
+        if config.distill is not None:
+            self._task = Student.of(store, self._task, config.distill, config.box_weight)
         self._outputs = self._task.outputs(store, plan.dataset, plan.evaluate_on)
         self._task.outputs(store, plan.dataset, plan.select_on)
         self._prepare()
@@ -216,6 +218,9 @@ class Fitting:
         """From the first sample, with the weights that were asked for."""
         if self._plan.init is not None:
             return self._learner_of(self._plan.init)
+        if self._task.normalises(self._plan.config.model):
+            channels = self._plan.config.channels
+            return self._learner(Statistics((0.0,) * channels, (1.0,) * channels))
         known = self._strategy.statistics
         return self._learner(known if isinstance(known, Statistics) else self._feed.measure(known))
 
@@ -335,7 +340,7 @@ class Fitting:
         if on is None:
             return {}
         started = perf_counter()
-        stream = self._open_stream(on, _EVALUATED, shuffle=False)
+        stream = self._open_stream(on, self._task.judged, shuffle=False)
         with closing(stream.epoch(0)) as batches:
             judged = self._task.evaluate(learner.model, batches, self._device)
         self._books.evaluating += perf_counter() - started
@@ -371,7 +376,7 @@ class Fitting:
             self._outputs,
             config.channels,
             *learner.statistics,
-            self._plan.dataset.classes,
+            self._task.classes(self._plan.dataset),
             config.image_size,
             config.task,
         )

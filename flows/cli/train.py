@@ -10,7 +10,7 @@ from tamis.flows.cli.fields import FieldsCommand
 from tamis.flows.cli.output import emit, run_facts
 
 if TYPE_CHECKING:
-    from tamis.training.config import InLoop, TrainConfig
+    from tamis.training.config import Distill, InLoop, TrainConfig
 
 
 def _config() -> "type[TrainConfig]":
@@ -44,14 +44,48 @@ def _strategy(name: str | None, given: Mapping[str, Any]) -> "InLoop | None":
     return None if name is None else InLoop(name=name, **given)
 
 
-@click.command(cls=FieldsCommand, fields=_config, without=("reselect", "strategy", "span"), further=_strategies)
+def _distill(run: str | None, given: Mapping[str, Any]) -> "Distill | None":
+    """The teacher's run and what was given beside it.
+
+    Raises:
+        click.UsageError: something was given, but no teacher.
+    """
+    asked = {name: value for name, value in given.items() if value is not None}
+    if run is None and asked:
+        raise click.UsageError(f"{', '.join(asked)} says how to distil: give the teacher's run as --distill.")
+    from tamis.training.config import Distill
+
+    return None if run is None else Distill(run=run, **asked)
+
+
+@click.command(
+    cls=FieldsCommand, fields=_config, without=("reselect", "strategy", "span", "distill"), further=_strategies
+)
 @click.option(
     "--strategy", type=Names(lambda: list(_strategies())), help="Choose by losses as the run goes, with this strategy."
 )
+@click.option("--distill", metavar="RUN", help="Learn from the model of this finished training run as well.")
+@click.option("--alpha", type=click.FloatRange(0, 1), help="Weight of the truth when distilling; default: 0.5.")
+@click.option("--temperature", type=float, help="Divides logits when distilling; default: 2.")
+@click.option("--squared", is_flag=True, default=None, help="Multiply the divergence by the temperature's square.")
+@click.option("--over", type=click.Choice(["all", "mined"]), help="Priors of a detector that are distilled.")
+@click.option("--distill-boxes", is_flag=True, default=None, help="Distil a detector's regression as well.")
 @resource_options
 @common
 def train(
-    app: App, strategy: str | None, device: str, workers: int, score_batch: int, force: bool, **fields: Any
+    app: App,
+    strategy: str | None,
+    distill: str | None,
+    alpha: float | None,
+    temperature: float | None,
+    squared: bool | None,
+    over: str | None,
+    distill_boxes: bool | None,
+    device: str,
+    workers: int,
+    score_batch: int,
+    force: bool,
+    **fields: Any,
 ) -> None:
     """Train a model on a dataset or a selection. Only selected samples are read from the shards.
 
@@ -68,12 +102,15 @@ def train(
       tamis train --dataset cifar10 --selection cifar10-gm --model mobilenet_v2 --optimizer adam --lr 0.001
       tamis train --dataset cifar10 --strategy selective-backprop --selectivity 0.33 --evaluate-on cifar10-test
       tamis train --dataset cifar10 --strategy stale-sb --selectivity 0.33 --every 3 --record-losses
+      tamis train --dataset frames --task detection --truth RUN --model ssd300-resnet50 --strategy in-batch
+      tamis train --dataset frames --task detection --truth RUN --model ssdlite-mobilenet --distill TEACHER_RUN
     """
     from tamis.training.job import find
 
     given = {k: v for k, v in fields.items() if v is not None}
     own = {k: given.pop(k) for k in list(given) if k not in _config().model_fields}
-    config = _config()(**given, strategy=_strategy(strategy, own))
+    taught = {"alpha": alpha, "temperature": temperature, "squared": squared, "over": over, "boxes": distill_boxes}
+    config = _config()(**given, strategy=_strategy(strategy, own), distill=_distill(distill, taught))
     store = app.open()
     there = None if force else find(store, config)
     answer: dict[str, Any] = {"run": there.key, "cached": True, "confirmed": None} if there else {}

@@ -109,6 +109,12 @@ def _planes(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels[None].transpose(0, 3, 1, 2))
 
 
+def fitted(height: int, width: int, size: int) -> tuple[float, float, int, int]:
+    """Where a picture goes when it is scaled and cut: factors down and across, then pixels cut at the top and left."""
+    view = _view(height, width, size)
+    return view.height / height, view.width / width, view.top, view.left
+
+
 @lru_cache(maxsize=64)
 def _view(height: int, width: int, size: int) -> _View:
     scale = size / min(height, width)

@@ -22,7 +22,7 @@ from tamis.training.models.registry import ImageClassifier
 from tamis.training.models.saved import open_model
 from tamis.training.models.weights import ModelMeta
 from tamis.training.signals.scorers import UNCERTAINTY, Scorer
-from tamis.training.streaming.batches import Batch, Chosen, Images, load_batches
+from tamis.training.streaming.batches import Batch, Chosen, Images, load_batches, members_beside
 from tamis.training.streaming.lookup import Index
 from tamis.training.tasks import get_task
 
@@ -105,7 +105,7 @@ def score_shard(
     scorer.check_task(meta.task)
     task, labelled = get_task(meta.task), dataset.label is not None
     targets = task.targets(dataset) if labelled else None
-    index = Index.open(store, dataset, [dataset.image, *([] if targets is None else [targets.member])])
+    index = Index.open(store, dataset, [dataset.image, *members_beside(targets)])
     with closing(load_batches(index, chosen, Images(meta.in_channels, meta.image_size), targets)) as loaded:
         kept: list[Tensor] = []
 

@@ -24,7 +24,7 @@ class Recipe:
     step_size: int
     gamma: float
     seed: int
-    augment: Literal["none", "crop-flip"]
+    augment: Literal["none", "crop-flip", "zoom-flip"]
     precision: Literal["fp32", "bf16", "fp16"]
     optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
     rate_by: Literal["epochs", "backprops"] = "epochs"

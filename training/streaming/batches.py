@@ -66,6 +66,23 @@ class Targets:
     decode: Callable[[Sequence[bytes], Callable[[int], str]], NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Targets that are known beforehand, and lie beside the shards.
+
+    Attributes:
+        of: from the numbers of B samples, their encoded images, the height and width of all of them when decoded, and
+            what sample i is called in a message, to numbers [B, ...]. A function of a module, as that of `Targets`.
+    """
+
+    of: Callable[[Ints, Sequence[Any], tuple[int, int], Callable[[int], str]], NDArray[Any]]
+
+
+def members_beside(targets: Targets | Beside | None) -> list[str]:
+    """The members that are read for targets, beside the image."""
+    return [targets.member] if isinstance(targets, Targets) else []
+
+
 def _batch(images: Tensor, labels: NDArray[Any], weights: Floats, samples: Ints) -> Batch:
     return Batch(images, torch.from_numpy(labels), torch.from_numpy(weights), torch.from_numpy(samples))
 
@@ -202,7 +219,7 @@ class Loader:
         side_by_side: bool = False,
         share: bool = False,
         held: int = AHEAD + 2,
-        targets: Targets | None = None,
+        targets: Targets | Beside | None = None,
     ) -> None:
         self._index, self._media, self._side_by_side, self._share = index, media, side_by_side, share
         self._images, self._held, self._targets = images or Images(), held, targets
@@ -227,8 +244,8 @@ class Loader:
             limit=decoded_limit(self._held),
             name=lambda i: index.name(int(samples[i])),
         )
-        batch = _batch(images, self._labels(reader, samples), chosen.weights, samples)
-        return Loaded(batch, reader.bytes_read - before)
+        labels = self._labels(reader, samples, found, (images.shape[2], images.shape[3]))
+        return Loaded(_batch(images, labels, chosen.weights, samples), reader.bytes_read - before)
 
     def raw(self, chosen: Chosen, soon: Chosen | None = None) -> Loaded:
         """The members of B samples as bytes; `soon` will be asked for a few batches later."""
@@ -255,10 +272,12 @@ class Loader:
         while self._readers:
             self._readers.popitem()[1].close()
 
-    def _labels(self, reader: Reader, samples: Ints) -> NDArray[Any]:
+    def _labels(self, reader: Reader, samples: Ints, encoded: Sequence[Any], sides: tuple[int, int]) -> NDArray[Any]:
         index, targets = self._index, self._targets
         if targets is None:
             return index.labels[samples]
+        if isinstance(targets, Beside):
+            return targets.of(samples, encoded, sides, lambda i: index.name(int(samples[i])))
         found = reader.each(samples, index.where(targets.member, samples))
         return targets.decode(found, lambda i: index.name(int(samples[i])))
 
@@ -278,7 +297,7 @@ class Loader:
 
 
 def load_batches(
-    index: Index, chosen: Iterable[Chosen], images: Images | None = None, targets: Targets | None = None
+    index: Index, chosen: Iterable[Chosen], images: Images | None = None, targets: Targets | Beside | None = None
 ) -> Generator[Loaded]:
     """Decoded batches of samples that lie side by side, in order: a pass over whole shards.
 

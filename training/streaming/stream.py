@@ -37,6 +37,7 @@ from tamis.training import border
 from tamis.training.streaming.batches import (
     AHEAD,
     Batch,
+    Beside,
     Chosen,
     Images,
     Loaded,
@@ -45,6 +46,7 @@ from tamis.training.streaming.batches import (
     Targets,
     in_background,
     joined,
+    members_beside,
     parted,
     with_next,
 )
@@ -120,7 +122,7 @@ class SelectionStream(IterableDataset[Any]):
         reading: Literal["auto", "ranges", "shards"] = "auto",
         check: Literal["stamp", "headers", "digest"] = "stamp",
         cache_limit: int = CACHE_LIMIT,
-        targets: Targets | None = None,
+        targets: Targets | Beside | None = None,
     ) -> None:
         super().__init__()
         check_choices(yields=(yields, FORMS), reading=(reading, READING), check=(check, CHECKS))
@@ -142,7 +144,7 @@ class SelectionStream(IterableDataset[Any]):
         # Here and not when it is first needed: that may be in a forked worker, where the tables cannot be read.
         self._index = Index.open(store, self.dataset, [m for m in self._members if m not in given])
         self._targets, image = targets, self.dataset.image
-        self._pixels = Index.open(store, self.dataset, [image] if targets is None else [image, targets.member])
+        self._pixels = Index.open(store, self.dataset, [image, *members_beside(targets)])
         if yields == "samples":
             self._index.keys(np.zeros(0, np.int64))
         for each in rounds_of(chosen):

@@ -3,10 +3,11 @@
 from tamis.training.errors import TaskError
 from tamis.training.tasks.classification import Classification
 from tamis.training.tasks.contract import Task
+from tamis.training.tasks.detection import Detection
 from tamis.training.tasks.regression import Regression
 
 CLASSIFICATION = Classification()
-TASKS: dict[str, Task] = {one.name: one for one in (CLASSIFICATION, Regression())}
+TASKS: dict[str, Task] = {one.name: one for one in (CLASSIFICATION, Regression(), Detection())}
 
 
 def get_task(name: str) -> Task:

@@ -10,8 +10,8 @@ question comes to have another answer: it enters the keys of what is trained for
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tamis.store import Store
     from tamis.store.datasets import Dataset
-    from tamis.training.streaming.batches import Batch, Targets
+    from tamis.training.streaming.batches import Batch, Beside, Targets
 
 
 class Task(ABC):
@@ -28,10 +28,41 @@ class Task(ABC):
     Attributes:
         name: in `TASKS`.
         version: of what it computes.
+        in_image: targets lie in the image, and follow what augmentation does to it (`tamis.training.steps.boxed`).
+        judged: samples of a forward pass where a training run evaluates.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    in_image: ClassVar[bool] = False
+    judged: ClassVar[int] = 256
+
+    def bound(self, store: "Store", asked: "Mapping[str, Any]") -> "Task":
+        """The task as a training run learns it; the same one where it needs nothing but the dataset.
+
+        Args:
+            store: the store.
+            asked: the fields of the run's `TrainConfig`.
+        """
+        return self
+
+    def classes(self, dataset: "Dataset") -> tuple[str, ...]:
+        """What a model that learns a dataset calls its classes; may be empty."""
+        return dataset.classes
+
+    def normalises(self, model: str) -> bool:
+        """Whether a model, by name, normalises pixels itself: it is given them scaled to 0..1."""
+        return False
+
+    def forward(self, model: "nn.Module", images_BCHW: "Tensor", targets_B: "Tensor") -> "Tensor":
+        """What `losses` are computed from, of one pass over a batch.
+
+        Args:
+            model: takes uint8 images.
+            images_BCHW: uint8, on the model's device.
+            targets_B: for models whose losses come out of the pass itself.
+        """
+        return model(images_BCHW)
 
     @abstractmethod
     def outputs(self, store: "Store", dataset: "Dataset", judged: "Dataset | None" = None) -> int:
@@ -41,7 +72,7 @@ class Task(ABC):
             LabelError: the labels are not those of this task, or the two datasets do not agree.
         """
 
-    def targets(self, dataset: "Dataset") -> "Targets | None":
+    def targets(self, dataset: "Dataset") -> "Targets | Beside | None":
         """How a sample's target is read; None where it is its class number."""
         return None
 
