@@ -22,6 +22,7 @@ from tamis.training.adapting.process import do_apart
 from tamis.training.adapting.search import Search
 from tamis.training.detection import detecting
 from tamis.training.detection.detector import find_detector
+from tamis.training.detection.trained import open_trained
 from tamis.training.job import TrainConfig
 from tamis.training.selecting import by_runs, by_scores
 from tamis.training.selecting.by_runs import MatchConfig
@@ -96,7 +97,7 @@ def _detect(store: str, config: DetectConfig, shards: list[int], resources: Reso
 def question(store: Store, config: DetectConfig) -> detecting.Question:
     """What a config asks of a detector."""
     dataset = store.datasets.get(config.dataset)
-    found = find_detector(store, config.model, weights=config.weights, classes=config.classes)
+    found = find_detector(store, config.model, weights=config.weights, classes=config.classes, trained=open_trained)
     if config.selection is None:
         return detecting.Question(store, dataset, found)
     chosen = store.selections.get(config.selection)

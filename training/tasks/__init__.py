@@ -6,8 +6,8 @@ from tamis.training.tasks.contract import Task
 from tamis.training.tasks.detection import Detection
 from tamis.training.tasks.regression import Regression
 
-CLASSIFICATION = Classification()
-TASKS: dict[str, Task] = {one.name: one for one in (CLASSIFICATION, Regression(), Detection())}
+CLASSIFICATION, DETECTION = Classification(), Detection()
+TASKS: dict[str, Task] = {one.name: one for one in (CLASSIFICATION, Regression(), DETECTION)}
 
 
 def get_task(name: str) -> Task:
