@@ -1,7 +1,7 @@
 """Budgets: how many samples a selection may hold, as people write them, and how classes share them.
 
-A budget is a percentage ("40%"), a fraction (0.4) or a count (1000). Part of a sample is rounded half up,
-from the decimal digits as written, so that 0.35 and "35%" of ten samples are both four. A budget is never
+A budget is a percentage ("40%"), a fraction (0.4, "1/300") or a count (1000). Part of a sample is rounded half up,
+from the digits as written, so that 0.35 and "35%" of ten samples are both four. A budget is never
 rounded down to nothing: the smallest one is a single sample.
 """
 
@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 
 from tamis.curation.errors import BudgetError
 
-_ALLOWED = "a percentage ('40%'), a fraction up to 1.0 (0.4), or a count of samples (1000)"
-_NUMBER = re.compile(r"(?P<number>[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(?P<percent>\s*%)?")
+_ALLOWED = "a percentage ('40%'), a fraction up to 1.0 (0.4 or '1/300'), or a count of samples (1000)"
+_NUMBER = re.compile(
+    r"(?P<number>[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(?:(?P<percent>\s*%)|/(?P<parts>[1-9][0-9]{0,17}))?"
+)
 
 
 def resolve_budget(budget: str | int | float, n: int) -> int:
     """Turn a budget into a number of samples.
 
     Args:
-        budget: "40%" or "40 %" or 0.4 (a fraction of `n`; 1.0 is all of it), or 1000 or "1000" (a count).
+        budget: "40%" or "40 %" or 0.4 or "1/300" (a fraction of `n`; 1.0 is all of it), or 1000 or "1000" (a count).
             Text with a decimal point and no percent sign is a fraction, as a float is.
         n: how many candidates there are, at least 1.
 
@@ -92,6 +94,8 @@ def _parse(budget: object) -> tuple[Fraction, bool]:
         if match is None:
             raise BudgetError(f"budget {budget!r} cannot be read; expected {_ALLOWED}")
         number = Fraction(match["number"].rstrip("."))
+        if match["parts"]:
+            return number / int(match["parts"]), True
         if match["percent"]:
             return number / 100, True
         return number, "." in match["number"]

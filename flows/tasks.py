@@ -27,7 +27,9 @@ from tamis.training.job import TrainConfig
 from tamis.training.selecting import by_runs, by_scores
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
+from tamis.training.selecting.distinct import select_distinct
 from tamis.training.signals import features, scoring
+from tamis.training.signals.culling import CullingConfig, score_culling
 from tamis.training.signals.own import find_scorer
 
 P = ParamSpec("P")
@@ -108,6 +110,18 @@ def question(store: Store, config: DetectConfig) -> detecting.Question:
     return detecting.Question(store, dataset, found, np.sort(chosen.round_at(config.epoch)[0]))
 
 
+def _distinct(store: str, dataset: str, name: str, threshold: int) -> str:
+    opened = Store.open(store)
+    version = opened.datasets.get(dataset)
+    bar = track("hash frames", version.samples)
+    return select_distinct(opened, version, name, threshold=threshold, progress=bar).selection.ref
+
+
+def _culling(store: str, dataset: str, student: str, teacher: str | None, config: CullingConfig) -> str:
+    opened = Store.open(store)
+    return score_culling(opened, opened.datasets.get(dataset), student, teacher, config)[0].key
+
+
 def _select(store: str, config: SelectConfig, force: bool) -> dict[str, Any]:
     published = by_scores.select(Store.open(store), config, force=force)
     return {"selection": published.selection.ref, "created": published.created, "confirmed": published.confirmed}
@@ -130,6 +144,8 @@ TRAIN = Task("train", _train, retried=False)  # it resumes by itself, and may ha
 SCORE = Task("score-shards", _score)
 FEATURES = Task("features-of-shards", _features)
 DETECT = Task("detect-in-shards", _detect)
+DISTINCT = Task("distinct-frames", _distinct)
+CULLING = Task("score-culling", _culling)
 SELECT = Task("select", _select)
 MATCH = Task("match", _match)
 TRIAL = Task("trial", _trial, retried=False)  # it resumes by itself

@@ -1,5 +1,5 @@
-"""The flows: index, score, features, detect, select, train, match, adapt. Each is thin: the work is library functions,
-results are in the store.
+"""The flows: index, score, features, detect, cull, select, train, match, adapt. Each is thin: the work is library
+functions, results are in the store.
 
 One list, `FLOWS`: the commands, `tamis serve` and the schedule read it. A flow's body takes a runner (`Direct`, or the
 one on a Prefect server), so there is one orchestration however its tasks run. Results of a flow are keys and figures.
@@ -22,6 +22,8 @@ from tamis.flows.configs import (
     ScoreConfig,
     ScoreResult,
 )
+from tamis.flows.detections.culling import CullConfig, cull
+from tamis.flows.detections.detecting import detect
 from tamis.flows.progress import display
 from tamis.flows.runners import Direct, Runner
 from tamis.flows.searching import adapt
@@ -30,7 +32,6 @@ from tamis.store import Store
 from tamis.store.errors import RunNotFound
 from tamis.training import job
 from tamis.training.adapting.config import AdaptConfig
-from tamis.training.detection import detecting
 from tamis.training.job import TrainConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
@@ -173,30 +174,6 @@ def features(runner: Runner, store: str, config: FeaturesConfig, resources: Reso
     return ScoreResult.of(made, model_run=trained.key, cached=there is not None, parts=parts)
 
 
-def detect(runner: Runner, store: str, config: DetectConfig, resources: Resources) -> dict[str, Any]:
-    """Have a detector look at the frames that it has not seen yet. Returns the run and what it came to."""
-    opened = Store.open(store)
-    pinned = config.model_copy(update={"dataset": opened.datasets.get(config.dataset).ref})
-    asked = tasks.question(opened, pinned)
-    classes = detecting.classes_of(asked, resources.device)
-    pinned = pinned.model_copy(update={"classes": classes})
-    made = opened.runs.find(asked.key(classes))
-    cached = made is not None
-    if made is None:
-        numbers = range(len(asked.dataset.shards))
-        missing = {number: count for number in numbers if (count := len(asked.missing(number)))}
-        shared: dict[str, Any] = {"store": store, "config": pinned, "resources": resources}
-        size = max(1, -(-len(missing) // resources.workers))  # a task opens the detector: one a worker
-        groups = [[*missing][a : a + size] for a in range(0, len(missing), size)]
-        seconds = sum(runner.each(tasks.DETECT, [shared | {"shards": group} for group in groups]))
-        every, new = sum(len(asked.chosen(shard)) for shard in asked.dataset.shards), sum(missing.values())
-        cost = detecting.Cost(every, every - new, seconds * 1e3 / new if new else None)
-        chosen = None if config.selection is None else opened.selections.get(config.selection).key
-        made = detecting.finish(asked, classes, cost, selection=chosen, device=resources.device)
-    told = {"run": made.key, "dataset": made.dataset, "model": made.model, "cached": cached}
-    return told | {"metrics": made.metrics, "seconds": made.seconds}
-
-
 def select(runner: Runner, store: str, config: SelectConfig, force: bool = False) -> dict[str, Any]:
     """Make a selection from scores that are there. Returns its name@version."""
     return runner.call(tasks.SELECT, store, config, force)
@@ -219,6 +196,7 @@ FLOWS = {
         Flow("score", ScoreConfig, score),
         Flow("features", FeaturesConfig, features, force=False),
         Flow("detect", DetectConfig, detect, force=False),
+        Flow("cull", CullConfig, cull, force=False),
         Flow("select", SelectConfig, select, resources=False),
         Flow("train", TrainConfig, train),
         Flow("match", MatchConfig, match),

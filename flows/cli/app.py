@@ -20,8 +20,8 @@ from tamis.flows.server.settings import prepare
 _COMMANDS = {  # name: its module, which is imported when the command is asked for
     "dataset": "packing", "score": "detections.culling",
     "select": "selections.gradmatch", "selection": "selections.looking",
-    "priority": "priority", "train": "train", "adapt": "adapt", "evaluate": "evaluate", "run": "run",
-    "history": "history", "report": "reports.report", "sql": "sql", "serve": "serve", "verify": "store", "gc": "store",
+    "priority": "priority", "train": "train", "adapt": "adapt", "cull": "detections.cull", "evaluate": "evaluate",
+    "run": "run", "history": "history", "report": "reports.report", "sql": "sql", "serve": "serve", "verify": "store", "gc": "store",
 }  # fmt: skip
 
 

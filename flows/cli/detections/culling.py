@@ -45,7 +45,7 @@ def culling(
     store = app.open()
     found = store.datasets.get(dataset)
     config = CullingConfig.model_validate(
-        {"preset": preset, "q": q, "iou": iou, "classes": classes, "mapping": _mapping(pairs) or None,
+        {"preset": preset, "q": q, "iou": iou, "classes": classes, "mapping": mapping_of(pairs) or None,
          "standardize": standardize}
     )  # fmt: skip
     keys = [None if run is None else store.runs.get(run).key for run in (student, teacher)]
@@ -60,7 +60,12 @@ def culling(
             note(f"The {who} has not looked at {count} samples; selections by its scores leave them out.")
 
 
-def _mapping(pairs: tuple[str, ...]) -> dict[str, str | None]:
+def mapping_of(pairs: tuple[str, ...]) -> dict[str, str | None]:
+    """The classes that --map names.
+
+    Raises:
+        click.UsageError: one cannot be read.
+    """
     found: dict[str, str | None] = {}
     for pair in pairs:
         name, equals, to = pair.partition("=")

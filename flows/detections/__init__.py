@@ -1,0 +1,1 @@
+"""Flows over frames: a detector's pass, and Dataset Culling."""
