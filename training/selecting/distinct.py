@@ -84,7 +84,7 @@ def _hashes(store: Store, dataset: Dataset, progress: Callable[[int], None] | No
     loader = Loader(Index.open(store, dataset), media, Images(channels=1), side_by_side=True)
     hashes_N, read_N = np.zeros(dataset.samples, np.uint64), np.zeros(dataset.samples, np.bool_)
     try:
-        with closing(in_background(_hash_of(loader), np.arange(dataset.samples), ahead=AHEAD)) as made:
+        with closing(in_background(_hash_of(loader), range(dataset.samples), ahead=AHEAD)) as made:
             for sample, found in enumerate(made):
                 if found is not None:
                     hashes_N[sample], read_N[sample] = found, True

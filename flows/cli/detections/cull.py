@@ -26,6 +26,7 @@ def _fields() -> "type[BaseModel]":
 @click.argument("dataset")
 @click.option("--teacher", required=True, metavar="MODULE:FUNCTION|RUN", help="Detector whose boxes are the truth.")
 @click.option("--teacher-weights", type=_FILE, help="Weights file for your own teacher.")
+@click.option("--teacher-classes", type=_FILE, help="A file with one class name per line; default: the teacher's own.")
 @click.option("--student", metavar="MODULE:FUNCTION|RUN", help="A trained student; default: stage 0 trains --model.")
 @click.option("--student-weights", type=_FILE, help="Weights file for your own student.")
 @click.option("--stage0", default="1%", show_default=True, metavar="BUDGET",
@@ -47,10 +48,10 @@ def _fields() -> "type[BaseModel]":
 @limit_options
 @common
 def cull(
-    app: App, dataset: str, teacher: str, teacher_weights: str | None, student: str | None,
-    student_weights: str | None, stage0: str, first: str, keep: tuple[str, ...], measure: str, distinct: int | None,
-    preset: str, classes: tuple[str, ...], pairs: tuple[str, ...], name: str | None, device: str, workers: int,
-    score_batch: int, **fields: Any,
+    app: App, dataset: str, teacher: str, teacher_weights: str | None, teacher_classes: str | None,
+    student: str | None, student_weights: str | None, stage0: str, first: str, keep: tuple[str, ...], measure: str,
+    distinct: int | None, preset: str, classes: tuple[str, ...], pairs: tuple[str, ...], name: str | None, device: str,
+    workers: int, score_batch: int, **fields: Any,
 ) -> None:  # fmt: skip
     """Keep the few frames of a dataset that teach a student most, with a teacher's boxes as truth (Dataset Culling).
 
@@ -67,11 +68,14 @@ def cull(
     """
     from tamis.flows.cli.detections.culling import mapping_of
     from tamis.flows.detections.culling import CullConfig
+    from tamis.store.datasets.classes import read_classes
 
     given = {key: value for key, value in fields.items() if value is not None}
     context = click.get_current_context()
     chosen = context.get_parameter_source("score_batch") is not click.core.ParameterSource.DEFAULT
-    asked = {"dataset": dataset, "teacher": {"model": teacher, "weights": teacher_weights}, "name": name}
+    names = tuple(read_classes(teacher_classes)) if teacher_classes else ()
+    asked: dict[str, Any] = {"dataset": dataset, "name": name}
+    asked["teacher"] = {"model": teacher, "weights": teacher_weights, "classes": names}
     asked |= {"stage0": stage0, "first": first, "keep": keep, "measure": measure, "distinct": distinct}
     asked["culling"] = {"preset": preset, "classes": classes, "mapping": mapping_of(pairs) or None}
     if student is not None:
