@@ -12,6 +12,7 @@ from tamis.flows.cli.reports.costs import costs
 from tamis.flows.cli.reports.frontier import frontier
 from tamis.flows.cli.reports.labels import labels
 from tamis.flows.cli.reports.similarity import similarity
+from tamis.flows.cli.reports.timeline import timeline
 
 if TYPE_CHECKING:
     from tamis.training.reports.speedup import Report, Speedup
@@ -89,5 +90,5 @@ def _row(one: "Speedup") -> dict[str, Any]:
     }
 
 
-for _command in (costs, frontier, confidence, similarity, labels):
+for _command in (costs, frontier, confidence, similarity, labels, timeline):
     report.add_command(_command)

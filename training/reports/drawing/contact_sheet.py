@@ -137,7 +137,7 @@ def contact_sheet(
     shown = [_shown(index, found, each, frames, layers) for each in groups]
     tiles = _tiles(index, np.concatenate(groups), tile, layers)
     of = f"in {found.rounds} round{'s' * (found.rounds != 1)} of {selection.ref}"
-    titles = f"Chosen most often {of}", f"Left out {of}" if left_out else f"Chosen least often {of}"
+    titles = f"Chosen most often {of}", f"Left out of {selection.ref}" if left_out else f"Chosen least often {of}"
     pairs = zip(titles, shown, (tiles[: len(shown[0])], tiles[len(shown[0]) :]), strict=True)
     parts = [Part(title, [one.caption for one in each], some) for title, each, some in pairs if each]
     legend = [(layer.name, layer.colour) for layer in layers]
