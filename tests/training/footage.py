@@ -21,8 +21,17 @@ def footage(store: Store, folder: Path) -> Dataset:
     return add_videos(store.datasets, "site", sources, folder / "shards", fps="2").dataset
 
 
-def found(store: Store, dataset: Dataset, key: str, rows: Mapping[int, Sequence[Row]], ms: float = 2.0) -> str:
-    """A detector's pass that looked at some samples, and the milliseconds that it took a frame."""
+def found(
+    store: Store,
+    dataset: Dataset,
+    key: str,
+    rows: Mapping[int, Sequence[Row]],
+    *,
+    ms: float = 2.0,
+    selection: str | None = None,
+    model: str | None = None,
+) -> str:
+    """A detector's pass that looked at some samples, those of a selection (its key), and its milliseconds a frame."""
     flat, count = [row for one in rows.values() for row in one], len(rows)
     frames = Frames(
         np.asarray([*rows], np.int64), starts(np.asarray([len(one) for one in rows.values()], np.int64)),
@@ -30,8 +39,10 @@ def found(store: Store, dataset: Dataset, key: str, rows: Mapping[int, Sequence[
         np.asarray([row[1:] for row in flat], np.float32).reshape(-1, 4),
         np.tile(np.asarray([[W, H]], np.int32), (count, 1)), [None] * count, np.full(count, ms, np.float32),
     )  # fmt: skip
-    about = {"classes": ["car"], "model": f"model of {key}"}
-    store.runs.begin(kind=DETECT, key=key, dataset=dataset.ref, model=f"{key}:net", config=about)
+    about = {"classes": ["car"], "model": model or f"model of {key}"}
+    store.runs.begin(
+        kind=DETECT, key=key, dataset=dataset.ref, model=f"{key}:net", config=about, selection=selection
+    )  # fmt: skip
     store.runs.put_boxes(key, iter([frames]))
     metrics = {"samples": count, "cached": 0, "ms": ms}
     store.runs.finish(key, metrics=metrics, seconds={"total": ms * count / 1e3})

@@ -9,7 +9,7 @@ from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, say, table
 
 if TYPE_CHECKING:
-    from tamis.training.reports.timeline import Line
+    from tamis.training.reports.culling.timeline import Line
 
 
 @click.command()
@@ -30,7 +30,7 @@ def timeline(app: App, refs: tuple[str, ...], scores: str | None, measure: str, 
       tamis report timeline site-hard site-random --plot timeline.svg
       tamis report timeline site-hard --scores 1f0c9a --measure precision_loss --plot timeline.png --json
     """
-    from tamis.training.reports.timeline import timeline
+    from tamis.training.reports.culling.timeline import timeline
 
     found = timeline(app.open(), refs, scores=scores, measure=measure)
     if plot is not None:
@@ -48,7 +48,7 @@ def timeline(app: App, refs: tuple[str, ...], scores: str | None, measure: str, 
 
 
 def _row(line: "Line") -> dict[str, Any]:
-    from tamis.training.reports.clock import clock
+    from tamis.training.reports.culling.clock import clock
 
     first, last = (None if at is None else clock(at) for at in (line.first, line.last))
     return {

@@ -12,7 +12,7 @@ from tamis.store.boxes import Boxes
 from tamis.store.errors import RunNotFound
 from tamis.store.selections import Request, RoundData, Selection
 from tamis.training.errors import ReportError
-from tamis.training.reports.clock import clock
+from tamis.training.reports.culling.clock import clock
 from tamis.training.reports.drawing.contact_sheet import Sheet, contact_sheet
 from tamis.training.reports.drawing.layers import COLOURS, Layer
 

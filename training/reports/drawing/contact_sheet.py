@@ -21,7 +21,7 @@ from tamis.store.datasets.frames import Frames
 from tamis.store.selections import Selection
 from tamis.training.decoding.decode import IMAGES, check_suffix, decode_images
 from tamis.training.errors import ReportError
-from tamis.training.reports.clock import clock
+from tamis.training.reports.culling.clock import clock
 from tamis.training.reports.drawing.layers import Layer, open_layers
 from tamis.training.reports.drawing.layout import Part, fit, lay_out
 from tamis.training.reports.drawing.plots import check_form

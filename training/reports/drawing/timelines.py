@@ -9,9 +9,9 @@ Cost: a second for some ten thousand frames.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.training.reports.clock import clock
+from tamis.training.reports.culling.clock import clock
+from tamis.training.reports.culling.timeline import Timeline
 from tamis.training.reports.drawing.plots import check_form, figure_of, save
-from tamis.training.reports.timeline import Timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def draw_timeline(found: Timeline, out: str) -> Path:
     """Draw kept frames on the time lines of their cameras.
 
     Args:
-        found: of `tamis.training.reports.timeline.timeline`.
+        found: of `tamis.training.reports.culling.timeline.timeline`.
         out: a file, .png or .svg; one that is there is replaced.
 
     Returns:

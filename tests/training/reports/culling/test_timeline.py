@@ -14,8 +14,8 @@ from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound, SelectionError
 from tamis.store.selections import Request, RoundData
 from tamis.training.errors import ReportError
+from tamis.training.reports.culling.timeline import longest_gap, timeline
 from tamis.training.reports.drawing.timelines import draw_timeline, timeline_figure
-from tamis.training.reports.timeline import longest_gap, timeline
 
 
 @pytest.fixture
