@@ -44,7 +44,10 @@ def boxed(
     return dataset, key
 
 
-def keep(store: Store, dataset: Dataset, key: str, rows: list[list[Row] | None], classes: tuple[str, ...]) -> None:
+def keep(
+    store: Store, dataset: Dataset, key: str, rows: list[list[Row] | None], classes: tuple[str, ...], *,
+    kind: str = ANNOTATIONS,
+) -> None:  # fmt: skip
     """Boxes of a dataset under a run's key; None where a sample was not looked at."""
     looked = [i for i, one in enumerate(rows) if one is not None]
     flat = [row for one in rows for row in one or ()]
@@ -54,6 +57,6 @@ def keep(store: Store, dataset: Dataset, key: str, rows: list[list[Row] | None],
         np.asarray([row[1:] for row in flat], np.float32).reshape(-1, 4),
         np.full((len(looked), 2), SIDE, np.int32), [None] * len(looked),
     )  # fmt: skip
-    store.runs.begin(kind=ANNOTATIONS, key=key, dataset=dataset.ref, config={"classes": [*classes]})
+    store.runs.begin(kind=kind, key=key, dataset=dataset.ref, config={"classes": [*classes]})
     store.runs.put_boxes(key, iter([frames]))
     store.runs.finish(key)

@@ -24,7 +24,9 @@ from dataclasses import dataclass, fields
 
 from tamis.store import Store
 from tamis.store.runs import Run
+from tamis.training.reports.culling.epochs import seconds_saved
 from tamis.training.reports.runs import finished, label_runs
+from tamis.training.tasks.coco import MEASURES
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Cost:
         backprops: samples that got a backward pass; None for runs whose books lack it, as for the next two.
         samples: that were read.
         bytes: that were read.
+        t_diff: of Selective-Backprop in the batch, seconds that an epoch with selection saves
+            (`tamis.training.reports.culling.epochs`); None for other strategies, or without evaluations that tell.
+        precision: of detectors that were evaluated, COCO's measures by name.
     """
 
     run: str
@@ -69,6 +74,8 @@ class Cost:
     backprops: int | None
     samples: int | None
     bytes: int | None
+    t_diff: float | None = None
+    precision: dict[str, float] | None = None
 
 
 def costs(store: Store, runs: Sequence[str] = (), *, dataset: str | None = None) -> list[Cost]:
@@ -94,7 +101,9 @@ def cost(run: Run, label: str) -> Cost:
     """The books of one finished training run."""
     books = [run.metrics.get(name) for name in ("backprops", "samples_read", "bytes_read")]
     total, seed = run.seconds.get("total", 0.0), run.config.get("seed", 0)
-    return Cost(run.key, label, run.dataset, run.model, seed, split(run.seconds), total, *books)
+    judged = {name: value for name, value in run.metrics.items() if name in MEASURES} or None
+    about = run.key, label, run.dataset, run.model, seed
+    return Cost(*about, split(run.seconds), total, *books, t_diff=seconds_saved(run), precision=judged)
 
 
 def split(seconds: dict[str, float]) -> Parts:

@@ -186,8 +186,8 @@ def _grouped(traces: Sequence[Trace], held: dict[str, Trace], factors: Sequence[
         return Group(
             label=label,
             runs=tuple(one.run for one in mine),
-            final=_spread([one.error[-1] for one in mine]),
-            speedup={a: tuple(_spread([_speedup(one, held, f, a) for one in mine]) for f in factors) for a in AXES},
+            final=spread([one.error[-1] for one in mine]),
+            speedup={a: tuple(spread([_speedup(one, held, f, a) for one in mine]) for f in factors) for a in AXES},
             points=points,
             share={axis: points[axis] / max(whole[axis], 1) for axis in AXES},
         )
@@ -209,7 +209,8 @@ def _speedup(one: Trace, held: dict[str, Trace], factor: float, axis: Axis) -> f
     return None if theirs is None or not mine else theirs / mine
 
 
-def _spread(values: Sequence[float | None]) -> Spread:
+def spread(values: Sequence[float | None]) -> Spread:
+    """Mean and deviation of the values that there are."""
     known = [value for value in values if value is not None]
     deviation = stdev(known) if len(known) > 1 else None
     return Spread(mean(known) if known else None, deviation, (len(known), len(values)))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STATS = {"map": 0, "map50": 1, "map_small": 3, "map_medium": 4, "map_large": 5}  # where COCO's twelve numbers stand
+MEASURES = tuple(_STATS)
 
 
 def check_installed() -> None:

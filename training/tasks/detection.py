@@ -20,6 +20,7 @@ from tamis.training.tasks.truth import Truth, padded, truth_of
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from tamis.store import Store
@@ -109,6 +110,23 @@ class Detection(Task):
     ) -> dict[str, float]:
         import torch
 
+        truth, found, losses = self.looked(model, batches, device)
+        if not losses:
+            return {}
+        count = 1 + max((int(rows[:, 0].max()) for rows in (*truth, *found) if len(rows)), default=0)
+        return average_precision(truth, found, count) | {"loss": float(torch.cat(losses).double().mean())}
+
+    def looked(
+        self, model: "nn.Module", batches: "Iterable[Batch]", device: "torch.device | None" = None
+    ) -> "tuple[list[NDArray[Any]], list[NDArray[Any]], list[Tensor]]":
+        """What a model finds, as `evaluate` judges it.
+
+        Returns:
+            Of each image its truth [m, 5] and what was found [n, 6], as `average_precision` takes them; of each batch
+            the losses.
+        """
+        import torch
+
         device = device or next(model.parameters()).device
         losses, truth, found = list[torch.Tensor](), list[Any](), list[Any]()
         model.eval()
@@ -120,10 +138,7 @@ class Detection(Task):
                 losses.append(self.losses(self.forward(model, images_BCHW, targets_BM5).float(), targets_BM5).cpu())
                 found += [_rows(one) for one in self.found(model, images_BCHW)]
                 truth += [rows_M5[rows_M5[:, 0] >= 0] for rows_M5 in batch.labels.numpy()]
-        if not losses:
-            return {}
-        count = 1 + max((int(rows[:, 0].max()) for rows in (*truth, *found) if len(rows)), default=0)
-        return average_precision(truth, found, count) | {"loss": float(torch.cat(losses).double().mean())}
+        return truth, found, losses
 
     def found(self, model: "nn.Module", images_BCHW: "Tensor") -> "list[dict[str, Tensor]]":
         """Boxes, labels (from 1) and scores of each image, by a model in evaluation mode."""

@@ -28,8 +28,10 @@ def costs(app: App, runs: tuple[str, ...], dataset: str | None, plot: str | None
     training; reading: waiting for batches; evaluate: evaluations; other: what is left (loading, augmentation,
     checkpoints). Blank: not measured by that run.
 
-    A second table has backprops (samples that got a backward pass), and the samples and bytes read. RUNs are keys or
-    prefixes of them; default: all finished training runs.
+    A second table has backprops (samples that got a backward pass), and the samples and bytes read. Detectors have a
+    third one: mean average precision, also by size of boxes, and for the strategy in-batch t_diff: the mean time of an
+    epoch without selection less that of one with it, in seconds (needs --evaluate-every). RUNs are keys or prefixes of
+    them; default: all finished training runs.
 
     \b
     Examples:
@@ -48,6 +50,8 @@ def costs(app: App, runs: tuple[str, ...], dataset: str | None, plot: str | None
     def people() -> None:
         table(_seconds(found), title="Seconds of training runs")
         table(_counts(found), title="What they processed")
+        if any(one.precision is not None or one.t_diff is not None for one in found):
+            table(_detectors(found), title="Mean average precision, and seconds that an epoch with selection saves")
         if plot is not None:
             say(f"Drawn in {plot}")
 
@@ -63,6 +67,16 @@ def _counts(found: "Sequence[Cost]") -> list[dict[str, Any]]:
     rows = [{"backprops": one.backprops, "samples": one.samples} for one in found]
     read = [None if one.bytes is None else size(one.bytes) for one in found]
     return [fact | row | {"bytes": text} for fact, row, text in zip(_facts(found), rows, read, strict=True)]
+
+
+def _detectors(found: "Sequence[Cost]") -> list[dict[str, Any]]:
+    from tamis.training.tasks.coco import MEASURES
+
+    pairs = [(fact, one) for fact, one in zip(_facts(found), found, strict=True) if one.precision or one.t_diff]
+    return [
+        fact | {name.replace("map_", ""): (one.precision or {}).get(name) for name in MEASURES} | {"t_diff": one.t_diff}
+        for fact, one in pairs
+    ]
 
 
 def _facts(found: "Sequence[Cost]") -> list[dict[str, Any]]:

@@ -88,8 +88,8 @@ def _row(found: "Frontier", one: "Group", against: "Axis") -> dict[str, Any]:
     return {
         "group": one.label,
         "runs": len(one.runs),
-        "final error": _spread(one.final),
-        **{f"to x{factor:g}": _spread(spread, "x") for factor, spread in speedups},
+        "final error": spread_text(one.final),
+        **{f"to x{factor:g}": spread_text(spread, "x") for factor, spread in speedups},
         "Pareto points": one.points[against],
         "share": f"{one.share[against]:.0%}",
     }
@@ -99,7 +99,7 @@ def _runs(keys: tuple[str, ...]) -> str:
     return "1 training run" if len(keys) == 1 else f"{len(keys)} training runs"
 
 
-def _spread(one: "Spread", unit: str = "") -> str:
+def spread_text(one: "Spread", unit: str = "") -> str:
     """A mean with its deviation, and where some runs have no value how many have one."""
     if one.mean is None:
         return "-"

@@ -9,9 +9,11 @@ from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, note, say, table
 from tamis.flows.cli.reports.confidence import confidence
 from tamis.flows.cli.reports.costs import costs
+from tamis.flows.cli.reports.culling import culling
 from tamis.flows.cli.reports.frontier import frontier
 from tamis.flows.cli.reports.labels import labels
 from tamis.flows.cli.reports.similarity import similarity
+from tamis.flows.cli.reports.timeline import timeline
 
 if TYPE_CHECKING:
     from tamis.training.reports.speedup import Report, Speedup
@@ -89,5 +91,5 @@ def _row(one: "Speedup") -> dict[str, Any]:
     }
 
 
-for _command in (costs, frontier, confidence, similarity, labels):
+for _command in (costs, frontier, confidence, similarity, labels, culling, timeline):
     report.add_command(_command)

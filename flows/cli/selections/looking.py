@@ -70,23 +70,39 @@ def stats(app: App, refs: tuple[str, ...], weighted: bool, bins: int, out: str |
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws among images never selected.")
 @click.option("--tile", default=72, show_default=True, type=click.IntRange(8, 1024), help="Pixels per image.")
 @click.option("--columns", default=16, show_default=True, type=click.IntRange(1, 100), help="Images per row.")
+@click.option("--left-out", is_flag=True, help="Instead of the least often selected: images never selected.")
+@click.option(
+    "--boxes", multiple=True, metavar="RUN", help="Draw the boxes of a run; twice: student (orange), teacher (blue)."
+)
+@click.option(
+    "--min-score", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    help="Draw boxes with this score or more.",
+)  # fmt: skip
 @common
-def images(app: App, ref: str, most: int, least: int, out: str, seed: int, tile: int, columns: int) -> None:
+def images(
+    app: App, ref: str, most: int, least: int, out: str, seed: int, tile: int, columns: int, left_out: bool,
+    boxes: tuple[str, ...], min_score: float,
+) -> None:  # fmt: skip
     """Draw the images selected most and least often on a contact sheet, with number, count and label.
 
     Most: by count, sum of weights, best rank. Least: by count and sum of weights; of those never selected, a random
-    draw. Only the images shown are read.
+    draw. Only the images shown are read. Frames of videos have camera and time below, and with --boxes the number of
+    boxes by run; "-" where it did not look.
 
     \b
     Examples:
       tamis selection images cifar10-gradmatch --most 64 --least 64 --out sheet.png
       tamis selection images cifar10-entropy --most 100 --least 0 --columns 10 --out hardest.png --json
+      tamis selection images street-hard --left-out --boxes 1f0c9a --boxes 77ab02 --tile 320 --columns 4 --out sheet.png
     """
     from tamis.training.reports.drawing.contact_sheet import contact_sheet
 
     store = app.open()
     found = store.selections.get(ref)
-    sheet = contact_sheet(store, found, most_often=most, least_often=least, seed=seed, tile=tile, columns=columns)
+    sheet = contact_sheet(
+        store, found, most_often=most, least_often=least, seed=seed, tile=tile, columns=columns, left_out=left_out,
+        boxes=boxes, least_score=min_score,
+    )  # fmt: skip
     sheet.save(out)
     answer = {"selection": found.ref, "rounds": sheet.rounds, "never": sheet.never}
     answer |= {"most": [vars(one) for one in sheet.most], "least": [vars(one) for one in sheet.least], "drawn": out}

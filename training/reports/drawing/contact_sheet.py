@@ -1,24 +1,29 @@
 """Contact sheets: the images that a selection chose most and least often, or others, on one picture.
 
 What: `contact_sheet` reads those images alone, by byte range out of their shards, and lays them out in two groups, each
-scaled to fit an equal tile and captioned with number, times chosen and label. `draw_groups` does so with any samples.
-How: which samples, and in which order, `tamis.training.reports.priority` says. Small images are enlarged by whole
-factors, so that pixels stay what they are; large ones are averaged down.
+scaled to fit an equal tile and captioned with number, times chosen and label; frames of videos with camera and time.
+Boxes of a student and a teacher can be drawn on them. `draw_groups` does so with any samples.
+How: which samples, and in which order, `tamis.training.reports.priority` says; `tamis.training.reports.drawing.layout`
+puts them on a picture.
 Cost: reading and decoding of the images shown; a picture of 72 x 104 pixels each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.store.datasets.frames import Frames
 from tamis.store.selections import Selection
 from tamis.training.decoding.decode import IMAGES, check_suffix, decode_images
 from tamis.training.errors import ReportError
+from tamis.training.reports.culling.clock import clock
+from tamis.training.reports.drawing.layers import Layer, open_layers
+from tamis.training.reports.drawing.layout import Part, fit, lay_out
 from tamis.training.reports.drawing.plots import check_form
 from tamis.training.reports.priority import Priority, least, most, priority
 from tamis.training.streaming.batches import Chosen, Loader
@@ -26,8 +31,6 @@ from tamis.training.streaming.lookup import Index
 from tamis.training.streaming.readers import Media
 
 LARGEST = 5_000  # images a sheet
-_GAP, _LINE, _TITLE = 4, 13, 22  # pixels
-_INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 Ints = NDArray[np.int64]
 
@@ -41,6 +44,9 @@ class Shown:
         label: its class's name, or number; None where the dataset has none.
         times: in how many rounds it was chosen.
         weight: the sum of its weights.
+        camera: that took it; None where the sample is no frame of a video, as the next.
+        seconds: on the camera's time line.
+        boxes: by run whose boxes are drawn, how many; None where it did not look at the image.
     """
 
     sample: int
@@ -48,6 +54,18 @@ class Shown:
     label: str | None
     times: int
     weight: float
+    camera: str | None = None
+    seconds: float | None = None
+    boxes: tuple[int | None, ...] = ()
+
+    @property
+    def caption(self) -> list[str]:
+        """Its lines: number and times chosen, label, camera and time, boxes by run."""
+        lines = [f"{self.sample}  x{self.times}", *([self.label] if self.label else [])]
+        if self.camera is not None and self.seconds is not None:
+            lines.append(f"{self.camera} {clock(self.seconds)}")
+        counts = ["-" if count is None else str(count) for count in self.boxes]
+        return [*lines, " | ".join(counts) + " boxes"] if counts else lines
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,9 @@ def contact_sheet(
     seed: int = 0,
     tile: int = 72,
     columns: int = 16,
+    left_out: bool = False,
+    boxes: Sequence[str] = (),
+    least_score: float = 0.5,
 ) -> Sheet:
     """Lay out the images that were chosen most and least often.
 
@@ -91,9 +112,13 @@ def contact_sheet(
         seed: draws among the equally little chosen.
         tile: pixels that an image's longer side gets.
         columns: images a row.
+        left_out: of the least often chosen, only those that no round has; frames of videos in order of time.
+        boxes: runs whose boxes are drawn, a student's and a teacher's; two at most.
+        least_score: boxes with a lower score are not drawn.
 
     Raises:
         ReportError: nothing, or too much, to show.
+        RunNotFound, SelectionError: a run has no boxes of this dataset.
         ShardChanged, DecodeError, DecoderRefused: naming the shard or the sample.
     """
     if not 0 < most_often + least_often <= LARGEST or min(most_often, least_often, tile - 1, columns - 1) < 0:
@@ -103,17 +128,20 @@ def contact_sheet(
         )
     dataset = store.datasets.get(selection.dataset)
     index, found = Index.open(store, dataset), priority(selection, dataset.samples)
-    groups = most(found, most_often), least(found, least_often, seed=seed)
-    shown = [_shown(index, found, each) for each in groups]
-    tiles = _tiles(index, np.concatenate(groups), tile)
+    never = int((found.times == 0).sum())
+    layers, frames = open_layers(store, dataset, boxes, least_score), dataset.frames()
+    others = least(found, min(least_often, never) if left_out else least_often, seed=seed)
+    groups = most(found, most_often), _by_time(others, frames) if left_out else others
+    if not sum(map(len, groups)):
+        raise ReportError(f"{selection.ref} leaves no sample of {dataset.ref} out: there is nothing to show.")
+    shown = [_shown(index, found, each, frames, layers) for each in groups]
+    tiles = _tiles(index, np.concatenate(groups), tile, layers)
     of = f"in {found.rounds} round{'s' * (found.rounds != 1)} of {selection.ref}"
-    captions = [[(f"{one.sample}  x{one.times}", one.label or "") for one in each] for each in shown]
-    parts = [
-        (f"Chosen most often {of}", captions[0], tiles[: len(shown[0])]),
-        (f"Chosen least often {of}", captions[1], tiles[len(shown[0]) :]),
-    ]
-    picture = _lay_out([part for part in parts if part[1]], tile, columns)
-    return Sheet(picture, found.rounds, int((found.times == 0).sum()), shown[0], shown[1])
+    titles = f"Chosen most often {of}", f"Left out of {selection.ref}" if left_out else f"Chosen least often {of}"
+    pairs = zip(titles, shown, (tiles[: len(shown[0])], tiles[len(shown[0]) :]), strict=True)
+    parts = [Part(title, [one.caption for one in each], some) for title, each, some in pairs if each]
+    legend = [(layer.name, layer.colour) for layer in layers]
+    return Sheet(lay_out(parts, tile, columns, legend), found.rounds, never, shown[0], shown[1])
 
 
 def draw_groups(
@@ -141,19 +169,36 @@ def draw_groups(
     if not 0 < len(samples_B) <= LARGEST:
         raise ReportError(f"{len(samples_B)} images to show: expected 1 to {LARGEST}.")
     tiles = iter(_tiles(Index.open(store, dataset), samples_B, tile))
-    parts = [(title, list(g.values()), [next(tiles) for _ in g]) for title, g in groups.items() if g]
-    return _lay_out(parts, tile, columns)
+    parts = [Part(title, list(g.values()), [next(tiles) for _ in g]) for title, g in groups.items() if g]
+    return lay_out(parts, tile, columns)
 
 
-def _shown(index: Index, found: Priority, samples_B: Ints) -> tuple[Shown, ...]:
+def _by_time(samples_B: Ints, frames: Frames | None) -> Ints:
+    if frames is None:
+        return samples_B
+    return samples_B[np.lexsort((samples_B, frames.seconds_N[samples_B], frames.camera_N[samples_B]))]
+
+
+def _shown(
+    index: Index, found: Priority, samples_B: Ints, frames: Frames | None, layers: Sequence[Layer]
+) -> tuple[Shown, ...]:
     if not len(samples_B):
         return ()
     keys, labels, dataset = index.keys(samples_B), index.labels[samples_B].tolist(), index.dataset
     rows = zip(samples_B.tolist(), keys, labels, strict=True)
     return tuple(
-        Shown(sample, key, class_name(dataset, label), int(found.times[sample]), float(found.weight[sample]))
+        Shown(
+            sample, key, class_name(dataset, label), int(found.times[sample]), float(found.weight[sample]),
+            *_placed(frames, sample), tuple(layer.count(sample) for layer in layers),
+        )
         for sample, key, label in rows
-    )
+    )  # fmt: skip
+
+
+def _placed(frames: Frames | None, sample: int) -> tuple[str | None, float | None]:
+    if frames is None or frames.camera_N[sample] < 0:
+        return None, None
+    return frames.cameras[frames.camera_N[sample]], float(frames.seconds_N[sample])
 
 
 def class_name(dataset: Dataset, label: int) -> str | None:
@@ -163,8 +208,8 @@ def class_name(dataset: Dataset, label: int) -> str | None:
     return dataset.classes[label] if 0 <= label < len(dataset.classes) else str(label)
 
 
-def _tiles(index: Index, samples_B: Ints, tile: int) -> list[Image.Image]:
-    """The images, scaled; they may be of any sizes."""
+def _tiles(index: Index, samples_B: Ints, tile: int, layers: Sequence[Layer] = ()) -> list[Image.Image]:
+    """The images, scaled, with their boxes; they may be of any sizes."""
     member = index.dataset.image
     suffix = check_suffix(member, IMAGES)
     loader = Loader(index, Media("ranges", sparse=True, options=dict(index.store.root.options)))
@@ -173,45 +218,10 @@ def _tiles(index: Index, samples_B: Ints, tile: int) -> list[Image.Image]:
         found: list[Image.Image] = []
         for sample, data in zip(samples_B.tolist(), raw.members[member], strict=True):
             pixels = decode_images([data], suffix, name=lambda _, sample=sample: index.name(sample))[0]
-            found.append(_fit(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), tile))
+            image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+            found.append(fit(image, tile))
+            for layer in layers:
+                layer.draw(found[-1], sample, image.size)
         return found
     finally:
         loader.close()
-
-
-def _fit(image: Image.Image, tile: int) -> Image.Image:
-    longer = max(image.size)
-    if longer <= tile:
-        factor = tile // longer
-        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    width, height = (max(1, round(side * tile / longer)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BOX)
-
-
-def _lay_out(
-    groups: list[tuple[str, list[tuple[str, str]], list[Image.Image]]], tile: int, columns: int
-) -> Image.Image:
-    columns = min(columns, max(len(shown) for _, shown, _ in groups))
-    across, down = tile + _GAP, tile + 2 * _LINE + _GAP
-    heights = [_TITLE + down * -(-len(shown) // columns) for _, shown, _ in groups]
-    font = ImageFont.load_default()
-    wide = max(across * columns, *(int(font.getlength(title)) + _GAP for title, _, _ in groups))
-    sheet = Image.new("RGB", (_GAP + wide, _GAP + sum(heights)), _PAPER)
-    pen, top = ImageDraw.Draw(sheet), _GAP
-    for (title, shown, tiles), height in zip(groups, heights, strict=True):
-        pen.text((_GAP, top), title, _INK, font)
-        for i, (one, image) in enumerate(zip(shown, tiles, strict=True)):
-            left, above = _GAP + across * (i % columns), top + _TITLE + down * (i // columns)
-            sheet.paste(image, (left + (tile - image.width) // 2, above + (tile - image.height) // 2))
-            for line, text in enumerate(one):
-                pen.text((left, above + tile + line * _LINE), _cut(text, font, tile), _INK, font)
-        top += height
-    return sheet
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """What of a caption fits beneath its image, in characters that pillow's own font has."""
-    text = " ".join(text.encode("ascii", "replace").decode().split())
-    while text and font.getlength(text) > width:
-        text = text[:-1]
-    return text
