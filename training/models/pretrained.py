@@ -112,9 +112,10 @@ def read_weights(data: bytes, path: Path) -> dict[str, Tensor]:
                 warnings.simplefilter("ignore", UserWarning)  # of pickle protocols above torch's own
                 found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         raise CheckpointError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]}): expected "
-            "a state dict of tensors and nothing else, from safetensors' save_file or torch.save(model.state_dict())."
+            f"{path} cannot be read as weights ({why}): expected a state dict of tensors and nothing else, from "
+            "safetensors' save_file or torch.save(model.state_dict())."
         ) from error
     for name in _INSIDE:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):

@@ -23,7 +23,6 @@ from tamis.training.models.weights import unpack_model
 from tamis.training.planning import plan
 from tamis.training.trainer import Fitting
 
-
 QUICK: dict[str, Any] = {
     "dataset": "digits", "model": "preact8", "epochs": 2, "batch_size": 256, "channels": 1, "augment": "none",
 }  # fmt: skip
@@ -67,7 +66,7 @@ def test_mobilenet_fits_ssdlite_and_computes_the_same() -> None:
     theirs = models.mobilenet_v3_large().eval()
     network, given = fitted("ssdlite64-mobilenet-full", theirs.state_dict())
     assert (given.into, given.left, given.unused) == ("backbone", ("backbone.extra", "head"), ("classifier",))
-    first, second = network.eval().backbone.features
+    first, second = network.eval().get_submodule("backbone.features").children()
     pixels = torch.randn(1, 3, 64, 64)
     assert torch.equal(second(first(pixels)), theirs.features(pixels))
     with pytest.raises(
@@ -80,7 +79,8 @@ def test_a_detector_of_other_classes_keeps_all_but_its_class_heads() -> None:
     theirs = build_model("ssdlite64-mobilenet", num_classes=7)
     network, given = fitted("ssdlite64-mobilenet", {f"module.{k}": v for k, v in theirs.state_dict().items()})
     assert {name.rpartition(".module_list")[0] for name in given.left} == {"head.classification_head"}
-    assert torch.equal(network.state_dict()["backbone.extra.0.0.0.weight"], theirs.backbone.extra[0][0][0].weight)
+    name = "backbone.extra.0.0.0.weight"
+    assert torch.equal(network.state_dict()[name], theirs.state_dict()[name])
     assert given.line.startswith("a.pth (sha256 000000000000): 394 of the model's 406 tensors loaded; left as init")
 
 
@@ -89,7 +89,6 @@ def test_a_detector_of_other_classes_keeps_all_but_its_class_heads() -> None:
     [
         ("resnet18-cifar", r"conv1.weight is \[64, 3, 7, 7\] in the file, and conv1.weight \[64, 3, 3, 3\] in the mod"),
         ("preact8", "2 of its 102 tensors have names of the model's 39"),
-        ("resnet50", "23 tensors in all have other shapes"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, message: str) -> None:
