@@ -128,6 +128,8 @@ class Distill(BaseModel):
         squared: multiply the divergence by the temperature's square.
         over: priors of a detector whose divergence counts: all, or those that the cross-entropy counts.
         boxes: distil a detector's regression as well.
+        cached: keep the teacher's answers in the store, as float16, and read them beside the samples: it is asked once
+            for each. Only where nothing moves pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -138,6 +140,7 @@ class Distill(BaseModel):
     squared: bool = False
     over: Literal["all", "mined"] = "all"
     boxes: bool = False
+    cached: bool = False
 
 
 class TrainConfig(BaseModel):
@@ -279,6 +282,12 @@ class TrainConfig(BaseModel):
     def _agreeing(self) -> "TrainConfig":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0: give one, or set nesterov to false")
+        if self.distill is not None and self.distill.cached and (self.augment != "none" or self.cutout is not None):
+            moved = f"augment {self.augment}" if self.augment != "none" else "cutout"
+            raise ValueError(
+                f"a teacher whose answers are cached has seen images as they are stored, and {moved} changes them: "
+                "give augment none and no cutout, or distil without caching"
+            )
         if self.weights is not None and self.init_from is not None:
             raise ValueError("weights and init_from both say what to begin with: give one of them")
         asked = [name for name in ("selection", "reselect", "strategy") if getattr(self, name) is not None]

@@ -70,6 +70,8 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         payload["task_version"] = get_task(config.task).version
     if config.distill is not None:
         payload["distill"] |= {"run": _weights(store, config.distill.run)}
+        if not config.distill.cached:
+            del payload["distill"]["cached"]  # it came later
     if config.truth is not None:
         payload |= _truths(store, config.truth, dataset)
     init = None if config.init_from is None else _weights(store, config.init_from)

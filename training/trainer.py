@@ -92,7 +92,7 @@ class Fitting:
         self._recipe = _recipe(config)
         self._task = get_task(config.task).bound(store, dict(config))
         if config.distill is not None:
-            self._task = Student.of(store, self._task, config.distill, config.box_weight)
+            self._task = Student.of(store, self._task, plan, self._device, self._notify)
         self._outputs = self._task.outputs(store, plan.dataset, plan.evaluate_on)
         self._task.outputs(store, plan.dataset, plan.select_on)
         self._prepare()
@@ -371,6 +371,8 @@ class Fitting:
             chooser = self._plan.select_on or self._plan.evaluate_on
             assert chooser is not None
             metrics["kept"] = {**self._best.at, "on": chooser.ref, **self._best.judged}
+        if isinstance(self._task, Student):
+            metrics |= self._task.facts
         if books.weights:
             metrics["weights"] = books.weights
         if books.stopped:
