@@ -1,7 +1,9 @@
 """What to train: `TrainConfig` says it in full, a `Plan` is that with names resolved (`tamis.training.planning`)."""
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,6 +26,8 @@ from tamis.training.models.detectors.names import SHOWN, is_detector
 from tamis.training.tasks import CLASSIFICATION, get_task
 
 GRADMATCH = METHODS["gradmatch"]
+WEIGHTS = (".safetensors", ".pth", ".pt")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Epochs = Annotated[int, Field(ge=1, le=border.EPOCHS)]
 
@@ -124,6 +128,8 @@ class Distill(BaseModel):
         squared: multiply the divergence by the temperature's square.
         over: priors of a detector whose divergence counts: all, or those that the cross-entropy counts.
         boxes: distil a detector's regression as well.
+        cached: keep the teacher's answers in the store, as float16, and read them beside the samples: it is asked once
+            for each. Only where nothing moves pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,6 +140,7 @@ class Distill(BaseModel):
     squared: bool = False
     over: Literal["all", "mined"] = "all"
     boxes: bool = False
+    cached: bool = False
 
 
 class TrainConfig(BaseModel):
@@ -187,6 +194,8 @@ class TrainConfig(BaseModel):
         truth_score: leave boxes of truth with a lower score out.
         box_weight: weight of the loss of boxes beside that of classes, in SSD's loss (alpha).
         distill: learn from a teacher as well, and how.
+        weights: begin with the weights of this file, a state dict as .safetensors, .pth or .pt: of the whole model or
+            of its trunk, named as torchvision's; or "sha256:" and the digest of one, to name a run that began with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -227,6 +236,7 @@ class TrainConfig(BaseModel):
     truth_score: _Number = Field(default=0, ge=0, le=1)
     box_weight: _Number = Field(default=1, ge=0)
     distill: Distill | None = None
+    weights: str | None = None
 
     @field_validator("task")
     @classmethod
@@ -261,10 +271,25 @@ class TrainConfig(BaseModel):
             raise ValueError("augment zoom-flip is for detection: give crop-flip or none")
         return self
 
+    @field_validator("weights")
+    @classmethod
+    def _is_file(cls, weights: str | None) -> str | None:
+        if weights is not None and not _DIGEST.match(weights) and PurePath(weights).suffix not in WEIGHTS:
+            raise ValueError(f"weights is {weights}: expected a file ending in {', '.join(WEIGHTS)}")
+        return weights
+
     @model_validator(mode="after")
     def _agreeing(self) -> "TrainConfig":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0: give one, or set nesterov to false")
+        if self.distill is not None and self.distill.cached and (self.augment != "none" or self.cutout is not None):
+            moved = f"augment {self.augment}" if self.augment != "none" else "cutout"
+            raise ValueError(
+                f"a teacher whose answers are cached has seen images as they are stored, and {moved} changes them: "
+                "give augment none and no cutout, or distil without caching"
+            )
+        if self.weights is not None and self.init_from is not None:
+            raise ValueError("weights and init_from both say what to begin with: give one of them")
         asked = [name for name in ("selection", "reselect", "strategy") if getattr(self, name) is not None]
         if len(asked) > 1:
             raise ValueError(
@@ -292,6 +317,7 @@ class Plan:
     draft: "Drafted | None" = None
     select_on: Dataset | None = None
     init: str | None = None  # digest of the model that it begins with
+    weights: Path | None = None  # the file that it begins with, where it is here
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Books:
     parts: dict[str, float] = field(default_factory=dict)  # of the steps, s: forward passes, backward
     stopped: dict[str, float] = field(default_factory=dict)  # where the clock stopped it: seconds, epoch, step
     history: list[dict[str, float]] = field(default_factory=list)
+    weights: dict[str, Any] = field(default_factory=dict)  # what was loaded of a file at the beginning
 
 
 class Learner:

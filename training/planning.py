@@ -1,13 +1,15 @@
 """What a training configuration means: its names resolved to contents, and the key of the answer.
 
 The key covers the configuration with all its defaults, those of its strategy too, the contents that its names stand
-for, and the source file of a user's own model; never device or paths. What that file imports in turn is not covered.
+for, a file of weights by its digest, and the source file of a user's own model; never device or paths. What that source
+file imports in turn is not covered.
 A run that a clock may stop (`stop_after`) is keyed by its seconds, and its answer is the first one that was given, on
 whatever machine.
 Cost: reads the heads of the named datasets and of the selection; torch is not loaded.
 """
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +21,7 @@ from tamis.store.keys import key_of, split_ref
 from tamis.training import border
 from tamis.training.config import Plan, TrainConfig
 from tamis.training.decoding.pixels import decoder_key
-from tamis.training.errors import StrategyError
+from tamis.training.errors import CheckpointError, StrategyError
 from tamis.training.models.own import source
 from tamis.training.strategies import strategy_of
 from tamis.training.tasks import CLASSIFICATION, get_task
@@ -29,7 +31,7 @@ VERSION = 1  # of what training computes: raise it when the same configuration c
 _LATER = frozenset(
     {
         "task", "strategy", "rate_by", "milestones", "cutout", "stop_after", "keep_model", "select_on", "init_from",
-        "span", "truth", "truth_score", "box_weight", "distill",
+        "span", "truth", "truth_score", "box_weight", "distill", "weights",
     }
 )  # fmt: skip
 # What measures, names and looks does not decide what is chosen, and has no part in the key of a selection.
@@ -58,7 +60,7 @@ def plan(store: Store, config: TrainConfig) -> Plan:
             f"Selection {config.selection} is of {dataset.ref}, not of {config.dataset}: train on the dataset that it "
             "was made from, or select from the other one."
         )
-    config = _resolved(store, config, dataset)
+    config, file = _from_file(_resolved(store, config, dataset))
     judged = None if config.evaluate_on is None else store.datasets.get(config.evaluate_on)
     chooser = None if config.select_on is None else store.datasets.get(config.select_on)
     matched = None if config.reselect is None else config.reselect.target
@@ -68,6 +70,8 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         payload["task_version"] = get_task(config.task).version
     if config.distill is not None:
         payload["distill"] |= {"run": _weights(store, config.distill.run)}
+        if not config.distill.cached:
+            del payload["distill"]["cached"]  # it came later
     if config.truth is not None:
         payload |= _truths(store, config.truth, dataset)
     init = None if config.init_from is None else _weights(store, config.init_from)
@@ -91,7 +95,7 @@ def plan(store: Store, config: TrainConfig) -> Plan:
         payload["strategy_version"] = strategy.version
     training = {name: value for name, value in payload.items() if name not in _APART}
     drafted = strategy.drafted(store, config, dataset, training)
-    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted, chooser, init)
+    return Plan(config, dataset, selection, judged, key_of("train", payload), drafted, chooser, init, file)
 
 
 def _resolved(store: Store, config: TrainConfig, dataset: Dataset) -> TrainConfig:
@@ -107,6 +111,22 @@ def _resolved(store: Store, config: TrainConfig, dataset: Dataset) -> TrainConfi
         faults = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
         raise StrategyError(f"Strategy {strategy.name}: {faults}. Its parameters are: {known}.") from error
     return config.model_copy(update={"strategy": strategy.resolved(store, dataset, asked)})
+
+
+def _from_file(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
+    """The file of weights by its digest, which is what keys and runs know of it, and where it is."""
+    if config.weights is None or config.weights.startswith("sha256:"):
+        return config, None
+    path = Path(config.weights).expanduser()
+    try:
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"The weights {path} cannot be read ({error.strerror}): give a file that is here. A run that began with it "
+            'goes on without it when asked for with "sha256:" and the digest that it names as weights.'
+        ) from error
+    return config.model_copy(update={"weights": f"sha256:{digest}"}), path
 
 
 def _truths(store: Store, refs: tuple[str, ...], dataset: Dataset) -> dict[str, list[str]]:

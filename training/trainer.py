@@ -16,6 +16,7 @@ import pickle
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -32,6 +33,7 @@ from tamis.training.errors import CheckpointError
 from tamis.training.feed import Feed, Source
 from tamis.training.learner import Books, Learner
 from tamis.training.loop import At, Step, check_finite, together, train_epoch
+from tamis.training.models.pretrained import begin_with
 from tamis.training.models.registry import build_model
 from tamis.training.models.weights import ModelMeta, pack_checkpoint, pack_model, unpack_checkpoint, unpack_model
 from tamis.training.steps.recipe import Recipe
@@ -90,7 +92,7 @@ class Fitting:
         self._recipe = _recipe(config)
         self._task = get_task(config.task).bound(store, dict(config))
         if config.distill is not None:
-            self._task = Student.of(store, self._task, config.distill, config.box_weight)
+            self._task = Student.of(store, self._task, plan, self._device, self._notify)
         self._outputs = self._task.outputs(store, plan.dataset, plan.evaluate_on)
         self._task.outputs(store, plan.dataset, plan.select_on)
         self._prepare()
@@ -142,9 +144,10 @@ class Fitting:
     def _prepare(self) -> None:
         """What a checkpoint is loaded into, as it is at the beginning."""
         config = self._plan.config
-        self._network = build_model(
-            config.model, num_classes=self._outputs, in_channels=config.channels, seed=config.seed
-        )
+        make = partial(build_model, config.model, in_channels=config.channels, seed=config.seed)
+        self._network = make(num_classes=self._outputs)
+        other = partial(make, num_classes=self._outputs + 1)
+        self._given = begin_with(self._network, self._plan.weights, config.weights, config.model, other)
         self._strategy = strategy_of(dict(config), config.task)(self._store, self._plan, self._device)
         self._strategy.notify = self._notify
         self._watch = Stopwatch(self._device)
@@ -218,6 +221,11 @@ class Fitting:
         """From the first sample, with the weights that were asked for."""
         if self._plan.init is not None:
             return self._learner_of(self._plan.init)
+        if self._plan.config.weights is not None:
+            if self._given is None:
+                raise CheckpointError(f"The file {self._plan.config.weights} is needed to begin: give it as weights.")
+            self._books.weights = self._given.facts()
+            self._notify(self._given.line)
         if self._task.normalises(self._plan.config.model):
             channels = self._plan.config.channels
             return self._learner(Statistics((0.0,) * channels, (1.0,) * channels))
@@ -363,6 +371,10 @@ class Fitting:
             chooser = self._plan.select_on or self._plan.evaluate_on
             assert chooser is not None
             metrics["kept"] = {**self._best.at, "on": chooser.ref, **self._best.judged}
+        if isinstance(self._task, Student):
+            metrics |= self._task.facts
+        if books.weights:
+            metrics["weights"] = books.weights
         if books.stopped:
             metrics["stopped"] = books.stopped
         if books.history:

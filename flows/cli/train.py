@@ -69,6 +69,9 @@ def _distill(run: str | None, given: Mapping[str, Any]) -> "Distill | None":
 @click.option("--temperature", type=float, help="Divides logits when distilling; default: 2.")
 @click.option("--squared", is_flag=True, default=None, help="Multiply the divergence by the temperature's square.")
 @click.option("--over", type=click.Choice(["all", "mined"]), help="Priors of a detector that are distilled.")
+@click.option(
+    "--distill-cached", is_flag=True, default=None, help="Keep the teacher's answers: it is asked once for each sample."
+)
 @click.option("--distill-boxes", is_flag=True, default=None, help="Distil a detector's regression as well.")
 @resource_options
 @common
@@ -81,6 +84,7 @@ def train(
     squared: bool | None,
     over: str | None,
     distill_boxes: bool | None,
+    distill_cached: bool | None,
     device: str,
     workers: int,
     score_batch: int,
@@ -110,6 +114,7 @@ def train(
     given = {k: v for k, v in fields.items() if v is not None}
     own = {k: given.pop(k) for k in list(given) if k not in _config().model_fields}
     taught = {"alpha": alpha, "temperature": temperature, "squared": squared, "over": over, "boxes": distill_boxes}
+    taught["cached"] = distill_cached
     config = _config()(**given, strategy=_strategy(strategy, own), distill=_distill(distill, taught))
     store = app.open()
     there = None if force else find(store, config)

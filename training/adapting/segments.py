@@ -32,7 +32,7 @@ def segment(config: AdaptConfig, number: int, snapshot: str | None) -> tuple[Ada
     given: dict[str, Any] = {"name": "selective-backprop"} if asked is None else asked.model_dump()
     changed: dict[str, Any] = {"epochs": ends - begins, "span": Span(begins=begins, whole=whole)}
     if number:
-        changed |= {"init_from": snapshot, "seed": derive_seed(config.train.seed, "segment", number)}
+        changed |= {"init_from": snapshot, "weights": None, "seed": derive_seed(config.train.seed, "segment", number)}
         given |= {"start": 0}
     train = config.train.model_copy(update=changed | {"strategy": InLoop(**given)})
     trials = train.model_copy(update={"evaluate_on": None, "evaluate_every": None})

@@ -109,7 +109,7 @@ def _block(inputs: int, middle: int, outputs: int, stride: int, padding: int) ->
 
 def _ssdlite(name: DetectorName, outputs: int) -> nn.Module:
     norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
-    features = mobilenet_v3_large(norm_layer=norm, reduced_tail=True, width_mult=name.width).features
+    features = mobilenet_v3_large(norm_layer=norm, reduced_tail=not name.full, width_mult=name.width).features
     for module in features.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.03)

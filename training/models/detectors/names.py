@@ -3,6 +3,8 @@
     fasterrcnn-resnet18, fasterrcnn-resnet101    Faster R-CNN with a feature pyramid on a ResNet-18, 34, 50 or 101.
     ssd300-resnet50                              SSD on a ResNet whose third stage keeps its size, as NVIDIA's SSD300.
     ssdlite-mobilenet                            SSDLite on MobileNetV3-Large, as torchvision's for 320 pixels.
+    ssdlite-mobilenet-full                       The same with all channels in the trunk's last blocks, which
+                                                 torchvision halves: for weights of a whole MobileNetV3-Large.
 
 The number behind the family is the side that images are scaled to inside of the network (`fasterrcnn512-resnet18`: the
 shorter side; by default 800, of SSDLite 320). `@2` at the end widens every convolution of the trunk by that factor, and
@@ -16,7 +18,7 @@ from tamis.training.errors import UnknownModelError
 
 DEPTHS = (18, 34, 50, 101)
 SHOWN = ("fasterrcnn-resnet18", "fasterrcnn-resnet101", "ssd300-resnet50", "ssdlite-mobilenet")
-_NAME = re.compile(r"(fasterrcnn|ssdlite|ssd)(\d+)?-(mobilenet|resnet(\d+))(?:@(\d+(?:\.\d+)?))?\Z")
+_NAME = re.compile(r"(fasterrcnn|ssdlite|ssd)(\d+)?-(mobilenet(-full)?|resnet(\d+))(?:@(\d+(?:\.\d+)?))?\Z")
 _SIDES = {"fasterrcnn": 800, "ssdlite": 320, "ssd": 300}
 _LEAST, _MOST = 32, 4_096  # pixels: fewer leave a trunk nothing to look at
 _WIDEST = 16.0
@@ -30,12 +32,14 @@ class DetectorName(NamedTuple):
         depth: of the ResNet; 0 for MobileNet.
         side: pixels that images are scaled to.
         width: factor of the channels.
+        full: the last blocks of MobileNet have all their channels.
     """
 
     family: str
     depth: int
     side: int
     width: float
+    full: bool = False
 
 
 def is_detector(name: str) -> bool:
@@ -52,13 +56,13 @@ def parse(name: str) -> DetectorName | None:
     found = _NAME.match(name)
     if found is None:
         return None
-    family, depth = found[1], int(found[4] or 0)
-    side, width = int(found[2] or _SIDES[family]), float(found[5] or 1)
-    if (family == "ssdlite") != (found[3] == "mobilenet") or (depth and depth not in DEPTHS):
+    family, depth = found[1], int(found[5] or 0)
+    side, width = int(found[2] or _SIDES[family]), float(found[6] or 1)
+    if (family == "ssdlite") != found[3].startswith("mobilenet") or (depth and depth not in DEPTHS):
         trunks = "mobilenet" if family == "ssdlite" else ", ".join(f"resnet{one}" for one in DEPTHS)
         raise UnknownModelError(f"{name!r}: {family} goes with one of {trunks}.")
     if not _LEAST <= side <= _MOST:
         raise UnknownModelError(f"{name!r}: its side is {side} pixels; expected {_LEAST} to {_MOST}.")
     if not 0 < width <= _WIDEST:
         raise UnknownModelError(f"{name!r}: its width is {width:g}; expected a factor above 0, up to {_WIDEST:g}.")
-    return DetectorName(family, depth, side, width)
+    return DetectorName(family, depth, side, width, found[4] is not None)
