@@ -35,6 +35,7 @@ class Trained:
 
     Attributes:
         label: the selection, or "full", and what else tells these runs from others.
+        series: how it was chosen, whatever the budget: the points of one curve.
         runs: their keys.
         full: they were trained on everything.
         kept: share of the samples that they were trained on.
@@ -46,6 +47,7 @@ class Trained:
     """
 
     label: str
+    series: str
     runs: tuple[str, ...]
     full: bool
     kept: float
@@ -121,7 +123,7 @@ def _groups(store: Store, runs: Sequence[Run]) -> tuple[tuple[Trained, ...], tup
     by: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         by.setdefault((run.selection or "", _recipe(run)), []).append(run)
-    labels = _labels([each[0] for each in by.values()], heads)
+    labels = _labels([(each[0], _selection(each[0], heads)) for each in by.values()])
     chains = {run.key: _chain(store, run, heads) for run in runs}
     groups = [_group(store, label, mine, heads, chains) for label, mine in zip(labels, by.values(), strict=True)]
     passes = {one.run: one for chain in chains.values() for one in chain.passes}
@@ -129,12 +131,15 @@ def _groups(store: Store, runs: Sequence[Run]) -> tuple[tuple[Trained, ...], tup
     return tuple(sorted(groups, key=lambda one: (one.full, one.kept, one.label))), tuple(order)
 
 
-def _group(store: Store, label: str, runs: Sequence[Run], heads: Heads, chains: dict[str, Chain]) -> Trained:
+def _group(
+    store: Store, label: tuple[str, str], runs: Sequence[Run], heads: Heads, chains: dict[str, Chain]
+) -> Trained:
     samples, chosen = store.datasets.get(runs[0].dataset).samples, _selection(runs[0], heads)
     seconds = [_training(run) for run in runs]
     cost = chains[runs[0].key].seconds  # the same selection and truth: what it rests on is the same for all seeds
     return Trained(
-        label=label,
+        label=label[0],
+        series=label[1],
         runs=tuple(run.key for run in runs),
         full=strategy_of_run(runs[0]).baseline,
         kept=1.0 if chosen is None else chosen.size / samples,
@@ -175,18 +180,30 @@ def _recipe(run: Run) -> str:
     return json.dumps(recipe_of(run), sort_keys=True, default=str)
 
 
-def _labels(runs: Sequence[Run], heads: Heads) -> list[str]:
-    """Of groups: the selection, and the fields that tell apart those of one selection; the model where it differs."""
-    names = [chosen.ref if (chosen := _selection(run, heads)) is not None else _FULL for run in runs]
-    recipes = [recipe_of(run) for run in runs]
-    labels: list[str] = []
-    for name, recipe in zip(names, recipes, strict=True):
+def _labels(found: Sequence[tuple[Run, Selection | None]]) -> list[tuple[str, str]]:
+    """Of groups: the selection and how it was chosen, with the fields that tell apart those of one selection.
+
+    The model is told where there are several.
+    """
+    names = [_FULL if chosen is None else chosen.ref for _, chosen in found]
+    recipes = [recipe_of(run) for run, _ in found]
+    labels: list[tuple[str, str]] = []
+    for name, (_, chosen), recipe in zip(names, found, recipes, strict=True):
         beside = [other for one, other in zip(names, recipes, strict=True) if one == name]
         told = [field for field in recipe if any(other[field] != recipe[field] for other in beside)]
         if "model" not in told and len({other["model"] for other in recipes}) > 1:
             told.append("model")
-        labels.append(", ".join([name, *(f"{field}={_short(recipe[field])}" for field in told)]))
+        more = [f"{field}={_short(recipe[field])}" for field in told]
+        labels.append((", ".join([name, *more]), ", ".join([_method(chosen), *more])))
     return labels
+
+
+def _method(chosen: Selection | None) -> str:
+    """What chose, and by which score."""
+    if chosen is None:
+        return _FULL
+    measure = chosen.params.get("measure")
+    return chosen.method if measure is None else f"{chosen.method} by {measure}"
 
 
 def _short(value: Any) -> str:

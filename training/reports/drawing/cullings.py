@@ -4,6 +4,7 @@ How: as `tamis.training.reports.drawing.plots`; the same numbers give the same f
 Source: K. Yoshioka et al., Dataset Culling, ICIP 2019, figure 4.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#f58518", "#4c78a8", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9d755d", "#bab0ac")
 _MARKS = "os^Dv*"
-_WIDTH, _HEIGHT, _SMALL, _GLYPH = 7.0, 3.5, 7.5, 0.62  # inches of a panel; a legend's points, and a letter in these
+_WIDTH, _HEIGHT = 7.0, 3.5  # inches of a panel
+_SMALL, _TINY, _GLYPH = 7.5, 6, 0.62  # points of a legend and of a point's name, and a letter in these
 
 
 def draw_culling(found: Culling, out: str) -> Path:
@@ -37,17 +39,18 @@ def draw_culling(found: Culling, out: str) -> Path:
 
 
 def culling_figure(found: Culling) -> "Figure":
-    """What `draw_culling` draws: two panels; training on everything is a line across both.
+    """What `draw_culling` draws: two panels, a curve for each way of choosing; training on everything is a line.
 
     Raises:
         ExtraMissing: matplotlib is not installed.
     """
-    room = 0.7 + max(len(one.label) for one in found.groups) * _SMALL * _GLYPH / 72
+    series = list(dict.fromkeys(one.series for one in found.groups))
+    room = 0.7 + max(map(len, series)) * _SMALL * _GLYPH / 72
     with figure_of(_WIDTH + room, 2 * _HEIGHT) as figure:
         for at, what in enumerate(("share of the samples kept", "seconds of training and selecting")):
             axes: Any = figure.add_subplot(2, 1, at + 1)
-            for i, one in enumerate(found.groups):
-                _point(axes, one, i, by_seconds=at == 1)
+            for i, name in enumerate(series):
+                _curve(axes, [one for one in found.groups if one.series == name], i, by_seconds=at == 1)
             axes.set(xlabel=what, ylabel="mAP", xlim=(0, None))
             axes.grid(visible=True, linewidth=0.3)
             if at == 0:
@@ -56,14 +59,21 @@ def culling_figure(found: Culling) -> "Figure":
     return figure
 
 
-def _point(axes: Any, one: Trained, i: int, *, by_seconds: bool) -> None:
-    precision, x = one.measures["map"], one.total.mean if by_seconds else one.kept
+def _curve(axes: Any, groups: Sequence[Trained], i: int, *, by_seconds: bool) -> None:
+    """The points of one way of choosing, with the deviations of their runs, by the share that is kept."""
     colour, mark = _COLOURS[i % len(_COLOURS)], _MARKS[i // len(_COLOURS) % len(_MARKS)]
-    if one.full:
+    if groups[0].full:
         colour, mark = "black", "o"
-        axes.axhline(precision.mean, color=colour, linewidth=0.8, linestyle="--")
-    across = one.total.deviation if by_seconds else None
+    x = [one.total.mean if by_seconds else one.kept for one in groups]
+    y = [one.measures["map"].mean for one in groups]
+    up = [one.measures["map"].deviation or 0.0 for one in groups]
+    across = [one.total.deviation or 0.0 for one in groups] if by_seconds else None
     axes.errorbar(
-        [x], [precision.mean], yerr=precision.deviation, xerr=across, color=colour, marker=mark, markersize=4,
-        capsize=2, linestyle="none", label=one.label,
+        x, y, yerr=up, xerr=across, color=colour, marker=mark, markersize=4, capsize=2, linewidth=1,
+        label=groups[0].series,
     )  # fmt: skip
+    for one, at, precision in zip(groups, x, y, strict=True):
+        if one.full:
+            axes.axhline(precision, color=colour, linewidth=0.8, linestyle="--")
+        else:
+            axes.annotate(one.label, (at, precision), (4, 4), textcoords="offset points", fontsize=_TINY)

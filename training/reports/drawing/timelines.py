@@ -9,6 +9,8 @@ Cost: a second for some ten thousand frames.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tamis.training.reports.culling.clock import clock
 from tamis.training.reports.culling.timeline import Timeline
 from tamis.training.reports.drawing.plots import check_form, figure_of, save
@@ -64,15 +66,18 @@ def _panel(axes: Any, found: Timeline, camera: str, share: float) -> None:
     """Marks in the lower share of a panel, the curve above them."""
     lines = [line for line in found.lines if line.camera == camera]
     place = axes.get_xaxis_transform()  # seconds across, shares of the panel upwards
+    look: dict[str, Any]
     for i, line in enumerate(lines):
         y, name = share * (i + 0.5) / len(lines), line.selection
-        look: dict[str, Any] = {"color": _COLOURS[i % len(_COLOURS)], "marker": "|", "markersize": 7}
+        look = {"color": _COLOURS[i % len(_COLOURS)], "marker": "|", "markersize": 7}
         axes.plot(line.at, [y] * line.kept, linestyle="none", transform=place, label=name, **look)
     curve = found.curves.get(camera)
     if curve is None:
         axes.set(ylim=(0, 1), yticks=[])
     else:
-        axes.plot(curve.seconds_F, curve.scores_F, color=_INK, linewidth=0.7, label=found.measure)
+        known_F = np.isfinite(curve.scores_F)  # between frames that were not looked at, the curve goes on
+        look = {"color": _INK, "linewidth": 0.7, "marker": ".", "markersize": 1.5, "label": found.measure}
+        axes.plot(curve.seconds_F[known_F], curve.scores_F[known_F], **look)
         low, high = axes.get_ylim()
         axes.set_ylim(low - (high - low) * share / (1 - share), high)
         axes.tick_params(axis="y", labelsize=_SMALL)

@@ -111,13 +111,31 @@ def test_groups_have_means_over_their_seeds(store: Store, site: Dataset, tmp_pat
     share, seconds = culling_figure(report).axes
     for axes, x in ((share, 0.1), (seconds, kept.total.mean)):
         points = {one.get_label(): one.lines[0].get_xydata().tolist() for one in axes.containers}
-        assert points["kept@1"] == [[pytest.approx(x), pytest.approx(0.4)]]
-        assert set(points) == {"kept@1", "thin@1", "full"}
+        assert points["culling by precision_loss"] == [[pytest.approx(x), pytest.approx(0.4)]]
+        assert set(points) == {"culling by precision_loss", "intermittent", "full"}
         level = [line for line in axes.lines if line.get_linestyle() == "--"]
         assert [line.get_ydata()[0] for line in level] == [pytest.approx(0.3)]
     drawn = draw_culling(report, str(tmp_path / "culling.svg")).read_text()
-    for word in ("kept@1", "full", "share of the samples kept", "seconds of training and selecting", "mAP"):
+    for word in (
+        "kept@1",
+        "thin@1",
+        "intermittent",
+        "full",
+        "share of the samples kept",
+        "seconds of training and selecting",
+        "mAP",
+    ):
         assert word in drawn
+
+
+def test_budgets_of_one_method_are_a_curve(store: Store, site: Dataset) -> None:
+    for k, precision in ((5, 0.1), (20, 0.4), (10, 0.3)):
+        select(store, SelectConfig(dataset="site", method="intermittent", budget=k, name=f"thin-{k}"))
+        trained(store, f"of-{k}", precision, f"thin-{k}")
+    report = culling(store, "site")
+    [curve] = culling_figure(report).axes[0].containers
+    assert curve.lines[0].get_xydata().tolist() == [[0.25, 0.1], [0.5, 0.3], [1.0, 0.4]]
+    assert {one.series for one in report.groups} == {"intermittent"}
 
 
 def test_runs_of_one_selection_are_told_apart_by_what_differs(store: Store, site: Dataset) -> None:

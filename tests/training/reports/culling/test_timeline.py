@@ -26,7 +26,7 @@ def site(store: Store, tmp_path: Path) -> Dataset:
         request = Request(dataset, "by-hand", 1, {"name": name})
         store.selections.publish(request, name, [RoundData(samples, None, 0)], seconds=0.0)
     store.runs.begin(kind="score", key="scores", dataset=dataset.ref, config={"metrics": ["confidence_loss"]})
-    store.runs.put_scores("scores", {"confidence_loss": [*range(19), np.nan]}, range(20))
+    store.runs.put_scores("scores", {"confidence_loss": [*range(17), np.nan, 18, np.nan]}, range(20))
     store.runs.finish("scores")
     return dataset
 
@@ -61,7 +61,7 @@ def test_marks_and_curves_are_drawn_where_they_are(store: Store, site: Dataset, 
     assert north["even@1"][:, 0].tolist() == [0, 1, 2, 3, 4]
     assert not len(south["hard@1"])
     assert north["confidence_loss"].tolist() == [[i / 2, i] for i in range(10)]
-    assert np.isnan(south["confidence_loss"][-1, 1])
+    assert south["confidence_loss"][-2:].tolist() == [[3, 16], [4, 18]]  # one line, across what has no score
     # Marks lie below the curve: in shares of the panel, its lowest score is above the uppermost row.
     axes = figure.axes[0]
     low, high = axes.get_ylim()
