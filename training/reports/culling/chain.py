@@ -3,13 +3,15 @@
 What: `selecting` follows a selection to the scores that it was made by, to the boxes behind them, and to the selections
 that said which frames a detector looks at, and adds up their seconds:
 
-    stage0      what thinned the frames before the student looked: choosing, and the features it may rest on
+    stage0      what came before the student looked: thinning the frames, with the features that may rest on, and, where
+                the student was trained on this dataset, its training and the teacher's pass for that
     student     the student's pass
     teacher     the teacher's passes; where the chain has none of it, its part of the frames that were trained on
     choosing    scoring boxes, and the selection steps
 
 How: a detector's seconds are those of the detector alone, over all frames of its pass, also those that an earlier pass
-had looked at. Annotations cost nothing here. What student and teacher cost to train is left out: both are there before.
+had looked at. Annotations cost nothing here, and neither do models that were there before: the teacher, and a student that was
+trained on another dataset.
 Cost: one read of the runs and of the selections' heads.
 Source: K. Yoshioka et al., Dataset Culling, ICIP 2019, section 3: the student's inference on everything, the teacher's
 on what is left.
@@ -164,9 +166,28 @@ class _Walk:
         self._seen.add(run.key)
         self.passes[run.key] = pass_of(run, role)
         self._add(role, run.seconds.get("total", 0.0), first=first)
+        self._selected(run, first=first or role == "student")
+        trained = self._find(run.config.get("model_run")) if role == "student" else None
+        if trained is not None and trained.dataset == run.dataset:
+            self._stage0(trained)
+
+    def _stage0(self, trained: Run) -> None:
+        """The training of a student on the dataset that is culled, and what that rests on."""
+        if trained.key in self._seen:
+            return
+        self._seen.add(trained.key)
+        self._add("stage0", trained.seconds.get("total", 0.0), first=True)
+        self._selected(trained, first=True)
+        for key in trained.config.get("truth") or ():
+            truth = self._find(key)
+            if truth is not None and truth.kind == DETECT and truth.dataset == trained.dataset:
+                self._detector(truth, "teacher", first=True)
+
+    def _selected(self, run: Run, *, first: bool) -> None:
+        """What said which frames a run is of."""
         before = None if run.selection is None else self._heads.get(run.selection)
         if before is not None:
-            self.selection(before, first=first or role == "student")
+            self.selection(before, first=first)
 
     def _add(self, part: str, seconds: float, *, first: bool) -> None:
         name = "stage0" if first else part
