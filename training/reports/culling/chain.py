@@ -10,8 +10,8 @@ that said which frames a detector looks at, and adds up their seconds:
     choosing    scoring boxes, and the selection steps
 
 How: a detector's seconds are those of the detector alone, over all frames of its pass, also those that an earlier pass
-had looked at. Annotations cost nothing here, and neither do models that were there before: the teacher, and a student that was
-trained on another dataset.
+had looked at. Annotations cost nothing here, and neither do models that were there before: the teacher, and a student
+that was trained on another dataset.
 Cost: one read of the runs and of the selections' heads.
 Source: K. Yoshioka et al., Dataset Culling, ICIP 2019, section 3: the student's inference on everything, the teacher's
 on what is left.
