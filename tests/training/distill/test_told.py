@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.runs import Run
-from tamis.training.config import InLoop
 from tamis.training.distill import told
 from tamis.training.distill.losses import Equation, distil_priors
 from tamis.training.distill.student import Student
@@ -39,7 +38,7 @@ BOXED: dict[str, Any] = {
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The samples of every forward pass of a teacher, which alone is without gradients and in evaluation mode."""
     made: list[int] = []
-    real = {kind: kind.forward for kind in (Task, Detection)}
+    real: dict[Any, Any] = {kind: kind.forward for kind in (Task, Detection)}
 
     def counted(kind: type[Task]) -> Any:
         def forward(task: Task, model: Any, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -126,7 +125,10 @@ def test_a_detector_learns_by_losses_from_kept_answers(
 ) -> None:
     boxed(store, tmp_path, write, "boxed", range(8))
     teacher = trained(store, BOXED, model="ssdlite32-mobilenet@1.5")
-    recipe = BOXED | {"model": "ssdlite32-mobilenet", "strategy": InLoop(name="in-batch", begin=0, end=1, share=0.5)}
+    recipe = BOXED | {
+        "model": "ssdlite32-mobilenet",
+        "strategy": {"name": "in-batch", "begin": 0, "end": 1, "share": 0.5},
+    }
     run = train(store, taught(recipe | {"evaluate_on": "boxed"}, teacher.key, cached=True), device="cpu").run
     assert run.metrics["backprops"] == 4 + 2
     assert sum(asked) == 8
@@ -169,7 +171,7 @@ def test_what_changes_pixels_is_refused(fields: dict[str, Any], what: str) -> No
 
 def test_looking_at_smaller_images_is_refused(store: Store, sixty: Dataset) -> None:
     teacher = trained(store, SIXTY, epochs=1)
-    smaller = SIXTY | {"strategy": InLoop(name="in-batch", pass_size=4)}
+    smaller = SIXTY | {"strategy": {"name": "in-batch", "pass_size": 4}}
     with pytest.raises(TaskError, match="pass_size makes them smaller"):
         train(store, taught(smaller, teacher.key, cached=True), device="cpu")
 
