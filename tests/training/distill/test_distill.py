@@ -71,7 +71,7 @@ def test_with_alpha_1_it_is_ssds_loss_and_regression_can_be_distilled() -> None:
 def test_a_classifier_learns_from_a_teacher(store: Store, dataset: Dataset, digits: dict[str, list[Path]]) -> None:
     store.datasets.add("digits-test", digits["test"])
     recipe: dict[str, Any] = {
-        "dataset": "digits", "model": "preact8", "epochs": 3, "batch_size": 64, "lr": 0.05, "channels": 1,
+        "dataset": "digits", "model": "preact8", "epochs": 2, "batch_size": 64, "lr": 0.1, "channels": 1,
         "augment": "none", "evaluate_on": "digits-test",
     }  # fmt: skip
     teacher = train(store, TrainConfig(**recipe), device="cpu").run
@@ -89,15 +89,15 @@ def test_a_classifier_learns_from_a_teacher(store: Store, dataset: Dataset, digi
 
 
 def test_a_detector_learns_from_a_wider_one(store: Store, tmp_path: Path, write: Write) -> None:
-    boxed(store, tmp_path, write, "boxed", range(12))
+    boxed(store, tmp_path, write, "boxed", range(6))
     recipe: dict[str, Any] = {
         "dataset": "boxed", "task": "detection", "epochs": 1, "batch_size": 6, "lr": 0.01, "truth": ("boxed-boxes",),
         "evaluate_on": "boxed",
     }  # fmt: skip
-    teacher = train(store, TrainConfig(**recipe, model="ssdlite64-mobilenet@1.5"), device="cpu").run
-    taught = TrainConfig(**recipe, model="ssdlite64-mobilenet", distill={"run": teacher.key})
+    teacher = train(store, TrainConfig(**recipe, model="ssdlite32-mobilenet@0.5"), device="cpu").run
+    taught = TrainConfig(**recipe, model="ssdlite32-mobilenet@0.25", distill={"run": teacher.key})
     student = train(store, taught, device="cpu").run
     assert {"map", "distill_truth", "distill_teacher"} <= student.metrics.keys()
     assert student.metrics["distill_teacher"] > 0
     with pytest.raises(TaskError, match="only the width may differ"):
-        train(store, TrainConfig(**recipe, model="ssd64-resnet18", distill={"run": teacher.key}), device="cpu")
+        train(store, TrainConfig(**recipe, model="ssd32-resnet18@0.25", distill={"run": teacher.key}), device="cpu")

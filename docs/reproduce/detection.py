@@ -1,0 +1,94 @@
+"""The detection table of seed 001 (Selective-Backprop inside a batch) at a scale that a CPU does in about an hour.
+
+    python docs/reproduce/detection.py --data DIR --store FOLDER
+
+An SSD300-like detector, of a smaller side by default, without selecting and with in-batch Selective-Backprop that every
+second or third batch interrupts (start .5, end .9, keep .5, batches of 32). DIR has vtest.avi and nanodet.pt; truth is
+the persons that NanoDet finds, the first 70 % of the video are trained on and the rest is judged on. Runs go seed by
+seed, so that an early end leaves whole comparisons; what the store holds is not trained again. A line a run:
+
+    seed, what, mAP, mAP of small, medium and large persons, t_diff, samples trained on
+
+t_diff is the mean time of an epoch outside of [start, end) less that of one inside, in seconds: what selecting saves.
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+import vtest
+
+from tamis.store import Store
+from tamis.store.runs import Run
+from tamis.training.config import TrainConfig
+from tamis.training.job import train
+
+BEGIN, END, SHARE = 0.5, 0.9, 0.5
+INTERRUPTS = (None, 2, 3)  # None: the baseline
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--fps", default="2", help="frames a second of the video, or all")
+    parser.add_argument("--side", type=int, default=128, help="pixels that the detector scales images to; theirs: 300")
+    parser.add_argument("--depth", type=int, default=18, choices=(18, 34, 50, 101), help="of the ResNet; theirs: 50")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--augment", default="crop-flip", help="theirs: zoom-flip, which takes longer than the model")
+    parser.add_argument("--truth-score", type=float, default=0.4)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    store = Store.open_or_create(given.store)
+    data = vtest.prepare(store, given.data, given.fps)
+    print(f"{data.train.samples} frames to train on, {data.val.samples} to judge on", flush=True)
+    for seed in range(given.seeds):
+        for interrupt in INTERRUPTS:
+            asked = TrainConfig(**recipe(data, given, seed), strategy=strategy(interrupt))
+            show(seed, interrupt, train(store, asked, device="cpu").run)
+
+
+def strategy(interrupt: int | None) -> Any:
+    """Selecting, or nothing."""
+    if interrupt is None:
+        return None
+    return {"name": "in-batch", "begin": BEGIN, "end": END, "share": SHARE, "interrupt": interrupt}
+
+
+def recipe(data: vtest.Vtest, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Of every run. It is evaluated after every epoch, which is when the clock is read; evaluations do not count."""
+    return {
+        "dataset": data.train.ref, "task": "detection", "truth": data.truth, "truth_score": given.truth_score,
+        "evaluate_on": data.val.ref, "evaluate_every": 1, "model": f"ssd{given.side}-resnet{given.depth}",
+        "epochs": given.epochs, "batch_size": given.batch, "lr": 0.01, "augment": given.augment, "seed": seed,
+    }  # fmt: skip
+
+
+def t_diff(run: Run) -> float:
+    """Mean seconds of an epoch outside of [start, end), less those of one inside."""
+    clock = [0.0, *(one["seconds"] for one in run.metrics["history"])]
+    epochs = [after - before for before, after in pairwise(clock)]
+    inside = [BEGIN * len(epochs) <= epoch < END * len(epochs) for epoch in range(len(epochs))]
+    parts = ([one for one, of in zip(epochs, inside, strict=True) if of == which] for which in (False, True))
+    outside, within = (mean(part) if part else float("nan") for part in parts)
+    return outside - within
+
+
+def show(seed: int, interrupt: int | None, run: Run) -> None:
+    sizes = "  ".join(f"{run.metrics.get(f'map_{size}', float('nan')):.4f}" for size in ("small", "medium", "large"))
+    what = "baseline" if interrupt is None else f"in-batch, interrupt {interrupt}"
+    print(
+        f"seed {seed}  {what:22} mAP {run.metrics['map']:.4f}  {sizes}  t_diff {t_diff(run):7.2f} s  "
+        f"{run.metrics['backprops']:7} trained on  {run.seconds['train'] + run.seconds.get('select', 0.0):6.0f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The table of seed 003 (knowledge distillation for detectors) at a scale that a CPU does in about an hour.
+
+    python docs/reproduce/distill.py --data DIR --store FOLDER
+
+An SSDLite student with and without a teacher, and the teacher: its own name, widened. DIR has vtest.avi and nanodet.pt;
+truth is the persons that NanoDet finds, the first 70 % of the video are trained on and the rest is judged on. Runs go
+seed by seed, so that an early end leaves whole comparisons; what the store holds is not trained again. A line a run:
+
+    seed, what, mAP, mAP of small, medium and large persons, ms an image, seconds of training
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+import vtest
+
+from tamis.store import Store
+from tamis.store.runs import Run
+from tamis.training.config import Distill, TrainConfig
+from tamis.training.job import train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--fps", default="2", help="frames a second of the video, or all")
+    parser.add_argument("--side", type=int, default=160, help="pixels that the detector scales images to")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--width", default="2", help="of the teacher")
+    parser.add_argument("--alpha", type=float, default=0.5)
+    parser.add_argument("--temperature", type=float, default=2)
+    parser.add_argument("--over", choices=("all", "mined"), default="all")
+    parser.add_argument("--cached", action="store_true", help="keep the teacher's answers; nothing is augmented then")
+    parser.add_argument("--truth-score", type=float, default=0.4)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    store = Store.open_or_create(given.store)
+    data = vtest.prepare(store, given.data, given.fps)
+    print(f"{data.train.samples} frames to train on, {data.val.samples} to judge on", flush=True)
+    for seed in range(given.seeds):
+        compare(store, data, given, seed)
+
+
+def compare(store: Store, data: vtest.Vtest, given: argparse.Namespace, seed: int) -> None:
+    """The three runs of a seed."""
+    name = f"ssdlite{given.side}-mobilenet"
+    fields = recipe(data, given, seed)
+    teacher = train(store, TrainConfig(**fields, model=f"{name}@{given.width}"), device="cpu").run
+    show(store, data, seed, f"teacher @{given.width}", teacher)
+    show(store, data, seed, "student", train(store, TrainConfig(**fields, model=name), device="cpu").run)
+    asked = Distill(
+        run=teacher.key, alpha=given.alpha, temperature=given.temperature, over=given.over, cached=given.cached
+    )
+    student = train(store, TrainConfig(**fields, model=name, distill=asked), device="cpu").run
+    show(store, data, seed, "student with teacher", student)
+
+
+def recipe(data: vtest.Vtest, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Of every run."""
+    return {
+        "dataset": data.train.ref, "task": "detection", "truth": data.truth, "truth_score": given.truth_score,
+        "evaluate_on": data.val.ref, "epochs": given.epochs, "batch_size": 16, "lr": 0.02, "weight_decay": 4e-5,
+        "augment": "none" if given.cached else "crop-flip", "seed": seed,
+    }  # fmt: skip
+
+
+def show(store: Store, data: vtest.Vtest, seed: int, what: str, run: Run) -> None:
+    sizes = "  ".join(f"{run.metrics.get(f'map_{size}', float('nan')):.4f}" for size in ("small", "medium", "large"))
+    ms = vtest.ms_an_image(store, run, data.val)
+    print(
+        f"seed {seed}  {what:22} mAP {run.metrics['map']:.4f}  {sizes}  {ms:6.1f} ms an image  "
+        f"{run.seconds['train']:6.0f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
