@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.store.video.converting import Converter
 from tamis.store.video.opening import Opened, opened, pyav, why
 
 _AHEAD = 12  # frames that must be saved: a seek empties the decoder, which then has to be filled again
@@ -68,15 +69,11 @@ def pictures(
     Raises:
         ShardError: it cannot be opened.
     """
-    from av.video.reformatter import VideoReformatter
-
-    reformatter = VideoReformatter()
+    converter = Converter()
     with opened(path) as video:
         for timed in _Reader(video, told, seeking).at(fps, after):
-            frame = reformatter.reformat(timed.frame, format="rgb24", threads=1)
-            pixels: npt.NDArray[np.uint8] = np.asarray(frame.to_ndarray(), np.uint8)
             turns = round(timed.frame.rotation / 90) % 4  # counter-clockwise
-            yield timed.seconds, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+            yield timed.seconds, np.ascontiguousarray(np.rot90(converter.rgb(timed.frame), turns))
 
 
 class _Reader:
