@@ -1,8 +1,8 @@
 """Decoded frames as RGB arrays, in memory that is used again.
 
 How: a graph of libavfilter (scale, which is swscale, then rgb24) converts each frame by its own tags, as a
-`VideoReformatter` does, to the same pixels; but it takes its pictures from a pool. A reformatter allocates each anew, and
-the first touch of fresh pages costs more than the conversion. A picture goes back to the pool when nobody holds its
+`VideoReformatter` does, to the same pixels, but it takes its pictures from a pool. A reformatter allocates each anew,
+and the first touch of fresh pages costs more than the conversion. A picture goes back to the pool when nobody holds its
 array. The graph is made anew where size, format or tags of the frames change.
 Cost: .35 ms for 768x576 where a reformatter and a copy take 1.2 ms (one core); memory for the pictures that are held.
 """
