@@ -92,7 +92,16 @@ class _Reader:
         while (found := self._first_from(point, after)) is not None:
             yield found
             after = found.seconds
+            if fps is None:  # no leap can save anything from here on
+                yield from self._later(after)
+                return
             point = _next_point(after, fps)
+
+    def _later(self, than: Fraction) -> Iterator[Timed]:
+        for timed in self._frames:
+            if timed.seconds > than:
+                than = timed.seconds
+                yield timed
 
     def _first_from(self, point: Fraction, after: Fraction | None) -> Timed | None:
         leap = self._leap(point)
