@@ -38,9 +38,8 @@ class Converter:
 
     def _made(self, frame: Any) -> tuple[Any, Any]:
         self._graph = graph = pyav().filter.Graph()
-        graph.threads = 1
         source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base="1/1000")
-        stages = source, graph.add("scale", "flags=bilinear"), graph.add("format", "pix_fmts=rgb24")
+        stages = source, graph.add("scale", "flags=bilinear:threads=1"), graph.add("format", "pix_fmts=rgb24")
         sink = graph.add("buffersink")
         graph.link_nodes(*stages, sink)
         graph.configure()

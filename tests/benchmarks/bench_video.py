@@ -2,10 +2,9 @@
 
 The bare loop decodes every frame and has one `VideoReformatter` make an array of it. Its peer for packing encodes the
 same arrays with simplejpeg as well and writes nothing. Seconds of CPU tell what the work costs whatever else the
-machine does. Memory is that of fresh processes, of which one packs the video and one packs ten of it, one behind the other.
+machine does. Memory is that of fresh processes, of which one packs the video and one ten of it, one behind the other.
 """
 
-import resource
 import subprocess
 import sys
 from fractions import Fraction
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import simplejpeg
-from benchlib import Result, cpu_seconds, folder, medians
+from benchlib import Result, cpu_seconds, folder, medians, peak
 from videosets import RATE, placed, source, times
 
 from tamis.store.video.encoding import QUALITY
@@ -92,4 +91,4 @@ def _peak(path: Path, video: Path, turns: int) -> float:
 
 if __name__ == "__main__":
     _packed(Path(sys.argv[1]), Path(sys.argv[2]), Fraction(RATE, 5))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak())
