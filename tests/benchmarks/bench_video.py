@@ -84,7 +84,7 @@ def _peak(path: Path, video: Path, turns: int) -> float:
     """Megabytes at most of a process that packs a video: the least of some."""
     command = [sys.executable, __file__, str(path), str(video)]
     peaks = [
-        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(min(turns, 3))
+        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(min(turns, 2))
     ]
     return min(peaks)
 
