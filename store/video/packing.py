@@ -107,8 +107,8 @@ class Packing:
     def _known(self) -> _Row | None:
         """Take up the shards that are complete; the last frame in them."""
         last = None
-        while (path := self._path()).is_file() and path.with_suffix(".json").is_file():
-            note = json.loads(path.with_suffix(".json").read_text())
+        while (path := self._path()).is_file() and (text := _read(path.with_suffix(".json"))) is not None:
+            note = json.loads(text)
             rows = [_Row(int(number), Fraction(seconds)) for number, seconds in note["rows"]]
             self._packed.damage = {int(i): list(said) for i, said in note["damage"].items()}
             self._packed.untimed = set(note["untimed"])
@@ -203,3 +203,10 @@ class Packing:
 
     def _path(self) -> Path:
         return self._prefix.parent / f"{self._prefix.name}-{len(self._packed.rows):06d}.tar"
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:  # another packing of the same videos has finished and removed it, perhaps just now
+        return None

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.store.video.converting import Converter
 from tamis.store.video.opening import Opened, opened, pyav, why
 
 _AHEAD = 12  # frames that must be saved: a seek empties the decoder, which then has to be filled again
@@ -68,15 +69,11 @@ def pictures(
     Raises:
         ShardError: it cannot be opened.
     """
-    from av.video.reformatter import VideoReformatter
-
-    reformatter = VideoReformatter()
+    converter = Converter()
     with opened(path) as video:
         for timed in _Reader(video, told, seeking).at(fps, after):
-            frame = reformatter.reformat(timed.frame, format="rgb24", threads=1)
-            pixels: npt.NDArray[np.uint8] = np.asarray(frame.to_ndarray(), np.uint8)
             turns = round(timed.frame.rotation / 90) % 4  # counter-clockwise
-            yield timed.seconds, np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+            yield timed.seconds, np.ascontiguousarray(np.rot90(converter.rgb(timed.frame), turns))
 
 
 class _Reader:
@@ -95,7 +92,16 @@ class _Reader:
         while (found := self._first_from(point, after)) is not None:
             yield found
             after = found.seconds
+            if fps is None:  # no leap can save anything from here on
+                yield from self._later(after)
+                return
             point = _next_point(after, fps)
+
+    def _later(self, than: Fraction) -> Iterator[Timed]:
+        for timed in self._frames:
+            if timed.seconds > than:
+                than = timed.seconds
+                yield timed
 
     def _first_from(self, point: Fraction, after: Fraction | None) -> Timed | None:
         leap = self._leap(point)

@@ -87,6 +87,12 @@ def _used(pid: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+def peak() -> float:
+    """Megabytes that this process held at most. `ru_maxrss` of a process that was started begins with its parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
 @contextlib.contextmanager
 def folder(kept: str | None = None) -> Iterator[Path]:
     """A folder that goes away afterwards, or one under TAMIS_BENCH_CACHE that stays for the next time."""

@@ -2,11 +2,12 @@
 
 What: a `Question` says which detector looks at which samples; `missing` which of them no earlier pass has looked at,
 `compute` looks at those, `finish` makes a run of all, whose boxes show in the tables `boxes` and `detections`.
-How: what a detector says of a frame is kept in parts: a file for each `BLOCK` of a shard's samples, keyed by the
-shard's content and the detector, which names the frames that it holds. A later request, of other or more samples of
-the same shards, in whichever dataset they are, reads the parts and asks the detector for the rest alone; a killed pass
-goes on behind the last part. Frames are read and decoded in a thread while the detector is at those before. A batch
-holds frames of one size only, nothing is padded, so what is found in a frame depends on that frame alone.
+How: what a detector says of a frame is kept in parts (`tamis.training.detection.blocks`): files for each `BLOCK` of a
+shard's samples, keyed by the shard's content and the detector, which name the frames that they hold. A later request,
+of other or more samples of the same shards, in whichever dataset they are, reads the parts and asks the detector for
+the rest alone; a killed pass goes on behind the last part; passes at the same time share the blocks. Frames are read
+and decoded in a thread while the detector is at those before. A batch holds frames of one size only, nothing is padded,
+so what is found in a frame depends on that frame alone.
 Guarantee: with other batch sizes, and in any order, boxes and scores are the same but for the rounding of the device's
 kernels (1e-4 in the tests, on float32); a box that is that close to a threshold of the detector's own may come or go.
 Faults: where a batch fails its frames are tried one by one, and the frame that fails is kept as failed, with the error;
@@ -15,7 +16,8 @@ that is out of memory, and a shard that changed end the pass.
 Cost: the detector's; beside it 30 bytes a box and 24 a frame. Memory for some batches of frames.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -30,6 +32,7 @@ from tamis.store.datasets import Dataset, Shard
 from tamis.store.keys import key_of
 from tamis.store.runs import Run
 from tamis.training.decoding.pixels import decoder_key
+from tamis.training.detection.blocks import Blocks, Part, empty, joined, some_of
 from tamis.training.detection.detector import Detector, Source, open_detector
 from tamis.training.errors import DecodeError, ModelFailed, UnknownModelError
 from tamis.training.signals.parts import pack_part, read_part
@@ -44,11 +47,6 @@ BLOCK = 256  # samples of a shard that share a part: what a killed pass does aga
 _BROKEN = 8  # frames that fail one and all: it is the detector
 LARGEST = 64  # frames of a batch, whatever is asked for
 Ints = npt.NDArray[np.int64]
-Part = dict[str, npt.NDArray[Any]]
-_EMPTY: dict[str, tuple[tuple[int, ...], str]] = {
-    "at": ((0,), "int64"), "counts": ((0,), "int64"), "labels": ((0,), "int32"), "scores": ((0,), "float32"),
-    "corners": ((0, 4), "float32"), "sizes": ((0, 2), "int32"), "ms": ((0,), "float32"), "errors": ((0,), "U1"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,11 @@ class Question:
         asked = {"dataset": self.dataset.key, "samples": chosen, "classes": list(classes), **self.what}
         return key_of(DETECT, asked)
 
-    def part(self, shard: Shard, block: int) -> str:
-        """The file of one block of a shard's samples."""
-        asked = {"shard": shard.content, "image": self.dataset.image, "block": block, "of": BLOCK, **self.what}
+    def kept(self, shard: Shard) -> Blocks:
+        """What passes have kept of a shard."""
+        asked = {"shard": shard.content, "image": self.dataset.image, "of": BLOCK, **self.what}
         key = key_of("detect-part", asked)
-        return f"parts/{key[:2]}/{key}.npz"
+        return Blocks(self.store.root, f"parts/{key[:2]}/{key}")
 
     def chosen(self, shard: Shard) -> Ints:
         """[n] the places in a shard of the samples that are asked for."""
@@ -96,7 +94,8 @@ class Question:
     def missing(self, number: int) -> Ints:
         """[n] the samples of one shard that are asked for and that no pass has looked at."""
         shard = self.dataset.shards[number]
-        left = [np.setdiff1d(some, self.read(shard, block)["at"]) for block, some in self.blocks(shard)]
+        kept = self.kept(shard)
+        left = [np.setdiff1d(some, kept.read(block)["at"]) for block, some in self.blocks(shard)]
         return np.concatenate([*left, np.zeros(0, np.int64)]) + shard.first_sample
 
     def blocks(self, shard: Shard) -> Iterator[tuple[int, Ints]]:
@@ -104,11 +103,6 @@ class Question:
         places = self.chosen(shard)
         for block in np.unique(places // BLOCK).tolist():
             yield block, places[places // BLOCK == block]
-
-    def read(self, shard: Shard, block: int) -> Part:
-        """What is kept of a block; an empty part where nothing is, or it is damaged."""
-        kept = read_part(self.store, self.part(shard, block))
-        return kept if kept is not None and kept.keys() == _EMPTY.keys() else _empty()
 
 
 @dataclass
@@ -161,7 +155,9 @@ def compute(
     size = max(1, min(batch_size, LARGEST))
     for number, samples, found in _looked(asked, opened, left, size, device):
         _check_some(found)
-        _keep(asked, asked.dataset.shards[number], samples, found)
+        shard = asked.dataset.shards[number]
+        found["at"] = samples - shard.first_sample
+        asked.kept(shard).add(int(found["at"][0] // BLOCK), found)
         seconds += float(np.nansum(found["ms"])) / 1e3
         if progress is not None:
             progress(len(samples))
@@ -204,8 +200,9 @@ def finish(
         for number, shard in enumerate(asked.dataset.shards):
             if len(asked.missing(number)):
                 compute(asked, [number], device=device)
+            kept = asked.kept(shard)
             for block, places in asked.blocks(shard):
-                part = _some(asked.read(shard, block), places)
+                part = some_of(kept.read(block), places)
                 seconds += float(np.nansum(part["ms"])) / 1e3
                 yield _frames(part, shard)
 
@@ -231,14 +228,20 @@ def _looked(
     place = pick_device(device)
     index = Index.open(asked.store, asked.dataset)
     loader = Loader(index, Media("ranges", options=asked.store.root.options), side_by_side=True)
-    work = [(number, some) for number, samples in left for some in _by_block(asked, number, samples)]
-    groups = [some[a : a + size] for _, some in work for a in range(0, len(some), size)]
-    reading = _Reading(loader, asked.dataset.image)
+    reading, at_work = _Reading(loader, asked.dataset.image), deque[tuple[int, Ints]]()
+
+    def groups() -> Iterator[Ints]:
+        for number, some in _turns(asked, left):
+            at_work.append((number, some))
+            yield from (some[a : a + size] for a in range(0, len(some), size))
+
     try:
-        with closing(in_background(reading.frames, groups, ahead=AHEAD)) as loaded:
-            for number, some in work:
-                found = [_found(detector, next(loaded), place) for _ in range(0, len(some), size)]
-                yield number, some, _joined(found)
+        with closing(in_background(reading.frames, groups(), ahead=AHEAD)) as loaded:
+            for first in loaded:
+                number, some = at_work.popleft()
+                found = [_found(detector, first, place)]
+                found += [_found(detector, next(loaded), place) for _ in range(size, len(some), size)]
+                yield number, some, joined(found)
     finally:
         loader.close()
 
@@ -253,10 +256,28 @@ def _check_some(found: Part) -> None:
         )
 
 
-def _by_block(asked: Question, number: int, samples: Ints) -> Iterator[Ints]:
-    blocks = (samples - asked.dataset.shards[number].first_sample) // BLOCK
-    for block in np.unique(blocks).tolist():
-        yield samples[blocks == block]
+def _turns(asked: Question, left: Sequence[tuple[int, Ints]]) -> Iterator[tuple[int, Ints]]:
+    """Blocks of frames to look at, drawn as they are needed; those that another pass is at come last, if at all."""
+    later = list[tuple[int, Ints]]()
+    for number, samples in left:
+        shard = asked.dataset.shards[number]
+        blocks = (samples - shard.first_sample) // BLOCK
+        for block in np.unique(blocks).tolist():
+            turn = number, samples[blocks == block]
+            if asked.kept(shard).take(block):
+                yield from _still_left(asked, *turn)
+            else:
+                later.append(turn)
+    for turn in later:
+        yield from _still_left(asked, *turn)
+
+
+def _still_left(asked: Question, number: int, samples: Ints) -> Iterator[tuple[int, Ints]]:
+    shard = asked.dataset.shards[number]
+    places = samples - shard.first_sample
+    left = np.setdiff1d(places, asked.kept(shard).read(int(places[0] // BLOCK))["at"])
+    if len(left):
+        yield number, left + shard.first_sample
 
 
 class _Reading:
@@ -322,7 +343,7 @@ def _of_alike(detector: Detector, frames: Sequence[Any], device: Any) -> "list[P
 def _part(each: Sequence["Part | str"], sizes: npt.NDArray[np.int32], ms: npt.NDArray[np.float32]) -> Part:
     """Frames as arrays, without the places that they have in a shard."""
     good = [one for one in each if not isinstance(one, str)]
-    part = _empty()
+    part = empty()
     if good:
         part["labels"] = np.concatenate([one["labels"] for one in good]).astype(np.int32)
         part["scores"] = np.concatenate([one["scores"] for one in good]).astype(np.float32)
@@ -333,37 +354,9 @@ def _part(each: Sequence["Part | str"], sizes: npt.NDArray[np.int32], ms: npt.ND
     return part
 
 
-def _keep(asked: Question, shard: Shard, samples: Ints, found: Part) -> None:
-    """Add frames to their block's part."""
-    block = int((samples[0] - shard.first_sample) // BLOCK)
-    found["at"] = samples - shard.first_sample
-    kept = asked.read(shard, block)
-    fresh = np.setdiff1d(found["at"], kept["at"])  # another pass may have been there meanwhile
-    asked.store.root.put(asked.part(shard, block), pack_part(_joined([kept, _some(found, fresh)])))
-
-
-def _joined(parts: Iterable[Part]) -> Part:
-    every = list(parts)
-    return {name: np.concatenate([part[name] for part in every]) for name in _EMPTY}
-
-
-def _some(part: Part, places: Ints) -> Part:
-    """The frames of a part at these places, in their order."""
-    order = np.argsort(part["at"])
-    frames = order[np.searchsorted(part["at"], places, sorter=order)] if len(places) else np.zeros(0, np.int64)
-    offsets, counts = starts(part["counts"]), part["counts"][frames]
-    boxes = np.repeat(offsets[frames] - starts(counts)[:-1], counts) + np.arange(counts.sum())
-    by_frame = {name: part[name][frames] for name in ("at", "counts", "sizes", "ms", "errors")}
-    return by_frame | {name: part[name][boxes] for name in ("labels", "scores", "corners")}
-
-
 def _frames(part: Part, shard: Shard) -> Frames:
     errors = [error or None for error in part["errors"].tolist()]
     return Frames(
         part["at"] + shard.first_sample, starts(part["counts"]), part["labels"], part["scores"], part["corners"],
         part["sizes"], errors, part["ms"],
     )  # fmt: skip
-
-
-def _empty() -> Part:
-    return {name: np.zeros(shape, kind) for name, (shape, kind) in _EMPTY.items()}

@@ -22,8 +22,11 @@ def pack_part(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
 def read_part(store: Store, name: str) -> dict[str, npt.NDArray[Any]] | None:
     """A part, or None where there is none or its bytes are damaged: parts can always be computed again."""
     data = store.root.get(name)
-    if data is None:
-        return None
+    return None if data is None else unpack_part(data)
+
+
+def unpack_part(data: bytes) -> dict[str, npt.NDArray[Any]] | None:
+    """The arrays that `pack_part` packed, or None where the bytes are damaged."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {k: file[k] for k in file.files}

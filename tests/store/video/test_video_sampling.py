@@ -96,6 +96,21 @@ def test_a_truncated_video_is_read_up_to_there(tmp_path: Path) -> None:
     assert told.end < length(str(cut)), "the container still says how long it was"
 
 
+@pytest.mark.real
+def test_damage_in_the_middle_is_told_and_left_out(tmp_path: Path, real: Any) -> None:
+    """200 bytes of noise, which the decoder conceals: it is told, and no picture differs from that of the whole."""
+    source = next(real("vtest").rglob("vtest.avi"))
+    whole, data, at = dict(itertools.islice(pictures(str(source), None, Told()), 200)), source.read_bytes(), 1_200_000
+    for seed in range(3):
+        noise = np.random.default_rng(seed).bytes(200)
+        (tmp_path / "a.avi").write_bytes(data[:at] + noise + data[at + 200 :])
+        told = Told()
+        some = [one for one in itertools.islice(pictures(str(tmp_path / "a.avi"), None, told), 200) if one[0] in whole]
+        assert told.damage
+        assert len(some) < len(whole)
+        assert all(np.array_equal(pixels, whole[seconds]) for seconds, pixels in some)
+
+
 def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = video(tmp_path / "good.ts", form="mpegts")
     files = {

@@ -1,5 +1,8 @@
 """A detector whose answers are known: it sees bright pixels. Written for the tests."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import torch
@@ -42,6 +45,41 @@ class Blob(nn.Module):
 def detector(weights: str | None) -> nn.Module:
     """The weights file's text is where each frame that was looked at is told."""
     return Blob(None if weights is None else Path(weights).read_text())
+
+
+def mortal(weights: str) -> nn.Module:
+    """Its process is killed when so many frames were looked at: the second line of the weights file."""
+    log, limit = Path(weights).read_text().split()
+    return _Mortal(log, int(limit))
+
+
+class _Mortal(Blob):
+    def __init__(self, log: str, limit: int) -> None:
+        super().__init__(log)
+        self.limit = limit
+
+    def _one(self, image: Tensor) -> dict[str, Tensor]:
+        found = super()._one(image)
+        if len(Path(str(self.log)).read_bytes().splitlines()) == self.limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+
+def slow(weights: str) -> nn.Module:
+    """It begins when two processes have opened it, and takes its time."""
+    log = Path(weights).read_text()
+    with Path(f"{log}.open").open("a") as file:
+        file.write("open\n")
+    until = time.monotonic() + 60
+    while len(Path(f"{log}.open").read_text().splitlines()) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    return _Slow(log)
+
+
+class _Slow(Blob):
+    def _one(self, image: Tensor) -> dict[str, Tensor]:
+        time.sleep(0.01)
+        return super()._one(image)
 
 
 def broken(weights: str | None) -> nn.Module:
