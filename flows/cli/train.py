@@ -108,6 +108,7 @@ def train(
       tamis train --dataset cifar10 --strategy stale-sb --selectivity 0.33 --every 3 --record-losses
       tamis train --dataset frames --task detection --truth RUN --model ssd300-resnet50 --strategy in-batch
       tamis train --dataset frames --task detection --truth RUN --model ssdlite-mobilenet --distill TEACHER_RUN
+      tamis train --dataset frames --task detection --truth RUN --model fasterrcnn-resnet50 --weights resnet50.pth
     """
     from tamis.training.job import find
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from tamis.store import Store
 from tamis.store.datasets import Dataset
+from tamis.training.config import Distill
 from tamis.training.distill.losses import Equation, distil_classes, distil_priors, divergence
 from tamis.training.errors import TaskError
 from tamis.training.job import TrainConfig, train
@@ -75,7 +76,7 @@ def test_a_classifier_learns_from_a_teacher(store: Store, dataset: Dataset, digi
         "augment": "none", "evaluate_on": "digits-test",
     }  # fmt: skip
     teacher = train(store, TrainConfig(**recipe), device="cpu").run
-    config = TrainConfig(**recipe, distill={"run": teacher.key[:10], "alpha": 0.0, "temperature": 1})
+    config = TrainConfig(**recipe, distill=Distill(run=teacher.key[:10], alpha=0.0, temperature=1))
     student = train(store, config, device="cpu").run
     # The same weights, order and steps, so what differs is what the teacher says.
     assert student.key != teacher.key
@@ -95,9 +96,9 @@ def test_a_detector_learns_from_a_wider_one(store: Store, tmp_path: Path, write:
         "evaluate_on": "boxed",
     }  # fmt: skip
     teacher = train(store, TrainConfig(**recipe, model="ssdlite32-mobilenet@0.5"), device="cpu").run
-    taught = TrainConfig(**recipe, model="ssdlite32-mobilenet@0.25", distill={"run": teacher.key})
+    taught = TrainConfig(**recipe, model="ssdlite32-mobilenet@0.25", distill=Distill(run=teacher.key))
     student = train(store, taught, device="cpu").run
     assert {"map", "distill_truth", "distill_teacher"} <= student.metrics.keys()
     assert student.metrics["distill_teacher"] > 0
     with pytest.raises(TaskError, match="only the width may differ"):
-        train(store, TrainConfig(**recipe, model="ssd32-resnet18@0.25", distill={"run": teacher.key}), device="cpu")
+        train(store, TrainConfig(**recipe, model="ssd32-resnet18@0.25", distill=Distill(run=teacher.key)), device="cpu")
