@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.flows.configs import DetectConfig, Resources
+from tamis.flows.detections.culling import Watcher
 from tamis.flows.runners import Direct
 from tamis.flows.work import detect
 from tamis.store import Store
@@ -66,6 +67,11 @@ def persons(weights: str) -> nn.Module:
     return Persons(importlib.import_module("nanodet").detector(weights))
 
 
+def watcher(data: Path) -> Watcher:
+    """NanoDet with the weights in a folder."""
+    return Watcher(model="vtest:persons", weights=_file(data, "nanodet.pt"), classes=Persons.classes)
+
+
 def prepare(store: Store, data: Path, fps: str = "all") -> Vtest:
     """The datasets and their truth.
 
@@ -74,13 +80,13 @@ def prepare(store: Store, data: Path, fps: str = "all") -> Vtest:
         data: folder with vtest.avi and nanodet.pt.
         fps: frames a second, or "all".
     """
-    video, weights = (_file(data, name) for name in ("vtest.avi", "nanodet.pt"))
+    video, teacher = _file(data, "vtest.avi"), watcher(data)
     name = NAME if fps == "all" else f"{NAME}-{fps.replace('.', '-')}fps"
     made = add_videos(store.datasets, name, [Source(video, "street")], Path(store.root.url) / "shards" / name, fps=fps)
     train, val = store.datasets.split(made.dataset.ref, {"train": SHARE, "val": 1 - SHARE}, by_time=True)
     keys: list[str] = []
     for part in (train, val):
-        asked = DetectConfig(dataset=part.ref, model="vtest:persons", weights=weights, classes=Persons.classes)
+        asked = DetectConfig(dataset=part.ref, **teacher.model_dump())
         keys.append(detect(Direct(), store.root.url, asked, Resources(device="cpu"))["run"])
     return Vtest(train, val, (keys[0], keys[1]))
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from tamis.store import Store
     from tamis.training.config import InLoop
 
-_NOT_ASKED = ("dataset", "selection", "reselect", "strategy", "span", "task", "train")
+_NOT_ASKED = (
+    "dataset", "selection", "reselect", "strategy", "span", "task", "train", "distill", "truth", "truth_score",
+    "box_weight",
+)  # fmt: skip
 _FOUND = frozenset({"priority", "beta", "selectivity", "leaves"})  # parameters that are not the user's here
 
 

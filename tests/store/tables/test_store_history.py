@@ -258,7 +258,7 @@ def test_a_run_whose_process_is_gone_is_interrupted(store: Store, small: Dataset
 
 def test_runs_of_other_machines_are_left_alone(store: Store, small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     said = json.dumps({"host": "elsewhere", "boot": "b", "pid": 1, "start": "1"})
-    monkeypatch.setattr("tamis.store.runs.this_process", lambda: said)
+    monkeypatch.setattr("tamis.store.runs.events.this_process", lambda: said)
     store.runs.begin(kind="train", key="aaaa1", dataset=small.ref)
     assert store.runs.get("aaaa1").status == "running"
 

@@ -163,7 +163,7 @@ def test_another_machines_trial_is_taken_over_when_patience_ends(
     store: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: dict[str, Any] = {"kind": "trial", "key": "abcd", "dataset": dataset.ref}
-    monkeypatch.setattr("tamis.store.runs.this_process", lambda: '{"host": "elsewhere", "pid": 1}')
+    monkeypatch.setattr("tamis.store.runs.events.this_process", lambda: '{"host": "elsewhere", "pid": 1}')
     assert store.runs.claim(**said)
     assert not store.runs.claim(**said, patience=3600)
     assert store.runs.claim(**said, patience=0)
