@@ -127,11 +127,13 @@ def _peak(store: Path, name: str) -> float:
 class _Waiting(nn.Module):
     """One box a frame, when the time is up."""
 
+    takes_bytes = True
+
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = seconds
 
-    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+    def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
         time.sleep(self.seconds * len(images))
         one = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1]), "scores": torch.tensor([0.5])}
         return [one for _ in images]
