@@ -286,13 +286,13 @@ class _Reading:
     def __init__(self, loader: "Loader", image: str) -> None:
         self._loader, self._image, self._alike = loader, image, True
 
-    def frames(self, samples: Ints) -> "list[Tensor | str]":
-        """uint8 [3, H, W] of each sample, or what is wrong with it."""
+    def frames(self, samples: Ints) -> "Tensor | list[Tensor | str]":
+        """uint8 [3, H, W] of each sample, or what is wrong with it; as one tensor where they were read as a batch."""
         from tamis.training.streaming.batches import Chosen
 
         if self._alike:
             try:
-                return list(self._loader.batch(Chosen(samples, np.ones(len(samples), np.float32))).batch.images)
+                return self._loader.batch(Chosen(samples, np.ones(len(samples), np.float32))).batch.images
             except DecodeError:
                 self._alike = False
         return [self._one(sample) for sample in np.split(samples, len(samples))]
@@ -306,7 +306,7 @@ class _Reading:
             return f"DecodeError: {error}"
 
 
-def _found(detector: Detector, frames: "Sequence[Tensor | str]", device: Any) -> Part:
+def _found(detector: Detector, frames: "Tensor | Sequence[Tensor | str]", device: Any) -> Part:
     """What a detector finds in some frames, those of one size at a time."""
     sizes: dict[tuple[int, ...], list[int]] = {}
     each: list[Part | str] = [frame if isinstance(frame, str) else "" for frame in frames]
@@ -316,20 +316,22 @@ def _found(detector: Detector, frames: "Sequence[Tensor | str]", device: Any) ->
             sizes.setdefault(tuple(frame.shape), []).append(i)
     for group in sizes.values():
         started = perf_counter()
-        for i, one in zip(group, _of_alike(detector, [frames[i] for i in group], device), strict=True):
+        alike = [frames[i] for i in group] if isinstance(frames, list) else frames  # a batch needs no copy
+        for i, one in zip(group, _of_alike(detector, alike, device), strict=True):
             each[i] = one
         ms[group] = (perf_counter() - started) * 1e3 / len(group)
     wh = [(0, 0) if isinstance(frame, str) else (frame.shape[2], frame.shape[1]) for frame in frames]
     return _part(each, np.asarray(wh, np.int32).reshape(-1, 2), ms)
 
 
-def _of_alike(detector: Detector, frames: Sequence[Any], device: Any) -> "list[Part | str]":
+def _of_alike(detector: Detector, frames: Any, device: Any) -> "list[Part | str]":
     """For frames of one size, in one batch; where that fails, in batches of one."""
     import torch
 
     try:
         with torch.inference_mode():
-            images = torch.stack(list(frames)).to(device, non_blocking=True)
+            given = frames if isinstance(frames, torch.Tensor) else torch.stack(list(frames))
+            images = given.to(device, non_blocking=True)
             found = detector(images)
             return [{name: value.cpu().numpy() for name, value in one.items()} for one in found]
     except (torch.OutOfMemoryError, UnknownModelError):
