@@ -34,7 +34,7 @@ def clock_moved_by(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[
 
     with monkeypatch.context() as patch:
         patch.setattr(log.time, "time_ns", lambda: real() + int(seconds * 1e9))
-        for module in ("runs", "selections.catalog", "datasets.catalog"):
+        for module in ("runs.events", "selections.catalog", "datasets.catalog"):
             patch.setattr(f"tamis.store.{module}.now", now)
         yield
 
