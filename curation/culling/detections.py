@@ -156,6 +156,12 @@ class Detections:
         return cut.only(~touched_B | (cut.sides_B2 > 0).all(axis=1))
 
 
+def unseen(classes: Sequence[str]) -> Detections:
+    """Boxes of no frame at all, of some classes: to see whether classes go together."""
+    none = np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros(0, np.int8)
+    return Detections(np.zeros(1, np.int64), *none, tuple(classes))
+
+
 def same_frames(student: Detections, teacher: Detections) -> None:
     """Refuse detections of different numbers of frames."""
     if len(student) != len(teacher):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tamis.curation.budget import resolve_budget
+from tamis.curation.culling.detections import numbers_of, unseen
 from tamis.curation.errors import BudgetError
 from tamis.flows import tasks
 from tamis.flows.configs import DetectConfig, Resources
@@ -24,6 +25,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.keys import check_name
 from tamis.training.config import TrainConfig
+from tamis.training.detection.detecting import classes_of
 from tamis.training.selecting.by_scores import SelectConfig
 from tamis.training.signals.culling import CullingConfig
 
@@ -125,10 +127,12 @@ class _Stages:
         self.taught = self.fresh = 0
 
     def check(self) -> None:
-        """Refuse budgets that do not go together, before anything is computed.
+        """Refuse what cannot go well, before anything is computed.
 
         Raises:
-            BudgetError: naming the budgets.
+            BudgetError: budgets that do not go together.
+            UnknownModelError, RunNotFound: there is no such detector.
+            CurationError: classes of student and teacher that do not go together.
         """
         n, config = self._dataset.samples, self._config
         first = resolve_budget(config.first, n)
@@ -138,6 +142,16 @@ class _Stages:
                     f"{budget} of {n} frames are {resolve_budget(budget, n)}, more than the {first} that stage 1 keeps "
                     f"({config.first}): keep fewer, or raise the budget of stage 1"
                 )
+        taught = self._classes(config.teacher)
+        student = taught if config.student is None else self._classes(config.student)
+        unseen(taught).mapped(student, config.culling.mapping)
+        if student:  # classes without names are called by their numbers, which boxes show
+            numbers_of(unseen(student), config.culling.classes or None)
+
+    def _classes(self, who: Watcher) -> tuple[str, ...]:
+        """The names of a detector's classes; one that cannot be found or built is refused."""
+        asked = DetectConfig(dataset=self._config.dataset, **who.model_dump())
+        return classes_of(tasks.question(self._store, asked), self._resources.device)
 
     def suffix(self, budget: str) -> str:
         """What tells the selections of several budgets apart."""

@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import process_time
 
@@ -11,12 +12,16 @@ import torch
 from benchlib import Result, folder, medians
 from torch.nn import functional
 
+from tamis.curation.selective.drawing import draw
+from tamis.curation.selective.history import LossHistory
+from tamis.curation.selective.priority import Priority
 from tamis.store import Store
 from tamis.store.datasets.packing import pack_digits
 from tamis.training.config import InLoop, TrainConfig
 from tamis.training.loop import At, Looked
 from tamis.training.models.registry import build_model
 from tamis.training.planning import plan
+from tamis.training.strategies.queue import Queue
 from tamis.training.strategies.selective import SelectiveBackprop
 from tamis.training.streaming.batches import Batch
 
@@ -33,14 +38,19 @@ def run(quick: bool, data: Path | None) -> list[Result]:
     with folder() as path:
         store = Store.create(path / "store")
         store.datasets.add("digits", pack_digits(path / "digits"))
-        ours = medians(repeats, *(_ours(store, stream, size) for size in sizes), clock=process_time)
-    small, large, huge = (seconds / (batches * BATCH) * 1e6 for seconds in ours)
+        timed = [make(size) for size in sizes for make in (partial(_ours, store, stream), partial(_bare, stream))]
+        taken = [seconds / (batches * BATCH) * 1e6 for seconds in medians(repeats, *timed, clock=process_time)]
+    (small, large, huge), bare = taken[::2], taken[1::2]
     counts = (BATCH, 16, 2)  # losses that the loop is measured on
     peers = [_peer(stream, size, count, 1 if quick else 5) for size, count in zip(sizes, counts, strict=True)]
     step = _training_step("preact8" if quick else "preact20", 1 if quick else 7)
     names = [f"a sample, R = {size:,}" for size in sizes]
+    steps = [f"percentile, draw and filling, R = {size:,}" for size in sizes]
     return [
-        Result(names[0], small, "µs", target=0.5, note=LABEL),
+        Result(steps[0], bare[0], "µs", target=0.5, note=LABEL),
+        Result(steps[1], bare[1], "µs", f"R = {sizes[0]:,}", bare[0], 4),
+        Result(steps[2], bare[2], "µs", target=2),
+        Result(names[0], small, "µs", target=0.5, note="all that the strategy does with a batch"),
         Result(names[1], large, "µs", f"R = {sizes[0]:,}", small, 4),
         Result(names[2], huge, "µs", target=2),
         Result(names[0], small, "µs", "a deque and a loop", peers[0], 0.5 / LOOP),
@@ -87,6 +97,21 @@ def _ours(store: Store, stream: _Batches, size: int) -> Callable[[], None]:
             for _ in strategy.take(At(0, 0, step), batch, looked, draws):
                 pass
         strategy.begin(0)
+
+    return steps
+
+
+def _bare(stream: _Batches, size: int) -> Callable[[], None]:
+    """The step itself: percentile, draw, batch filling."""
+    history, queue, function = LossHistory(size), Queue(BATCH), Priority.selecting(SELECTIVITY)
+    history.add(stream.before(size))
+    generator = np.random.default_rng(0)
+
+    def steps() -> None:
+        for (batch, _), losses in zip(stream.given, stream.losses, strict=True):
+            chosen = np.flatnonzero(draw(function(history.enter(losses)), generator))
+            for _ in queue.add(batch, chosen, np.ones(len(chosen), np.float32)):
+                pass
 
     return steps
 

@@ -10,13 +10,14 @@ import torch
 from boxed import SIDE, boxed, drawn
 from numbered import Write
 
-from tamis.curation.errors import BudgetError
+from tamis.curation.errors import BudgetError, CurationError
 from tamis.flows.configs import Resources
 from tamis.flows.detections.culling import TAUGHT, CullConfig, Watcher
 from tamis.flows.work import run
 from tamis.store import Store
 from tamis.store.datasets.packing import pack_samples
 from tamis.training.config import TrainConfig
+from tamis.training.errors import UnknownModelError
 from tamis.training.signals.culling import CullingConfig
 
 COUNT, FIRST = 24, 8
@@ -134,6 +135,13 @@ def test_what_does_not_go_together_is_refused_before_anything_runs(
     plain = TrainConfig(dataset="street", model="preact8")
     with pytest.raises(ValueError, match="stage 0 trains on the teacher's boxes"):
         go(frames, teacher=who, train=plain)
+    with pytest.raises(UnknownModelError, match="painted:nobody"):
+        go(frames, teacher=Watcher(model="painted:nobody"), student=STUDENT)
+    with pytest.raises(CurationError, match="the classes differ: car, bus and red, blue"):
+        go(frames, teacher=who.model_copy(update={"classes": ("car", "bus")}), student=STUDENT)
+    with pytest.raises(CurationError, match="green"):
+        run("cull", frames.root.url, CullConfig(dataset="street", teacher=who, student=STUDENT,
+            culling=CullingConfig(classes=("green",))), Resources(), runner="direct")  # fmt: skip
     assert looks(log) == 0
     assert {one.kind for one in frames.runs.all()} == {"annotations"}
 
