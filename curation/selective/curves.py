@@ -50,7 +50,7 @@ def _tangents(widths: Doubles, slopes: Doubles) -> Doubles:
     before, after = slopes[:-1], slopes[1:]
     weights, others = 2 * widths[1:] + widths[:-1], widths[1:] + 2 * widths[:-1]
     turning = before * after <= 0
-    with np.errstate(divide="ignore", invalid="ignore"):  # where it turns the mean is not used
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # where it turns the mean is not used
         means = (weights + others) / (weights / before + others / after)
     inner = np.where(turning, 0.0, means)
     ends = _end(widths[0], widths[1], slopes[0], slopes[1]), _end(widths[-1], widths[-2], slopes[-1], slopes[-2])

@@ -83,7 +83,10 @@ def test_serve_refuses_what_a_flow_would_ignore(tamis: Tamis, tmp_path: Path) ->
     (tmp_path / "select.json").write_text("{}")
     refused = tamis("serve", "select", "--cron", "0 3 * * *", "--config", tmp_path / "select.json", "--workers", 2)
     assert refused.code == 2
-    assert "Flow select does not use --workers. Flows that do: score, features, train, match, adapt." in refused.err
+    assert (
+        "Flow select does not use --workers. Flows that do: score, features, detect, cull, train, match, adapt."
+        in refused.err
+    )
 
 
 def test_tasks_of_a_served_flow_are_bounded_by_workers(prefect_server: str) -> None:

@@ -258,7 +258,7 @@ def _costs(store: Store, runs: list[Run], seen: Run | None, lost: Run | None) ->
     """What the signals cost, s: the passes over the dataset, and the training of the models behind them, once each."""
     passes = [r for r in (*runs, seen, lost) if r is not None and r.kind != "train"]
     looked = {r.config[who] for r in passes for who in ("student", "teacher") if r.config.get(who)}
-    passes += [store.runs.get(key) for key in sorted(looked)]  # whose boxes were scored
+    passes += [run for key in sorted(looked) if (run := store.runs.find(key)) is not None]  # whose boxes were scored
     trainings = {r.config["model_run"] for r in passes if r.config.get("model_run")}
     trainings |= {lost.key} if lost is not None and lost.kind == "train" else set()
     return {

@@ -73,7 +73,9 @@ def test_cubic_is_scipys_monotone_one(values: list[float], data: st.DataObject) 
     inner = st.sets(st.integers(1, 99), min_size=len(values) - 2, max_size=len(values) - 2)
     points = [0.0, *sorted(x / 100 for x in data.draw(inner)), 1.0]
     found = Priority.cubic(values, points)(SHARES)
-    assert np.abs(found - np.clip(PchipInterpolator(points, values)(SHARES), 0, 1)).max() < 1e-9
+    with np.errstate(over="ignore"):  # SciPy's own, of numbers near the least that there are
+        theirs = PchipInterpolator(points, values)(SHARES)
+    assert np.abs(found - np.clip(theirs, 0, 1)).max() < 1e-9
     for a, b, low, high in zip(points, points[1:], values, values[1:], strict=False):
         between = found[(a <= SHARES) & (b >= SHARES)]
         assert between.min() >= min(low, high) - 1e-9  # goes from one point to the next, and no further

@@ -187,7 +187,7 @@ def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store)
         (("sql", "select 1", "--at", "yesterday"), "2026-11-20T10:00:00", 1),
         (
             ("serve", "nope", "--cron", "* * * * *", "--config", __file__),
-            "index, score, features, select, train, match",
+            "index, score, features, detect, cull, select, train, match",
             2,
         ),
         (("serve", "score", "--cron", "* * * * *", "--config", __file__), "prefect server start", 2),

@@ -153,8 +153,7 @@ def test_two_passes_at_once_share_the_work(store: Store, tmp_path: Path) -> None
     assert [one.returncode for one in both] == [0, 0], said
     assert said[0][0] == said[1][0], "one run"
     assert as_pixels(store.runs.boxes(said[0][0].strip(), dataset)) == as_pixels(whole)
-    in_hand = 4 * block  # at its end a pass looks at the blocks that the other one has in hand or has drawn ahead
-    assert count <= times(seen) <= count + in_hand
+    assert count <= times(seen) < 2 * count, "marks are advice: how much is done twice depends on the machine"
 
 
 def test_a_store_on_s3(s3: S3Server, tmp_path: Path) -> None:
