@@ -22,7 +22,8 @@ from tamis.flows.configs import (
     ScoreConfig,
     ScoreResult,
 )
-from tamis.flows.detections.culling import CullConfig
+from tamis.flows.detections.culling import CullConfig, cull
+from tamis.flows.detections.detecting import detect
 from tamis.flows.searching import adapt
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
@@ -92,14 +93,14 @@ def features_flow(store: str, config: FeaturesConfig, resources: Resources | Non
 def detect_flow(store: str, config: DetectConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Have a detector look at the frames that it has not seen yet. Returns the run and what it came to."""
     limits = resources or Resources()
-    return work.detect(OnPrefect(limits.workers), store, config, limits)
+    return detect(OnPrefect(limits.workers), store, config, limits)
 
 
 @flow(name="cull", persist_result=False)
 def cull_flow(store: str, config: CullConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Keep the frames of a dataset that teach a student most. Returns the selections and what they rest on."""
     limits = resources or Resources()
-    return work.cull(OnPrefect(limits.workers), store, config, limits)
+    return cull(OnPrefect(limits.workers), store, config, limits)
 
 
 @flow(name="select", persist_result=False)

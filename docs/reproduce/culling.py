@@ -22,8 +22,8 @@ import vtest
 
 from tamis.flows.configs import DetectConfig, Resources
 from tamis.flows.detections.culling import Watcher
+from tamis.flows.detections.detecting import detect
 from tamis.flows.runners import Direct
-from tamis.flows.work import detect
 from tamis.store import Store
 from tamis.training.config import TrainConfig
 from tamis.training.job import train

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from tamis.flows.configs import DetectConfig, Resources
 from tamis.flows.detections.culling import Watcher
+from tamis.flows.detections.detecting import detect
 from tamis.flows.runners import Direct
-from tamis.flows.work import detect
 from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.store.runs import Run
