@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +92,19 @@ def find(name: str, kind: Kind = MODEL) -> Any:
 
 def source(name: str) -> Path | None:
     """The file of the module of a name "module:function", which is not run; None where there is none."""
+    found = _spec(name)
+    path = None if found is None or found.origin is None else Path(found.origin)
+    return path if path is not None and path.is_file() else None
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """Where the module of a name would come from; None where there is none."""
     where = name.partition(":")[0]
     try:
         with _from_here(where), failing(name, ImportError):
-            found = importlib.util.find_spec(where)
+            return importlib.util.find_spec(where)
     except (ImportError, ValueError, ModelFailed):  # the last: a package that raises; importing it will say so
         return None
-    path = None if found is None or found.origin is None else Path(found.origin)
-    return path if path is not None and path.is_file() else None
 
 
 def digest(name: str, kind: Kind) -> str:
@@ -109,6 +114,11 @@ def digest(name: str, kind: Kind) -> str:
         kind.unknown: the module has no source file.
     """
     path = source(name)
+    if path is None and _spec(name) is None:
+        raise kind.unknown(
+            f"{name!r} cannot be imported: there is no module {name.partition(':')[0]!r} in the current folder or "
+            "installed. Expected module:function."
+        )
     if path is None:
         raise kind.unknown(
             f"{name!r} has no source file, which its key needs: put the {kind.word.lower()} in a .py file."
