@@ -12,12 +12,9 @@ early end leaves whole comparisons; what the store holds is not trained again. A
 Then: tamis --store FOLDER report culling --dataset NAME --plot culling.svg
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 import vtest
 
 from tamis.flows.configs import DetectConfig, Resources
@@ -36,11 +33,7 @@ MEASURES = {  # what: measure of a last choice, whether the teacher sees everyth
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--fps", default="all", help="frames a second of the video, or all")
+    parser = vtest.options(__doc__ or "", fps="all")
     parser.add_argument("--model", default="ssdlite320-mobilenet")
     parser.add_argument("--stage0", default="5%", help="frames that stage 0 trains on")
     parser.add_argument("--keep", default="10%", help="frames that each way of choosing keeps")
@@ -49,13 +42,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=0.01)
-    parser.add_argument("--truth-score", type=float, default=0.4)
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    store = Store.open_or_create(given.store)
-    data = vtest.prepare(store, given.data, given.fps)
-    print(f"{data.train.samples} frames to train on, {data.val.samples} to judge on", flush=True)
+    store, data = vtest.begin(given)
     for seed in range(given.seeds):
         _Seed(store, data, given, seed).run()
 

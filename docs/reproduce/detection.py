@@ -14,14 +14,11 @@ t_diff is the mean time of an epoch outside of [start, end) less that of one ins
 
 import argparse
 from itertools import pairwise
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import torch
 import vtest
 
-from tamis.store import Store
 from tamis.store.runs import Run
 from tamis.training.config import TrainConfig
 from tamis.training.job import train
@@ -31,23 +28,14 @@ INTERRUPTS = (None, 2, 3)  # None: the baseline
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--fps", default="2", help="frames a second of the video, or all")
+    parser = vtest.options(__doc__ or "", fps="2")
     parser.add_argument("--side", type=int, default=128, help="pixels that the detector scales images to; theirs: 300")
     parser.add_argument("--depth", type=int, default=18, choices=(18, 34, 50, 101), help="of the ResNet; theirs: 50")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--augment", default="crop-flip", help="theirs: zoom-flip, which takes longer than the model")
-    parser.add_argument("--truth-score", type=float, default=0.4)
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    store = Store.open_or_create(given.store)
-    data = vtest.prepare(store, given.data, given.fps)
-    print(f"{data.train.samples} frames to train on, {data.val.samples} to judge on", flush=True)
+    store, data = vtest.begin(given)
     for seed in range(given.seeds):
         for interrupt in INTERRUPTS:
             asked = TrainConfig(**recipe(data, given, seed), strategy=strategy(interrupt))

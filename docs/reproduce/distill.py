@@ -10,10 +10,8 @@ seed by seed, so that an early end leaves whole comparisons; what the store hold
 """
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-import torch
 import vtest
 
 from tamis.store import Store
@@ -23,11 +21,7 @@ from tamis.training.job import train
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--fps", default="2", help="frames a second of the video, or all")
+    parser = vtest.options(__doc__ or "", fps="2")
     parser.add_argument("--side", type=int, default=160, help="pixels that the detector scales images to")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--width", default="2", help="of the teacher")
@@ -35,13 +29,8 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=2)
     parser.add_argument("--over", choices=("all", "mined"), default="all")
     parser.add_argument("--cached", action="store_true", help="keep the teacher's answers; nothing is augmented then")
-    parser.add_argument("--truth-score", type=float, default=0.4)
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    store = Store.open_or_create(given.store)
-    data = vtest.prepare(store, given.data, given.fps)
-    print(f"{data.train.samples} frames to train on, {data.val.samples} to judge on", flush=True)
+    store, data = vtest.begin(given)
     for seed in range(given.seeds):
         compare(store, data, given, seed)
 

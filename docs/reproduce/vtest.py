@@ -6,6 +6,7 @@ Data: a folder that has vtest.avi and nanodet.pt, in whatever folders below it.
 Cost: 795 frames at all ten a second; NanoDet takes .1 to .2 s for one on a core.
 """
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -65,6 +66,32 @@ class Persons(nn.Module):
 def persons(weights: str) -> nn.Module:
     """The detector, for `vtest:persons`."""
     return Persons(importlib.import_module("nanodet").detector(weights))
+
+
+def options(description: str, *, fps: str) -> argparse.ArgumentParser:
+    """The options that all scripts on these frames have.
+
+    Args:
+        description: the script's docstring.
+        fps: frames a second by default.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--fps", default=fps, help="frames a second of the video, or all")
+    parser.add_argument("--truth-score", type=float, default=0.4)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def begin(given: argparse.Namespace) -> tuple[Store, Vtest]:
+    """The store, and the frames in it."""
+    torch.set_num_threads(given.threads)
+    store = Store.open_or_create(given.store)
+    data = prepare(store, given.data, given.fps)
+    print(f"{data.train.samples} frames to train on, {data.val.samples} to judge on", flush=True)
+    return store, data
 
 
 def watcher(data: Path) -> Watcher:

@@ -33,7 +33,7 @@ def video(
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation is not None:
             if not hasattr(stream, "set_display_rotation"):
-                pytest.skip(f"PyAV {av.__version__} reads rotations, but writes none")
+                pytest.skip(f"PyAV {av.__version__} writes no rotations, which this test needs: 18 does")
             stream.set_display_rotation(rotation)
         for i in range(frames):
             pixels = np.full((H, W, 3), grey(i), np.uint8) if picture is None else picture(i)

@@ -217,7 +217,7 @@ def test_a_detector_that_is_broken_ends_the_pass(store: Store, tmp_path: Path) -
 def test_what_is_no_detector(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UnknownModelError, match="cannot be read"):
         find_detector(store, "blob_detector:detector", weights=str(tmp_path / "none"))
-    with pytest.raises(UnknownModelError, match="there is no module .nothing_here."):
+    with pytest.raises(UnknownModelError, match="there is no module 'nothing_here'"):
         find_detector(store, "nothing_here:detector")
     with pytest.raises(RunNotFound):
         find_detector(store, "1f0c9a")
