@@ -23,8 +23,10 @@ from numpy.typing import ArrayLike
 
 from tamis.training.errors import EventsError
 from tamis.training.mainstream.events.chain import Floats, Misses, Single
+from tamis.training.mainstream.events.voting import Runs
 
 HOUR = 3600.0  # seconds
+ENDLESS = 2.0**52  # looks: what a float holds as a whole number
 
 Frames = Literal["mixed", "real"]
 Precision = Literal["once", "frequency", "windows"]
@@ -116,23 +118,22 @@ def event_scores(
         EventsError: a number out of its range, or shapes that do not broadcast.
     """
     given = _checked(events, tpr, fpr, fps, votes)
-    hits = chain_of(1 - given.tpr, given.correlation, given.votes)
-    false = chain_of(1 - given.fpr, given.correlation, given.votes)
-    recall = 1 - _missed(hits, given.minimum * given.fps, given.votes, frames)
-    found = 1 - _missed(hits, given.average * given.fps, given.votes, frames)
-    alarms = 1 - _missed(false, given.gap * given.fps, given.votes, frames)
+    hits = _chain(given, 1 - given.tpr, given.average)
+    false = _chain(given, 1 - given.fpr, np.maximum(given.gap, given.average))
+    recall = _Looks(hits, given.minimum * given.fps).found(given.votes, frames)
+    average = _Looks(hits, given.average * given.fps)
+    found = average.found(given.votes, frames)
+    alarms = _Looks(false, given.gap * given.fps).found(given.votes, frames)
     share = given.frequency
     if precision == "once":
         right = _ratio(found, found + alarms)
     else:
-        window = (
-            1 - _missed(false, given.average * given.fps, given.votes, frames) if precision == "windows" else alarms
-        )
+        length = given.average if precision == "windows" else given.gap
+        window = _Looks(false, length * given.fps).found(given.votes, frames)
         right = _ratio(share * found, share * found + (1 - share) * window)
     f1 = _ratio(2 * recall * right, recall + right)
     hourly = HOUR * share / given.average * alarms
-    delay = _delay(hits, given.average * given.fps, given.fps)
-    return Scores(*(np.array(each) for each in np.broadcast_arrays(recall, right, f1, hourly, delay)))
+    return Scores(*map(np.array, np.broadcast_arrays(recall, right, f1, hourly, average.delay(given.fps))))
 
 
 class _Given(NamedTuple):
@@ -181,39 +182,49 @@ def _within(name: str, values: Floats, fine: np.ndarray, expected: str) -> None:
         raise EventsError(f"{name} is {values[~fine].flat[0]}; expected {expected}")
 
 
-def chain_of(miss: Floats, correlation: Floats, votes: Floats) -> Misses:
-    """The chain of misses under voting."""
-    if np.any(votes > 1):
-        raise EventsError(f"votes is {votes.max():g}; expected 1, the only number there is a formula for yet")
-    return Single(miss, correlation)
+def _chain(given: _Given, miss: Floats, length: Floats) -> Misses:
+    """The chain of misses under voting, for looks at up to that many seconds."""
+    if np.all(given.votes == 1):
+        return Single(miss, given.correlation)
+    longest = 1 + int(min(np.max(length * given.fps, initial=0), ENDLESS))
+    return Runs(miss, given.correlation, given.votes, longest)
 
 
-def _missed(chain: Misses, looks: Floats, votes: Floats, frames: Frames) -> Floats:
-    """Chance that nothing is found in a real number of looks on average."""
-    floor = np.floor(looks)
-    part, whole = looks - floor, floor.astype(np.int64)
-    fewer, more = chain.missed(whole), chain.missed(whole + 1)
-    mixed = (1 - part) * fewer + part * more
-    if frames == "mixed":
-        return mixed
-    return np.where(floor < votes, mixed, fewer ** (1 - part) * more**part)
+class _Looks:
+    """Looks at stretches of a length: their number on average, between two whole ones, and what is missed in these.
 
-
-def _delay(chain: Misses, looks: Floats, fps: Floats) -> Floats:
-    """Mean seconds to the look that reports an event, given that one does.
-
-    The first look falls evenly within a period: within its first frac(N) if there is one look more, else after that.
-    The look that reports is on average number sum_k k (D_k - D_(k-1)) = n D_n - sum_(k<n) D_k, D_k = 1 - missed(k).
+    Args:
+        chain: of misses.
+        number: N, looks on average.
     """
-    floor = np.floor(looks)
-    part, whole = looks - floor, floor.astype(np.int64)
-    found, periods = np.zeros(()), np.zeros(())
-    for number, chance, first in ((whole, 1 - part, (1 + part) / 2), (whole + 1, part, part / 2)):
-        here = 1 - chain.missed(number)
-        looked = number * here - (number - chain.missed_before(number))
-        found = found + chance * here
-        periods = periods + chance * (looked + (first - 1) * here)
-    return np.where(found > 0, _ratio(periods, found * fps), np.nan)
+
+    def __init__(self, chain: Misses, number: Floats) -> None:
+        floor = np.floor(number)
+        self._chain, self._part, self._whole = chain, number - floor, floor.astype(np.int64)
+        self._fewer, self._more = chain.missed(self._whole), chain.missed(self._whole + 1)
+
+    def found(self, votes: Floats, frames: Frames) -> Floats:
+        """Chance that something is found."""
+        mixed = self._fewer + self._part * (self._more - self._fewer)
+        if frames == "mixed":
+            return 1 - mixed
+        real = self._fewer ** (1 - self._part) * self._more**self._part
+        return 1 - np.where(self._whole < votes, mixed, real)
+
+    def delay(self, fps: Floats) -> Floats:
+        """Mean seconds to the look that reports, given that one does.
+
+        The first look falls evenly within a period: within its first frac(N) if there is one look more, else after
+        that. The look that reports is on average number sum_k k (D_k - D_(k-1)) = n D_n - sum_(k<n) D_k, where
+        D_k = 1 - missed(k).
+        """
+        part, found_fewer, found_more = self._part, 1 - self._fewer, 1 - self._more
+        before = self._chain.missed_before(self._whole) - self._whole  # - sum_(k<n) D_k
+        fewer = (self._whole + (part - 1) / 2) * found_fewer + before
+        more = (self._whole + part / 2) * found_more + before - found_fewer
+        found = (1 - part) * found_fewer + part * found_more
+        with_delay = (1 - part) * fewer + part * more
+        return np.where(found > 0, _ratio(with_delay, found * fps), np.nan)
 
 
 def _ratio(over: Floats, under: Floats) -> Floats:
