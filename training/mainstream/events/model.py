@@ -16,7 +16,7 @@ Source: A. H. Jiang, thesis, section 5.2.3.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -117,6 +117,10 @@ def event_scores(
     Raises:
         EventsError: a number out of its range, or shapes that do not broadcast.
     """
+    if frames not in get_args(Frames):
+        raise EventsError(f"frames is {frames!r}; expected one of {', '.join(get_args(Frames))}")
+    if precision not in get_args(Precision):
+        raise EventsError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
     given = _checked(events, tpr, fpr, fps, votes)
     hits = _chain(given, 1 - given.tpr, given.average)
     false = _chain(given, 1 - given.fpr, np.maximum(given.gap, given.average))
@@ -141,16 +145,13 @@ class _Given(NamedTuple):
 
     average: Floats
     minimum: Floats
+    gap: Floats
     frequency: Floats
     correlation: Floats
     tpr: Floats
     fpr: Floats
     fps: Floats
     votes: Floats
-
-    @property
-    def gap(self) -> Floats:
-        return self.average * (1 - self.frequency) / self.frequency
 
 
 def _checked(
@@ -165,8 +166,9 @@ def _checked(
     _within("votes", arrays[3], whole & (np.floor(arrays[3]) == arrays[3]), "a whole number of hits, from 1")
     axes = max(1, *(each.ndim for each in arrays))
     several = [events] if isinstance(events, Events) else list(events)
-    numbers = np.array([(e.average, e.minimum, e.frequency, e.correlation) for e in several], np.float64).reshape(-1, 4)
-    told = [column.reshape(() if isinstance(events, Events) else (-1, *[1] * (axes - 1))) for column in numbers.T]
+    rows = [(each.average, each.minimum, each.gap, each.frequency, each.correlation) for each in several]
+    shape = () if isinstance(events, Events) else (-1, *[1] * (axes - 1))
+    told = [column.reshape(shape) for column in np.array(rows, np.float64).reshape(-1, 5).T]
     try:
         np.broadcast_shapes(*(each.shape for each in (*told, *arrays)))
     except ValueError:
@@ -199,6 +201,7 @@ class _Looks:
     """
 
     def __init__(self, chain: Misses, number: Floats) -> None:
+        number = np.minimum(number, ENDLESS)
         floor = np.floor(number)
         self._chain, self._part, self._whole = chain, number - floor, floor.astype(np.int64)
         self._fewer, self._more = chain.missed(self._whole), chain.missed(self._whole + 1)
