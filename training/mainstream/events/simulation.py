@@ -56,7 +56,8 @@ class Tally(NamedTuple):
     waited: float
 
     def plus(self, other: "Tally") -> "Tally":
-        return Tally(*(one + two for one, two in zip(self, other, strict=True)))
+        counts = (self.events + other.events, self.found + other.found, self.false + other.false)
+        return Tally(*counts, self.seconds + other.seconds, self.waited + other.waited)
 
 
 def simulate(
