@@ -1,7 +1,7 @@
 """The event model and its named variants against simulation: F1 of 100,000 events over the range of everything.
 
-Cases are drawn: average length .2 to 20 s, minimum .1 to 1 of it, looks .1 to 10 a second, frequency .02 to 1, rates and
-correlations 0 to 1 with the ends among them, at most 250 looks from one event to the next. Also what scores cost a
+Cases are drawn: average length .2 to 20 s, minimum .1 to 1 of it, looks .1 to 10 a second, frequency .02 to 1, rates
+and correlations 0 to 1 with the ends among them, at most 250 looks from one event to the next. Also what scores cost a
 scheduler.
 """
 

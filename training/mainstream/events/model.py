@@ -117,10 +117,8 @@ def event_scores(
     Raises:
         EventsError: a number out of its range, or shapes that do not broadcast.
     """
-    if frames not in get_args(Frames):
-        raise EventsError(f"frames is {frames!r}; expected one of {', '.join(get_args(Frames))}")
-    if precision not in get_args(Precision):
-        raise EventsError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
+    _known("frames", frames, get_args(Frames))
+    _known("precision", precision, get_args(Precision))
     given = _checked(events, tpr, fpr, fps, votes)
     hits = _chain(given, 1 - given.tpr, given.average)
     false = _chain(given, 1 - given.fpr, np.maximum(given.gap, given.average))
@@ -128,15 +126,14 @@ def event_scores(
     average = _Looks(hits, given.average * given.fps)
     found = average.found(given.votes, frames)
     alarms = _Looks(false, given.gap * given.fps).found(given.votes, frames)
-    share = given.frequency
-    if precision == "once":
-        right = _ratio(found, found + alarms)
-    else:
-        length = given.average if precision == "windows" else given.gap
-        window = _Looks(false, length * given.fps).found(given.votes, frames)
-        right = _ratio(share * found, share * found + (1 - share) * window)
+    weight, wrong = given.frequency, alarms
+    if precision == "windows":
+        wrong = _Looks(false, given.average * given.fps).found(given.votes, frames)
+    right = _ratio(found, found + alarms)
+    if precision != "once":
+        right = _ratio(weight * found, weight * found + (1 - weight) * wrong)
     f1 = _ratio(2 * recall * right, recall + right)
-    hourly = HOUR * share / given.average * alarms
+    hourly = HOUR * given.frequency / given.average * alarms
     return Scores(*map(np.array, np.broadcast_arrays(recall, right, f1, hourly, average.delay(given.fps))))
 
 
@@ -176,6 +173,12 @@ def _checked(
         of = "" if isinstance(events, Events) else f" with the {len(several)} applications on their first axis"
         raise EventsError(f"shapes of tpr, fpr, fps and votes are {shapes}; expected to broadcast{of}") from None
     return _Given(*told, *arrays)
+
+
+def _known(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuses a word that is none of them."""
+    if value not in choices:
+        raise EventsError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
 
 
 def _within(name: str, values: Floats, fine: np.ndarray, expected: str) -> None:
