@@ -26,6 +26,7 @@ from tamis.training.mainstream.events.chain import Floats, Misses, Single
 from tamis.training.mainstream.events.voting import Runs
 
 HOUR = 3600.0  # seconds
+MOST_VOTES = 100  # tables of runs grow with it
 ENDLESS = 2.0**52  # looks: what a float holds as a whole number
 
 Frames = Literal["mixed", "real"]
@@ -108,7 +109,7 @@ def event_scores(
         tpr: true positive rate of single frames, 0 to 1.
         fpr: false positive rate of single frames, 0 to 1.
         fps: looks a second, above 0.
-        votes: consecutive hits that report an event, from 1.
+        votes: consecutive hits that report an event, 1 to 100.
         frames: "mixed" takes the two whole numbers of looks next to N; "real" a real number of looks (below the first
             that can report anything it is mixed, and so is the delay).
         precision: "once" counts a gap's false event once; "frequency" weighs as the thesis does,
@@ -159,8 +160,8 @@ def _checked(
     _within("true positive rate", arrays[0], (arrays[0] >= 0) & (arrays[0] <= 1), "0 to 1")
     _within("false positive rate", arrays[1], (arrays[1] >= 0) & (arrays[1] <= 1), "0 to 1")
     _within("frame rate", arrays[2], (arrays[2] > 0) & (arrays[2] < np.inf), "looks a second, above 0")
-    whole = (arrays[3] >= 1) & (arrays[3] < np.inf)
-    _within("votes", arrays[3], whole & (np.floor(arrays[3]) == arrays[3]), "a whole number of hits, from 1")
+    whole = (arrays[3] >= 1) & (arrays[3] <= MOST_VOTES) & (np.floor(arrays[3]) == arrays[3])
+    _within("votes", arrays[3], whole, f"a whole number of hits, 1 to {MOST_VOTES}")
     axes = max(1, *(each.ndim for each in arrays))
     several = [events] if isinstance(events, Events) else list(events)
     rows = [(each.average, each.minimum, each.gap, each.frequency, each.correlation) for each in several]
