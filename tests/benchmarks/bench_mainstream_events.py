@@ -54,12 +54,12 @@ def run(quick: bool, data: Path | None) -> list[Result]:
 
 
 def _draw(draws: np.random.Generator, votes: int) -> _Case:
-    """Until one is small enough."""
+    """Until one is small enough, and if it votes, its shortest event gets enough looks."""
     while True:
         average, frequency = 0.2 * 100 ** draws.random(), 0.02 ** draws.random()
         events = Events(average, average * draws.uniform(0.1, 1), frequency, _unit(draws))
         fps = 0.1 * 100 ** draws.random()
-        if average / frequency * fps <= LONGEST:
+        if average / frequency * fps <= LONGEST and (votes == 1 or events.minimum * fps >= votes):
             return _Case(events, _unit(draws), _unit(draws) ** 2, fps, votes)
 
 

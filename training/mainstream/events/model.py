@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tamis.training.errors import EventsError
+from tamis.training.mainstream.events import checks
 from tamis.training.mainstream.events.chain import Floats, Misses, Single
 from tamis.training.mainstream.events.voting import Runs
 
 HOUR = 3600.0  # seconds
-MOST_VOTES = 100  # tables of runs grow with it
 ENDLESS = 2.0**52  # looks: what a float holds as a whole number
 
 Frames = Literal["mixed", "real"]
@@ -156,12 +156,12 @@ def _checked(
     events: Events | Sequence[Events], tpr: ArrayLike, fpr: ArrayLike, fps: ArrayLike, votes: ArrayLike
 ) -> _Given:
     """The arguments as arrays, every number within its range."""
-    arrays = [np.asarray(each, np.float64) for each in (tpr, fpr, fps, votes)]
-    _within("true positive rate", arrays[0], (arrays[0] >= 0) & (arrays[0] <= 1), "0 to 1")
-    _within("false positive rate", arrays[1], (arrays[1] >= 0) & (arrays[1] <= 1), "0 to 1")
-    _within("frame rate", arrays[2], (arrays[2] > 0) & (arrays[2] < np.inf), "looks a second, above 0")
-    whole = (arrays[3] >= 1) & (arrays[3] <= MOST_VOTES) & (np.floor(arrays[3]) == arrays[3])
-    _within("votes", arrays[3], whole, f"a whole number of hits, 1 to {MOST_VOTES}")
+    arrays = [
+        checks.shares("true positive rate", tpr),
+        checks.shares("false positive rate", fpr),
+        checks.frame_rates(fps),
+        checks.votes(votes),
+    ]
     axes = max(1, *(each.ndim for each in arrays))
     several = [events] if isinstance(events, Events) else list(events)
     rows = [(each.average, each.minimum, each.gap, each.frequency, each.correlation) for each in several]
@@ -180,12 +180,6 @@ def _known(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuses a word that is none of them."""
     if value not in choices:
         raise EventsError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
-
-
-def _within(name: str, values: Floats, fine: np.ndarray, expected: str) -> None:
-    """Refuses the first value that is not fine."""
-    if not np.all(fine):
-        raise EventsError(f"{name} is {values[~fine].flat[0]}; expected {expected}")
 
 
 def _chain(given: _Given, miss: Floats, length: Floats) -> Misses:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.training.errors import EventsError
+from tamis.training.mainstream.events import checks
 from tamis.training.mainstream.events.chain import Counts, Floats
 from tamis.training.mainstream.events.model import HOUR, Events, Scores
 
@@ -78,7 +79,13 @@ def simulate(
         count: how many events, from 1.
         generator: of all draws.
         across: let a run of hits go on from an event into the gap and back; the model ends it there.
+
+    Raises:
+        EventsError: a number out of its range.
     """
+    checks.shares("rate", [tpr, fpr])
+    checks.frame_rates(fps)
+    checks.votes(votes)
     if count < 1:
         raise EventsError(f"{count} events to simulate; expected at least 1")
     usual = _tally(events, events.average, tpr, fpr, fps, votes, count, generator, across)

@@ -94,3 +94,5 @@ def test_blocks_change_nothing_but_the_draws() -> None:
 def test_nothing_to_simulate_is_refused() -> None:
     with pytest.raises(EventsError, match="0 events to simulate; expected at least 1"):
         simulate(Events(1, 1, 1, 0), 1, 0, 1, count=0, generator=np.random.default_rng(0))
+    with pytest.raises(EventsError, match=r"rate is 1.2; expected 0 to 1"):
+        simulate(Events(1, 1, 1, 0), 1.2, 0, 1, count=1, generator=np.random.default_rng(0))

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from tamis.training.errors import EventsError
 from tamis.training.mainstream.events.chain import Single
 from tamis.training.mainstream.events.model import Events, event_scores
 from tamis.training.mainstream.events.voting import Runs, run_chance
@@ -84,6 +85,21 @@ def test_any_number_of_looks_and_votes_together() -> None:
     votes, looks = generator.integers(1, 21, count), (10 ** (6 * generator.random(count))).astype(np.int64)
     expected = [_no_run(*each) for each in zip(miss, c, votes.tolist(), looks.tolist(), strict=True)]
     np.testing.assert_allclose(1 - run_chance(votes, looks, 1 - miss, c), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("votes", "looks", "hit", "c", "said"),
+    [
+        (0, 8, 0.5, 0, "votes is 0.0; expected a whole number of hits"),
+        (2, -1, 0.5, 0, "number of looks is -1.0; expected a whole number from 0"),
+        (2, 2.5, 0.5, 0, "number of looks is 2.5"),
+        (2, 8, [0.5, 1.1], 0, "rate of hits is 1.1; expected 0 to 1"),
+        (2, 8, 0.5, np.nan, "correlation of misses is nan; expected 0 to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(votes: int, looks: float, hit: float, c: float, said: str) -> None:
+    with pytest.raises(EventsError, match=said):
+        run_chance(votes, looks, hit, c)
 
 
 def test_looks_that_pass_are_summed() -> None:
