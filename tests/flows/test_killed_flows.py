@@ -174,8 +174,14 @@ def processes(argument: str) -> list[int]:
 
 
 def _until(reached: Any, running: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not reached():
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    """Wait for something that a process does; one that fails at it is not left running."""
+    deadline = time.monotonic() + 240
+    try:
+        while not reached():
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline, "not reached in 240 s"
+            time.sleep(0.02)
+    except BaseException:
+        running.kill()
+        running.communicate()
+        raise
