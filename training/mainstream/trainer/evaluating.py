@@ -1,78 +1,87 @@
-"""How good candidates are on held-out samples.
+"""How good a candidate is on held-out samples.
 
-What: `rates` makes, of what a candidate said of each held-out sample, the accuracy of a frame, the
-rate of true and of false positives, each with its count; `discordance` says on which share of the samples two
-candidates differ. Which candidates are on the Pareto frontier is told where they are published
-(`tamis.store.packages.pareto_of`).
-How: a hit is a sample that a candidate takes for the event's class. Accuracy is over all classes.
-Source: A. Jiang, thesis, 2021, section 5.3.1; discordance, "Potential Threat Model" of section 5.3.3.
+What: `judge` makes, of the class that a candidate gave each sample, its accuracy on a frame, its rates of true and of
+false positives, and on video how its misses follow each other. Which candidates are on the Pareto frontier is told
+where they are published (`tamis.store.packages.pareto_of`).
+How: a hit is a sample that a candidate takes for the event's class. Accuracy is over all classes. Misses are counted
+over consecutive held-out frames of one event (`tamis.training.mainstream.events.measuring`).
 Cost: a few passes over arrays of the held-out samples.
+Source: A. Jiang, thesis, 2021, sections 5.2 and 5.3.1.
 
-Legend: M held-out samples, C candidates.
+Legend: M held-out samples.
 """
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tamis.training.mainstream.events.measuring import measure_rates
+
+Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-RULE_OF_THREE = 3  # n samples without an error: the rate is at most 3 / n, at 95 %
+_RULE_OF_THREE = 3  # n samples without an error: the rate is at most 3 / n, at 95 %
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Of one candidate on held-out samples.
+class Judged:
+    """A candidate on held-out samples.
 
     Attributes:
         accuracy: share of samples whose class is right.
         tpr: share of hits among samples of the event.
         fpr: share of hits among the others.
-        events, others: how many samples these are.
+        miss_after_miss: P(miss | miss) over consecutive frames of an event; None where nothing could be counted.
+        correlation: c of that, 0 to 1; None likewise.
+        events, others: how many samples are of the event, and how many not.
+        misses: samples of the event that are no hits.
     """
 
     accuracy: float
     tpr: float
     fpr: float
+    miss_after_miss: float | None
+    correlation: float | None
     events: int
     others: int
+    misses: int
 
 
-def rates(hits_M: Bools, right_M: Bools, inside_M: Bools) -> Rates:
-    """Rates of a candidate.
+def judge(predicted_M: Ints, labels_M: Ints, event: int, pieces: Sequence[Ints] = ()) -> Judged:
+    """What a candidate is worth.
 
     Args:
-        hits_M: it says that the event is there.
-        right_M: its class is right.
-        inside_M: the event is there. Some samples are, and some are not.
+        predicted_M: the class that it gives each sample.
+        labels_M: the class of each; some are the event, and some are not.
+        event: the class that is the event.
+        pieces: places of consecutive frames of a video.
     """
-    events = int(inside_M.sum())
-    others = len(inside_M) - events
-    return Rates(
-        float(right_M.mean()), int((hits_M & inside_M).sum()) / events, int((hits_M & ~inside_M).sum()) / others,
-        events, others,
+    hits_M, inside_M = predicted_M == event, labels_M == event
+    found = measure_rates([inside_M], [hits_M])
+    again = None
+    if any(inside_M[piece].any() for piece in pieces):
+        chain = measure_rates([inside_M[piece] for piece in pieces], [hits_M[piece] for piece in pieces])
+        again = None if math.isnan(chain.miss_after_miss) else chain
+    return Judged(
+        float((predicted_M == labels_M).mean()), found.tpr, found.fpr,
+        None if again is None else again.miss_after_miss, None if again is None else again.correlation,
+        int(inside_M.sum()), int((~inside_M).sum()), int((inside_M & ~hits_M).sum()),
     )  # fmt: skip
 
 
-def doubts(found: Rates) -> list[str]:
-    """What is worth saying of rates that are exactly 0 or 1: so few samples cannot show them."""
-    said = list[str]()
-    if found.accuracy in (0.0, 1.0):
-        never = "no error" if found.accuracy else "no right answer"
-        most = min(1.0, RULE_OF_THREE / (found.events + found.others))
-        said.append(
-            f"{never} on {found.events + found.others} held-out samples, of which {found.events} of the event: a rate "
-            f"of up to {most:.1%} would show none (95 %)"
-        )
-    return said
-
-
-def discordance(hits_CM: Bools) -> npt.NDArray[np.float64]:
-    """[C, C] on which share of the samples two candidates differ; symmetric, 0 on the diagonal."""
-    signs_CM = np.where(hits_CM, 1.0, -1.0)
-    return (1 - signs_CM @ signs_CM.T / hits_CM.shape[1]) / 2
+def doubts(found: Judged) -> list[str]:
+    """What is worth saying of an accuracy of exactly 0 or 1: so few samples cannot show it."""
+    if found.accuracy not in (0.0, 1.0):
+        return []
+    samples, never = found.events + found.others, "no error" if found.accuracy else "no right answer"
+    most = min(1.0, _RULE_OF_THREE / samples)
+    return [
+        f"{never} on {samples} held-out samples, {found.events} of them of the event: a rate of up to {most:.1%} would "
+        "show none (95 %)"
+    ]
 
 
 def pack_hits(hits_M: Bools) -> str:

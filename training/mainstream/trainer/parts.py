@@ -80,7 +80,7 @@ def blocks_of(frames: Frames, seconds: float) -> tuple[Ints, int]:
     line_N = np.empty(len(frames.camera_N), np.int64)
     for camera in range(len(frames.cameras)):
         mine = frames.camera_N == camera
-        since = frames.seconds_N[mine] - frames.seconds_N[mine].min()
+        since = frames.seconds_N[mine] - frames.seconds_N[mine].min(initial=np.inf)
         line_N[mine] = np.floor(since / seconds + 1e-9).astype(np.int64)
     both = np.stack([frames.camera_N.astype(np.int64), line_N], axis=1)
     found, block_N = np.unique(both, axis=0, return_inverse=True)
