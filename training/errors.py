@@ -67,6 +67,10 @@ class SearchError(TamisError, ValueError):
     """A search for a prioritisation function that cannot be made as asked, or in which no trial came to an end."""
 
 
+class EventsError(TamisError, ValueError):
+    """Events, rates or labels that the event model cannot work with."""
+
+
 class StateMismatch(TamisError, ValueError):
     """A stream's saved state that belongs to another selection or seed."""
 
