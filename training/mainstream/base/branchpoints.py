@@ -150,7 +150,7 @@ def _weighing(traced: Traced, nodes: Sequence[fx.Node]) -> set[str]:
 
 def _weighs(thing: nn.Module | Tensor) -> bool:
     if isinstance(thing, nn.Module):
-        return not isinstance(thing, _NORMS) and next(thing.parameters(), None) is not None
+        return not isinstance(thing, _NORMS) and any(True for _ in thing.parameters())
     return isinstance(thing, nn.Parameter)
 
 
