@@ -55,6 +55,10 @@ class BaseModelError(TamisError, ValueError):
     """A network that cannot be the base of others: it cannot be traced, or narrows to one tensor nowhere."""
 
 
+class TreeError(TamisError, ValueError):
+    """Applications that cannot run over one base model, or one that is not among them."""
+
+
 class HeadError(TamisError, ValueError):
     """A model whose last layer is not one that gradients can be taken of in the way asked for."""
 

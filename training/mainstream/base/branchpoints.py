@@ -2,12 +2,12 @@
 
 What: `find` gives the cuts of a traced network at which exactly one tensor crosses, from nothing frozen to everything
 but the classifier.
-How: of the cuts that have the same convolutions and linear layers before them (a convolution, its BatchNorm, its
-activation, the pooling after it) one is taken, the one that fewest activations cross; a module's end before a place
-within it; never behind dropout, which belongs to what is trained. Of those, the ends of blocks stay. A block is a module
-of a class that the network has several of, and that narrows nowhere inside in at least one of them: where a residual
-block leaves out its shortcut, it narrows, but its class is still that of a block. Cuts outside of blocks go where more
-activations cross than at both neighbours: the thesis's "relatively small number of activations".
+How: of the cuts that have the same layers with weights before them (a convolution, its BatchNorm, its activation, the
+pooling after it) one is taken, the one that fewest activations cross; a module's end before a place within it; never
+behind dropout, which belongs to what is trained. Cuts inside of blocks go. A block is a module of a class that the
+network has several of, and that narrows nowhere inside in at least one of them: where a residual block leaves out its
+shortcut it does narrow, but its class is still that of a block. Cuts that end no block go where more activations cross
+than at both neighbours: the thesis's "relatively small number of activations".
 Always there: index 0, the images, and the last, before the layer that gives the outputs.
 Source: A. H. Jiang, "Improving Deep Learning Training and Inference with Dynamic Hyperparameter Optimization", 2020,
 section 5.3.1. Departure: it marks chokepoints without saying how; the rules above are those of a program.
@@ -17,9 +17,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from tamis.training.errors import BaseModelError
 from tamis.training.mainstream.base.tracing import Traced, plain, title
@@ -28,7 +29,8 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm
 _DROPOUT = nn.modules.dropout._DropoutNd  # pyright: ignore[reportPrivateUsage]  # the one base of all of them
 
 
-class Branchpoint(NamedTuple):
+@dataclass(frozen=True)
+class Branchpoint:
     """Where a stem can end.
 
     Attributes:
@@ -146,9 +148,9 @@ def _weighing(traced: Traced, nodes: Sequence[fx.Node]) -> set[str]:
     return {name for name, one in things.items() if _weighs(one)}
 
 
-def _weighs(thing: nn.Module | nn.Parameter) -> bool:
+def _weighs(thing: nn.Module | Tensor) -> bool:
     if isinstance(thing, nn.Module):
-        return not isinstance(thing, _NORMS) and next(thing.parameters(), None) is not None
+        return not isinstance(thing, _NORMS) and any(True for _ in thing.parameters())
     return isinstance(thing, nn.Parameter)
 
 
@@ -183,11 +185,13 @@ def _around(path: str) -> list[str]:
 
 def _blocks(traced: Traced, cuts: Sequence[Cut]) -> set[str]:
     """The paths of modules whose class is that of a block: see the module's docstring."""
-    kinds = {path: kind for node in traced.graph.nodes for path, kind in _stack(node)}
+    modules = dict(traced.model.named_modules())
+    every = {path: kind for node in traced.graph.nodes for path, kind in _stack(node)}
+    kinds = {path: kind for path, kind in every.items() if next(modules[path].children(), None) is not None}
     whole = {path for path in kinds if not any(path in _around(cut.path) for cut in cuts)}
     many = Counter(kinds.values())
     classes = {kinds[path] for path in whole if many[kinds[path]] > 1} - {nn.Sequential}
-    rows = {kinds[path] for path in kinds if _is_row(traced.model.get_submodule(path), classes)}
+    rows = {kinds[path] for path in kinds if _is_row(modules[path], classes)}
     return {path for path, kind in kinds.items() if kind in classes - rows}
 
 
@@ -197,15 +201,9 @@ def _is_row(one: nn.Module, classes: set[Any]) -> bool:
 
 
 def _without_bulges(traced: Traced, cuts: Sequence[Cut], blocks: set[str], last: Cut) -> list[Cut]:
-    """Leave out, one after the other, what lies outside of blocks and is wider than both of its neighbours."""
-    kept = list(cuts)
-    while True:
-        sizes = [math.prod(traced.image_shape), *(one.activations for one in kept), last.activations]
-        wide = [
-            at
-            for at, cut in enumerate(kept)
-            if cut.path not in blocks and sizes[at + 1] > max(sizes[at], sizes[at + 2])
-        ]
-        if not wide:
-            return kept
-        del kept[max(wide, key=lambda at: sizes[at + 1])]
+    """Leave out what ends no block and is wider than what comes before and after, neighbours of one width together."""
+    runs = [list(some) for _, some in groupby([*cuts, last], key=lambda one: one.activations)]
+    sizes = [math.prod(traced.image_shape), *(some[0].activations for some in runs), 0]
+    wide = [sizes[at] > max(sizes[at - 1], sizes[at + 1]) for at in range(1, len(runs) + 1)]
+    kept = (one for some, bulge in zip(runs, wide, strict=True) for one in some if one.path in blocks or not bulge)
+    return [one for one in kept if one is not last]

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from tamis.training.errors import BaseModelError, HeadError
 from tamis.training.mainstream.base.branchpoints import Branchpoint, Cut, describe, find
 from tamis.training.mainstream.base.tracing import Traced, module, title, trace
+from tamis.training.models.registry import ImageClassifier
 from tamis.training.seeds import derive_seed
 
 
@@ -51,6 +52,11 @@ class Split:
     def image_shape(self) -> tuple[int, ...]:
         """[C, H, W] of the images."""
         return self._traced.image_shape
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether images are uint8, not float32."""
+        return isinstance(self.model, ImageClassifier)
 
     def segment(self, a: int, b: int | None) -> nn.Module:
         """The part from branchpoint a to branchpoint b, with the network's own modules.
@@ -136,7 +142,7 @@ def split(model: nn.Module, image_shape: Sequence[int]) -> Split:
 def _head(traced: Traced) -> str:
     """The last layer with weights, which gives the outputs."""
     modules = [str(one.target) for one in traced.graph.nodes if one.op == "call_module"]
-    heads = [name for name in modules if next(traced.things[name].parameters(), None) is not None]
+    heads = [name for name in modules if any(True for _ in traced.things[name].parameters())]
     kind = type(traced.things[heads[-1]]) if heads else None
     if kind not in (nn.Linear, nn.Conv2d) or heads.count(heads[-1]) > 1:
         raise BaseModelError(
@@ -149,8 +155,9 @@ def _head(traced: Traced) -> str:
 def _new_head(old: nn.Module, outputs: int) -> nn.Module:
     """An untrained layer like the last one, with another number of outputs."""
     first = next(old.parameters())
+    bias = len(list(old.parameters())) > 1
     if isinstance(old, nn.Linear):
-        made: nn.Module = nn.Linear(old.in_features, outputs, bias=old.bias is not None)
+        made: nn.Module = nn.Linear(old.in_features, outputs, bias=bias)
     else:
         assert isinstance(old, nn.Conv2d)
         made = nn.Conv2d(
@@ -159,7 +166,7 @@ def _new_head(old: nn.Module, outputs: int) -> nn.Module:
             old.kernel_size,  # type: ignore[arg-type]  # torch types these as tuples of any length
             old.stride,  # type: ignore[arg-type]  # typed as tuples of any length too
             old.padding,  # type: ignore[arg-type]  # typed as tuples of any length too
-            bias=old.bias is not None,
+            bias=bias,
         )
     return made.to(first.device, first.dtype).train(old.training)
 
