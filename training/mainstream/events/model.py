@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tamis.training.errors import EventsError
+from tamis.training.mainstream.events import checks
 from tamis.training.mainstream.events.chain import Floats, Misses, Single
 from tamis.training.mainstream.events.voting import Runs
 
@@ -108,7 +109,7 @@ def event_scores(
         tpr: true positive rate of single frames, 0 to 1.
         fpr: false positive rate of single frames, 0 to 1.
         fps: looks a second, above 0.
-        votes: consecutive hits that report an event, from 1.
+        votes: consecutive hits that report an event, 1 to 100.
         frames: "mixed" takes the two whole numbers of looks next to N; "real" a real number of looks (below the first
             that can report anything it is mixed, and so is the delay).
         precision: "once" counts a gap's false event once; "frequency" weighs as the thesis does,
@@ -117,10 +118,8 @@ def event_scores(
     Raises:
         EventsError: a number out of its range, or shapes that do not broadcast.
     """
-    if frames not in get_args(Frames):
-        raise EventsError(f"frames is {frames!r}; expected one of {', '.join(get_args(Frames))}")
-    if precision not in get_args(Precision):
-        raise EventsError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
+    _known("frames", frames, get_args(Frames))
+    _known("precision", precision, get_args(Precision))
     given = _checked(events, tpr, fpr, fps, votes)
     hits = _chain(given, 1 - given.tpr, given.average)
     false = _chain(given, 1 - given.fpr, np.maximum(given.gap, given.average))
@@ -128,15 +127,14 @@ def event_scores(
     average = _Looks(hits, given.average * given.fps)
     found = average.found(given.votes, frames)
     alarms = _Looks(false, given.gap * given.fps).found(given.votes, frames)
-    share = given.frequency
-    if precision == "once":
-        right = _ratio(found, found + alarms)
-    else:
-        length = given.average if precision == "windows" else given.gap
-        window = _Looks(false, length * given.fps).found(given.votes, frames)
-        right = _ratio(share * found, share * found + (1 - share) * window)
+    weight, wrong = given.frequency, alarms
+    if precision == "windows":
+        wrong = _Looks(false, given.average * given.fps).found(given.votes, frames)
+    right = _ratio(found, found + alarms)
+    if precision != "once":
+        right = _ratio(weight * found, weight * found + (1 - weight) * wrong)
     f1 = _ratio(2 * recall * right, recall + right)
-    hourly = HOUR * share / given.average * alarms
+    hourly = HOUR * given.frequency / given.average * alarms
     return Scores(*map(np.array, np.broadcast_arrays(recall, right, f1, hourly, average.delay(given.fps))))
 
 
@@ -158,12 +156,12 @@ def _checked(
     events: Events | Sequence[Events], tpr: ArrayLike, fpr: ArrayLike, fps: ArrayLike, votes: ArrayLike
 ) -> _Given:
     """The arguments as arrays, every number within its range."""
-    arrays = [np.asarray(each, np.float64) for each in (tpr, fpr, fps, votes)]
-    _within("true positive rate", arrays[0], (arrays[0] >= 0) & (arrays[0] <= 1), "0 to 1")
-    _within("false positive rate", arrays[1], (arrays[1] >= 0) & (arrays[1] <= 1), "0 to 1")
-    _within("frame rate", arrays[2], (arrays[2] > 0) & (arrays[2] < np.inf), "looks a second, above 0")
-    whole = (arrays[3] >= 1) & (arrays[3] < np.inf)
-    _within("votes", arrays[3], whole & (np.floor(arrays[3]) == arrays[3]), "a whole number of hits, from 1")
+    arrays = [
+        checks.shares("true positive rate", tpr),
+        checks.shares("false positive rate", fpr),
+        checks.frame_rates(fps),
+        checks.votes(votes),
+    ]
     axes = max(1, *(each.ndim for each in arrays))
     several = [events] if isinstance(events, Events) else list(events)
     rows = [(each.average, each.minimum, each.gap, each.frequency, each.correlation) for each in several]
@@ -178,10 +176,10 @@ def _checked(
     return _Given(*told, *arrays)
 
 
-def _within(name: str, values: Floats, fine: np.ndarray, expected: str) -> None:
-    """Refuses the first value that is not fine."""
-    if not np.all(fine):
-        raise EventsError(f"{name} is {values[~fine].flat[0]}; expected {expected}")
+def _known(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuses a word that is none of them."""
+    if value not in choices:
+        raise EventsError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
 
 
 def _chain(given: _Given, miss: Floats, length: Floats) -> Misses:

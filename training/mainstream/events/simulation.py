@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.training.errors import EventsError
+from tamis.training.mainstream.events import checks
 from tamis.training.mainstream.events.chain import Counts, Floats
 from tamis.training.mainstream.events.model import HOUR, Events, Scores
 
@@ -56,7 +57,8 @@ class Tally(NamedTuple):
     waited: float
 
     def plus(self, other: "Tally") -> "Tally":
-        return Tally(*(one + two for one, two in zip(self, other, strict=True)))
+        counts = (self.events + other.events, self.found + other.found, self.false + other.false)
+        return Tally(*counts, self.seconds + other.seconds, self.waited + other.waited)
 
 
 def simulate(
@@ -77,7 +79,13 @@ def simulate(
         count: how many events, from 1.
         generator: of all draws.
         across: let a run of hits go on from an event into the gap and back; the model ends it there.
+
+    Raises:
+        EventsError: a number out of its range.
     """
+    checks.shares("rate", [tpr, fpr])
+    checks.frame_rates(fps)
+    checks.votes(votes)
     if count < 1:
         raise EventsError(f"{count} events to simulate; expected at least 1")
     usual = _tally(events, events.average, tpr, fpr, fps, votes, count, generator, across)

@@ -19,6 +19,7 @@ Legend: K chains, T looks beyond the first X - 1.
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tamis.training.mainstream.events import checks
 from tamis.training.mainstream.events.chain import Counts, Floats, geometric
 
 HALVINGS = 3
@@ -70,16 +71,18 @@ def run_chance(
     """Chance of at least X hits in a row.
 
     Args:
-        votes: X, from 1.
+        votes: X, 1 to 100.
         looks: whole numbers n, from 0.
         hit: rate of hits of single looks, 0 to 1.
         correlation: c, 0 to 1. All of these broadcast.
         reset: as in the authors' code, see above.
+
+    Raises:
+        EventsError: a number out of its range.
     """
-    counts = np.asarray(looks, np.int64)
-    longest = int(counts.max(initial=0))
-    miss, c, x = (np.asarray(each, np.float64) for each in (1 - np.asarray(hit), correlation, votes))
-    return 1 - Runs(miss, c, x, longest, reset).missed(counts)
+    counts = checks.counts("number of looks", looks)
+    miss, c = 1 - checks.shares("rate of hits", hit), checks.shares("correlation of misses", correlation)
+    return 1 - Runs(miss, c, checks.votes(votes), int(counts.max(initial=0)), reset).missed(counts)
 
 
 def _solve(p_K: Floats, c_K: Floats, votes_K: Counts, longest: int, reset: bool) -> tuple[Floats, Floats]:
