@@ -105,7 +105,9 @@ def _of_file(path: Path, config: PackageConfig) -> tuple[dict[str, Tensor], str]
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise PackageError(f"The weights {path} cannot be read ({error.strerror}): give a file that is here.") from error
+        raise PackageError(
+            f"The weights {path} cannot be read ({error.strerror}): give a file that is here."
+        ) from error
     found, sha256 = read_weights(data, path), hashlib.sha256(data).hexdigest()
     network = _build(config, _outputs(found, config))
     new = _head(config.base, config.channels)
@@ -151,7 +153,12 @@ def _head(model: str, channels: int) -> frozenset[str]:
 def _outputs(found: Mapping[str, Tensor], config: PackageConfig) -> int:
     """How many outputs the model had whose weights a file holds; 2 where its head is missing."""
     head = _head(config.base, config.channels)
-    sizes = [len(one) for name, one in found.items() for mine in head if (name == mine or name.endswith(f".{mine}")) and one.ndim]
+    sizes = [
+        len(one)
+        for name, one in found.items()
+        for mine in head
+        if (name == mine or name.endswith(f".{mine}")) and one.ndim
+    ]
     return sizes[0] if sizes else 2
 
 
