@@ -92,7 +92,7 @@ def test_one_pass_runs_each_segment_once(
 def test_what_fits_is_kept_the_smallest_first() -> None:
     sizes = {0: 40, 1: 100, 2: 60, 3: 60, 4: 10}
     assert fitting(sizes, 270) == [0, 1, 2, 3, 4]
-    assert fitting(sizes, 169) == [0, 2, 3, 4][:1] + [3, 4]  # of two as large, the later one
+    assert fitting(sizes, 169) == [0, 3, 4]  # of two as large, the later one
     assert fitting(sizes, 49) == [4]
     assert fitting(sizes, 0) == []
 
