@@ -163,7 +163,7 @@ def read_table(file: str | os.PathLike[str]) -> pa.Table:
                 # Keys are text, though they may look like numbers.
                 options = pyarrow.csv.ConvertOptions(column_types={"key": pa.string(), "metric": pa.string()})
                 return pyarrow.csv.read_csv(opened, convert_options=options)
-            return pq.readread_table(opened)
+            return pq.read_table(opened)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         why = " ".join(str(error).split())[:200].rstrip(". ")
         kind = "CSV with a line of names" if suffix == ".csv" else "Parquet"

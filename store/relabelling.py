@@ -4,7 +4,8 @@ What: `relabel` derives a dataset with other labels (`tamis.store.datasets.relab
 `sample`, and `label`; a query answers with the same. That is how boxes become classes, and zones of a video events.
 Labels: class numbers; truth values, which are 0 and 1; or names of classes, which are numbered in the order that is
 given, else in alphabetical order. Numbers have no names unless these are given: those of the source may mean something
-else. A sample whose label is null has none.
+else. A sample whose label is null, or empty text,
+has none.
 Cost: the answer and the dataset's rows in memory.
 """
 
@@ -92,13 +93,14 @@ def labels_of(rows: pa.Table, dataset: Dataset, classes: Sequence[str], kept: Ma
         raise ImportRefused(
             f"{shown} has no column `label`; there are: {said}. Expected `key` or `sample`, and `label`."
         )
-    there = rows.filter(pc.is_valid(rows["label"]))
-    samples = samples_of(there, dataset)
+    given = rows["label"].combine_chunks()
+    if pa.types.is_dictionary(given.type):
+        given = given.dictionary_decode()
+    texts = pa.types.is_string(given.type) or pa.types.is_large_string(given.type)
+    labelled = pc.and_(pc.is_valid(given), pc.not_equal(given, "")) if texts else pc.is_valid(given)
+    samples, column = samples_of(rows.filter(labelled), dataset), given.filter(labelled)
     check_once(samples)
-    column = there["label"].combine_chunks()
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if texts:
         numbers, names = _by_name(column, tuple(classes), shown)
     else:
         numbers, names = _by_number(column, shown), tuple(classes)
@@ -112,7 +114,8 @@ def _by_name(column: pa.Array, classes: tuple[str, ...], shown: str) -> tuple[In
     if unknown:
         raise ImportRefused(
             f"{shown}: {len(unknown)} labels are not among the {len(classes)} classes that were given (first: "
-            f"{', '.join(map(repr, unknown[:_SOME]))}): name them too, or none to have them numbered in alphabetical order."
+            f"{', '.join(map(repr, unknown[:_SOME]))}): name them too, or none to have them numbered in alphabetical "
+            "order."
         )
     names = classes or tuple(there)
     return np.asarray(pc.index_in(column, value_set=pa.array(names, column.type)), np.int64), names

@@ -1,9 +1,10 @@
 """Packages as folders: what comes out goes in again, whole or not at all, and nothing hostile gets any further."""
 
-import json
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from packkit import base, candidate, package, publish, rewrite, weights
 
 from tamis.store import Store
 from tamis.store.errors import InvalidName, PackageError, TamisError
-from tamis.store.packages import Package
+from tamis.store.packages import Base, Package
+from tamis.store.packages.manifest import document, file_of
+from tamis.store.packages.records import package_key
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -31,6 +34,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Package]:
 def folder(exported: tuple[Path, Package], tmp_path: Path) -> Path:
     """A copy of the folder, to be spoilt."""
     return Path(shutil.copytree(exported[0], tmp_path / "trains"))
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store into which nothing gets, however often it is tried."""
+    return Store.create(tmp_path_factory.mktemp("blank") / "store")
 
 
 def refused(store: Store, folder: Path, said: str) -> None:
@@ -155,10 +164,10 @@ def _spoil(file: Path, how: str) -> None:
     ],
 )
 def test_files_that_are_not_those_that_were_exported(
-    store: Store, folder: Path, which: str, how: str, said: str
+    blank: Store, folder: Path, which: str, how: str, said: str
 ) -> None:
     _spoil(next(folder.glob(which)), how)
-    refused(store, folder, said)
+    refused(blank, folder, said)
 
 
 @pytest.mark.parametrize(
@@ -166,13 +175,13 @@ def test_files_that_are_not_those_that_were_exported(
     ["/etc/passwd", "../base.safetensors", "sub/base.safetensors", ".safetensors", "..", "", "a\0.safetensors",
      "base.bin", "x" * 200 + ".safetensors", "base.safetensors\n", 7, ["base.safetensors"]],
 )  # fmt: skip
-def test_names_stay_inside_the_folder(store: Store, folder: Path, name: object) -> None:
+def test_names_stay_inside_the_folder(blank: Store, folder: Path, name: object) -> None:
     rewrite(folder, lambda body: body["base"].update(file=name))
-    refused(store, folder, "base: file is .*: expected a name such as base.safetensors, no path")
+    refused(blank, folder, "base: file is .*: expected a name such as base.safetensors, no path")
     rewrite(
         folder, lambda body: (body["base"].update(file="base.safetensors"), body["candidates"][1].update(file=name))
     )
-    refused(store, folder, "candidate 2: file is")
+    refused(blank, folder, "candidate 2: file is")
 
 
 def _in(place: str, **fields: Any) -> Change:
@@ -223,9 +232,9 @@ HOSTILE: list[tuple[Change, str]] = [
 
 
 @pytest.mark.parametrize(("change", "said"), HOSTILE, ids=range(len(HOSTILE)))
-def test_manifests_that_say_what_cannot_be(store: Store, folder: Path, change: Change, said: str) -> None:
+def test_manifests_that_say_what_cannot_be(blank: Store, folder: Path, change: Change, said: str) -> None:
     rewrite(folder, change)
-    refused(store, folder, said)
+    refused(blank, folder, said)
 
 
 @pytest.mark.parametrize(
@@ -240,29 +249,34 @@ def test_manifests_that_say_what_cannot_be(store: Store, folder: Path, change: C
         ('"by": "hand"', '"by": "foot"', "was altered: it does not have the digest"),
     ],
 )
-def test_json_that_is_none(store: Store, folder: Path, old: str, new: str, said: str) -> None:
+def test_json_that_is_none(blank: Store, folder: Path, old: str, new: str, said: str) -> None:
     file = folder / "manifest.json"
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
-    refused(store, folder, said)
+    refused(blank, folder, said)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff\xfe", b'"m-package"', b"{}", b"[" * 200_000])
-def test_documents_that_are_no_manifest(store: Store, folder: Path, data: bytes) -> None:
+def test_documents_that_are_no_manifest(blank: Store, folder: Path, data: bytes) -> None:
     (folder / "manifest.json").write_bytes(data)
-    refused(store, folder, "is no manifest|says kind None")
+    refused(blank, folder, "is no manifest|says kind None")
 
 
-def test_other_weights_with_a_digest_that_fits_are_still_safetensors(store: Store, folder: Path) -> None:
-    """Whoever can write digests can write weights; what is no safetensors file is refused all the same."""
-    import hashlib
-
-    data = b"\x80\x04\x95\x00."
-    body = json.loads((folder / "manifest.json").read_text())
-    (folder / body["base"]["file"]).write_bytes(data)
-    rewrite(folder, lambda body: body["base"].update(blob=hashlib.sha256(data).hexdigest(), bytes=len(data)))
-    refused(store, folder, "was altered|safetensors")
+def test_what_is_signed_throughout_is_still_safetensors(
+    blank: Store, exported: tuple[Path, Package], tmp_path: Path
+) -> None:
+    """Whoever writes every digest anew may hand on other weights, but nothing that is not safetensors."""
+    data, made = b"\x80\x04\x95\x00.", exported[1]
+    bad = {"blob": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    of = Base("tiny", 10, 3, 16, (0.5,) * 3, (0.25,) * 3, **bad)
+    one = replace(made.candidates[0], base=of.key, **bad)
+    new = replace(made, base=of.key, candidates=(one,))
+    new = replace(new, key=package_key(new, [one]))
+    (tmp_path / "manifest.json").write_bytes(document(new, of, with_base=True))
+    for name in ("base.safetensors", file_of(one)):
+        (tmp_path / name).write_bytes(data)
+    refused(blank, tmp_path, "holds no whole safetensors file")
 
 
 def test_names_given_to_an_import(store: Store, folder: Path) -> None:
