@@ -149,6 +149,13 @@ def _head(traced: Traced) -> str:
             f"{title(traced.model)} ends with {'no layer' if kind is None else kind.__name__} in place of a linear "
             "layer or a convolution that runs once: an application's own head has no place to go."
         )
+    outputs = traced.values[traced.graph.output_node().name].count
+    width = traced.things[heads[-1]].weight.shape[0]
+    if width != outputs:
+        raise BaseModelError(
+            f"{title(traced.model)} gives {outputs} outputs, and its last layer {width}: an application's own head of "
+            "another number of outputs has no place to go."
+        )
     return heads[-1]
 
 

@@ -26,6 +26,7 @@ from torch.fx.proxy import TraceError
 from torch.nn import functional
 
 from tamis.training.errors import BaseModelError
+from tamis.training.mainstream.base.rows import localise
 from tamis.training.models.registry import ImageClassifier
 
 _DROPOUTS: dict[Any, type[nn.Module]] = {
@@ -119,11 +120,13 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> Traced:
     with evaluating(model), torch.no_grad():
         graph, things = _follow(model)
         values = _values(model, graph, things, tuple(image_shape))
+        localise(graph, {name for name, one in values.items() if one.shape is not None})
     given = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(given, fx.Node) or len(values[given.name].shape or ()) != 1:
         raise BaseModelError(
             f"{title(model)} does not give one tensor of [images, outputs]: expected a classifier as the base model."
         )
+    values |= {node.name: Value(None, False, False) for node in graph.nodes if node.name not in values}
     return Traced(model, graph, things, values, tuple(image_shape), tuple(model.state_dict()))
 
 
@@ -149,7 +152,7 @@ def module(things: Mapping[str, Any], graph: fx.Graph, names: Container[str]) ->
     """A graph as a module that has the very modules and tensors that it is given, under their own names."""
     made = fx.GraphModule(dict(things), graph)
     for name, one in list(made.named_buffers()):
-        if name not in names:  # constants, mean and std: no part of the state
+        if name in things and name not in names:  # constants, mean and std: no part of the state
             owner, _, field = name.rpartition(".")
             made.get_submodule(owner).register_buffer(field, one, persistent=False)
     return made
