@@ -26,7 +26,7 @@ DIGEST = "sha256:"
 # What decides the weights or the figures of a candidate, beside the contents of data and base.
 CANDIDATE = frozenset(
     {
-        "event", "holdout", "validation", "block", "optimizer", "lr", "decay", "decay_by", "weight_decay", "epochs",
+        "holdout", "validation", "block", "optimizer", "lr", "decay", "decay_by", "weight_decay", "epochs",
         "patience", "batch_size", "seed",
     }
 )  # fmt: skip
