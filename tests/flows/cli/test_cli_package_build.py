@@ -63,7 +63,7 @@ def test_candidates_at_once_are_those_made_one_after_the_other(
         (("--weights", "none.pth"), 1, "Weights none.pth cannot be read"),
         (("--base", "preact9"), 1, "preact9"),
         (("--dataset", "digit"), 1, "Did you mean 'digits'?"),
-        (("--holdout", 0.9, "--validation", 0.2), 1, "leave nothing to train on"),
+        (("--mean", 0.3, "--std", 0.4, "--std", 0.5), 1, "a number for each of 1 channels"),
         (("--branchpoints", "9"), 1, "ask for 1 to 5 of them"),
         (("--minimum", 9), 1, "longer than the mean"),
         (("--base-run", "abc"), 1, "a base is trained already"),

@@ -42,7 +42,7 @@ from tamis.training.streaming.batches import AHEAD, in_background
 
 VERSION = 1  # of what is computed: raise it when the same question comes to have other numbers
 IMAGES = 0  # the branchpoint before the first layer
-_MEMORY = 512 << 20  # bytes of the activations of a batch, at the widest branchpoint
+_MEMORY = 64 << 20  # bytes of a batch at the widest branchpoint; inside of a block there are several times as many
 _UNFINISHED = 24 * 3600.0  # seconds after which a file that is being written belongs to a killed process
 _SUFFIX = ".npy"
 

@@ -197,7 +197,7 @@ def test_a_base_without_a_narrow_cut_is_refused(store: Store, few: Dataset, tmp_
 def test_a_config_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     for changed, said in (
         ({"base_run": "1f0c9a"}, "a base is trained already"),
-        ({"holdout": 0.5, "validation": 0.5}, "leave nothing to train on"),
+        ({"holdout": 1.0}, "less than 1"),
         ({"average": 1.0, "minimum": 2.0}, "longer than the mean"),
         ({"mean": (0.1, 0.2, 0.3)}, "a number for each of 1 channels"),
         ({"weights": "base.onnx"}, "expected a file ending in"),
