@@ -24,10 +24,12 @@ from tamis.flows.configs import (
 )
 from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
+from tamis.flows.mainstream.building import package_build
 from tamis.flows.searching import adapt
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.job import TrainConfig
+from tamis.training.mainstream.trainer.config import PackageConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
 
@@ -130,3 +132,10 @@ def adapt_flow(store: str, config: AdaptConfig, resources: Resources | None = No
     """Search for the prioritisation function that trains best under a budget (AdaptSB)."""
     limits = resources or Resources()
     return adapt(OnPrefect(limits.workers), store, config, limits)
+
+
+@flow(name="package_build", persist_result=False)
+def package_build_flow(store: str, config: PackageConfig, resources: Resources | None = None) -> dict[str, Any]:
+    """Train the candidates of a package that are not there yet, and publish it (M-Trainer)."""
+    limits = resources or Resources()
+    return package_build(OnPrefect(limits.workers), store, config, limits)

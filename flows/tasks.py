@@ -24,6 +24,7 @@ from tamis.training.detection import detecting
 from tamis.training.detection.detector import find_detector
 from tamis.training.detection.trained import open_trained
 from tamis.training.job import TrainConfig
+from tamis.training.mainstream.trainer.config import PackageConfig
 from tamis.training.selecting import by_runs, by_scores
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
@@ -139,6 +140,38 @@ def _trial(store: str, config: AdaptConfig, number: int, proposal: tuple[float, 
     return Search(Store.open(store), config).do(number, proposal, resources.device, steps(f"trial {number}"))
 
 
+def _package_plan(store: str, config: PackageConfig) -> dict[str, Any]:
+    from tamis.training.mainstream.trainer.building import Build  # loads torch
+
+    made = Build(Store.open(store), config)
+    return {"config": made.config, "missing": made.missing(), "candidates": len(made.branches)}
+
+
+def _stem(store: str, config: PackageConfig, resources: Resources) -> list[int]:
+    from tamis.training.mainstream.trainer.building import Build
+
+    made = Build(Store.open(store), config)
+    bar = track("stem features", len(made.data.train.samples_N) + len(made.data.held.samples_N))
+    return made.prepare(device=resources.device, rows=resources.batch_size, progress=bar)
+
+
+def _candidate(store: str, config: PackageConfig, branch: int, resources: Resources) -> str:
+    from tamis.training.mainstream.trainer.building import Build
+    from tamis.training.mainstream.trainer.process import train_apart
+
+    if resources.workers > 1:
+        return train_apart(store, config, branch, resources.device, resources.batch_size)
+    bar, made = steps(f"candidate {branch}"), Build(Store.open(store), config)
+    return made.train(branch, device=resources.device, rows=resources.batch_size, progress=bar).key
+
+
+def _package(store: str, config: PackageConfig) -> dict[str, Any]:
+    from tamis.training.mainstream.trainer.building import Build
+
+    published = Build(Store.open(store), config).finish()
+    return {"package": published.package.ref, "cached": not published.created}
+
+
 INDEX = Task("index-shards", _index)
 TRAIN = Task("train", _train, retried=False)  # it resumes by itself, and may have run for hours
 SCORE = Task("score-shards", _score)
@@ -149,3 +182,7 @@ CULLING = Task("score-culling", _culling)
 SELECT = Task("select", _select)
 MATCH = Task("match", _match)
 TRIAL = Task("trial", _trial, retried=False)  # it resumes by itself
+PACKAGE_PLAN = Task("plan-package", _package_plan)
+STEM = Task("stem-features", _stem)
+CANDIDATE = Task("train-candidate", _candidate)
+PACKAGE = Task("publish-package", _package)

@@ -1,5 +1,5 @@
-"""The flows: index, score, features, detect, cull, select, train, match, adapt. Each is thin: the work is library
-functions, results are in the store.
+"""The flows: index, score, features, detect, cull, select, train, match, adapt, package_build. Each is thin: the work
+is library functions, results are in the store.
 
 One list, `FLOWS`: the commands, `tamis serve` and the schedule read it. A flow's body takes a runner (`Direct`, or the
 one on a Prefect server), so there is one orchestration however its tasks run. Results of a flow are keys and figures.
@@ -24,6 +24,7 @@ from tamis.flows.configs import (
 )
 from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
+from tamis.flows.mainstream.building import package_build
 from tamis.flows.progress import display
 from tamis.flows.runners import Direct, Runner
 from tamis.flows.searching import adapt
@@ -33,6 +34,7 @@ from tamis.store.errors import RunNotFound
 from tamis.training import job
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.job import TrainConfig
+from tamis.training.mainstream.trainer.config import PackageConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
 from tamis.training.signals import passes, scoring
@@ -201,6 +203,7 @@ FLOWS = {
         Flow("train", TrainConfig, train),
         Flow("match", MatchConfig, match),
         Flow("adapt", AdaptConfig, adapt, force=False),
+        Flow("package_build", PackageConfig, package_build, force=False),
     )
 }
 

@@ -51,6 +51,14 @@ class TaskError(TamisError, ValueError):
     """No task of this name, or one that a strategy, scorer or method is not made for."""
 
 
+class BaseModelError(TamisError, ValueError):
+    """A network that cannot be the base of others: it cannot be traced, or narrows to one tensor nowhere."""
+
+
+class TreeError(TamisError, ValueError):
+    """Applications that cannot run over one base model, or one that is not among them."""
+
+
 class HeadError(TamisError, ValueError):
     """A model whose last layer is not one that gradients can be taken of in the way asked for."""
 

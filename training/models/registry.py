@@ -8,6 +8,8 @@ Names:
     resnet20, 32, 44, 56, 110, 1202      the first ResNets for small images (`tamis.training.models.plain`).
     wrn-28-10, wrn-16-8-drop0.4, ...     wide ResNets: depth 6n+4, width, share dropped (`tamis.training.models.wide`).
     resnet18, mobilenet_v3_small, ...    torchvision's classifiers, untrained: nothing is downloaded.
+    efficientnet-lite0, 1, 2             EfficientNet-Lite, with the parameter names of the published weights
+        (`tamis.training.models.efficientnet_lite`).
     resnet18-cifar, densenet121-cifar    ResNets, DenseNets and mobilenet_v2 of these whose stem keeps small images
         their size (`tamis.training.models.stems`).
     ssdlite-mobilenet, fasterrcnn-resnet18, ssd300-resnet50@2, ...   detectors, for the task detection: family, side and
@@ -42,7 +44,10 @@ _PLAIN = tuple(f"resnet{depth}" for depth in plain.DEPTHS)
 _WIDE = re.compile(r"wrn-(\d+)-(\d+)(?:-drop(0\.\d+))?\Z")
 _LAYERS = {"basic": 6, "bottleneck": 9}  # that one block more in each of the three stages adds
 _BOTTLENECK_FROM = 164
-_SHOWN = ("preact20", "preact56", "preact110", "preact164", *_PLAIN, "wrn-28-10", "wrn-16-8", "wrn-16-4", "wrn-40-4")
+_LITE = tuple(f"efficientnet-lite{size}" for size in range(3))
+_SHOWN = (
+    "preact20", "preact56", "preact110", "preact164", *_PLAIN, "wrn-28-10", "wrn-16-8", "wrn-16-4", "wrn-40-4", *_LITE,
+)  # fmt: skip
 
 
 def build_model(name: str, *, num_classes: int, in_channels: int = 3, seed: int = 0) -> nn.Module:
@@ -200,6 +205,8 @@ def _maker(name: str) -> _Maker:
         return partial(plain.PlainResNet, int(name.removeprefix("resnet")))
     if _WIDE.match(name):
         return _wide(name)
+    if name in _LITE:
+        return partial(_lite, name)
     if detectors.is_detector(name):
         return _detector(name)
     if name.endswith(stems.SUFFIX) and name in model_names():
@@ -231,6 +238,12 @@ def _wide(name: str) -> _Maker:
             f"{name!r}: a depth is {wide.LAYERS}n+4 and a width at least 1; near it: wrn-{near}-{max(widen, 1)}."
         )
     return lambda classes, channels: wide.WideResNet(depth, widen, classes, channels, drop)
+
+
+def _lite(name: str, classes: int, channels: int) -> nn.Module:
+    from tamis.training.models.efficientnet_lite import EfficientNetLite  # loads torchvision
+
+    return EfficientNetLite(name, classes, channels)
 
 
 def _detector(name: str) -> _Maker:

@@ -1,0 +1,1 @@
+"""The flows of Mainstream: building packages."""

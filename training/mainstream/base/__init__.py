@@ -1,0 +1,1 @@
+"""The base model: where its stem can be shared, and how a tree of applications runs over it."""

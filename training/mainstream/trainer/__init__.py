@@ -1,0 +1,1 @@
+"""M-Trainer: the candidates of one application, from one base, and the package that they make."""
