@@ -70,6 +70,11 @@ class Table:
         return self.starts_B[self.tree_N]
 
     @cached_property
+    def tree_T(self) -> Ints:
+        """Index of each segment's base."""
+        return np.searchsorted(self.starts_B, np.arange(len(self.segments_T)), side="right") - 1
+
+    @cached_property
     def end_NO(self) -> Ints:
         """Where on that axis the option leaves its stem: it uses segments first <= t < end."""
         return self.first_N[:, None] + self.branch_NO
