@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: the published sizes, TensorFlow's padding, the names of the published weights, and what they know."""
+"""EfficientNet-Lite: the published sizes, the padding of TensorFlow, the names of the weights, and what those know."""
 
 import io
 import tarfile
@@ -88,7 +88,7 @@ def test_the_pixels_are_normalised_as_for_the_published_weights() -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_published_weights_know_real_images(name: str, real: Callable[[str], Path]) -> None:
-    """A linear layer on the frozen features of 2,000 CIFAR-10 images at 128 pixels classifies over 80 % of 1,000 others."""
+    """A linear layer on the frozen features of 2,000 CIFAR-10 images tells over 80 % of 1,000 others."""
     path = next(real("efficientnet-lite").glob(f"{name}-*.pth"))
     model = lite(name)
     found = read_weights(path.read_bytes(), path)

@@ -42,7 +42,7 @@ def _is_batch_size(node: fx.Node, rows: Container[str]) -> bool:
 def _is_shape(node: fx.Node) -> bool:
     if node.op == "call_method":
         return node.target == "size" and len(node.args) == 1 and not node.kwargs
-    return node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
+    return node.op == "call_function" and node.target is getattr and str(node.args[1]) == "shape"
 
 
 def _one_of(given: Any, rows: Container[str]) -> bool:
