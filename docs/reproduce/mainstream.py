@@ -1,0 +1,222 @@
+"""Mainstream's whole chain on OpenCV's vtest.avi: zone events, packages, plans at several budgets, F1 of events.
+
+What: an application watches for one event in the street (somebody at the right exit, eight persons or more, ...), told
+by the boxes that NanoDet finds and smoothed over a second. Its package is built on EfficientNet-Lite0 from the first
+part of the video. Mainstream, No-Sharing and Max-Sharing are planned at several budgets, and their schedules replayed
+on the rest of the video, which no candidate was trained on.
+Replay: the answers of a candidate to all held-out frames are in the store; of these a schedule looks at every so many,
+from each frame that it can begin with. A run of as many hits as there are votes is a report. An event with a report is
+found; a gap with one is a false event. F1 is of the sums over all beginnings.
+Data: a folder that has vtest.avi, nanodet.pt and efficientnet-lite0*.pth, in whatever folders below it.
+Cost: about ten minutes a core for two applications with three candidates each. What the store has is not made again.
+"""
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import vtest
+from numpy.typing import NDArray
+
+from tamis.flows.configs import DetectConfig, Resources
+from tamis.flows.detections.detecting import detect
+from tamis.flows.runners import Direct
+from tamis.store import Store
+from tamis.store.packages import Package
+from tamis.store.relabelling import relabel
+from tamis.store.video.adding import add_videos
+from tamis.store.video.sources import Source
+from tamis.training.devices import describe
+from tamis.training.mainstream.base.profiling import measure
+from tamis.training.mainstream.base.splitting import split
+from tamis.training.mainstream.scheduling.errors import BudgetTooSmall
+from tamis.training.mainstream.scheduling.plan import Mode, Plan, plan
+from tamis.training.mainstream.scheduling.workload import Workload
+from tamis.training.mainstream.trainer.bases import open_base
+from tamis.training.mainstream.trainer.building import build
+from tamis.training.mainstream.trainer.config import PackageConfig
+from tamis.training.mainstream.trainer.evaluating import unpack_hits
+from tamis.training.reports.mainstream.tasks import application, task_of
+
+Bools = NDArray[np.bool_]
+
+SITE, TRAIN = "vtest-all", 0.6
+EVENTS = {  # of a frame's boxes b; the picture is 768 x 576
+    "right": "coalesce(bool_or(b.x2 > 700), false)",
+    "left": "coalesce(bool_or(b.x1 < 160), false)",
+    "front": "coalesce(bool_or(b.y2 > 400), false)",
+    "crowd": "count(b.sample) >= 8",
+    "few": "count(b.sample) <= 3",
+}
+QUERY = """
+with frame as (
+  select f.sample, f.seconds, {inside} as inside
+  from frames f left join boxes b on b.run = '{run}' and b.sample = f.sample and b.score >= {score}
+  where f.dataset = '{dataset}' group by all)
+select sample, avg(inside::int) over (order by seconds rows between 5 preceding and 5 following) >= .5 as label
+from frame
+"""
+CAMERA = 10.0  # frames a second
+RATES, VOTES = (1.0, 2.0, 5.0, 10.0), (1, 2, 3)
+MODES: tuple[Mode, ...] = ("mainstream", "no-sharing", "max-sharing")
+
+
+class App(NamedTuple):
+    """An application: its package, the labels of the held-out frames, and every candidate's hits on them."""
+
+    package: Package
+    inside: Bools
+    hits: dict[int, Bools]
+
+
+class Counted(NamedTuple):
+    """What a schedule of one application came to, over all beginnings."""
+
+    found: int
+    events: int
+    false: int
+
+    @property
+    def f1(self) -> float:
+        """Of events."""
+        return 2 * self.found / (self.events + self.found + self.false) if self.found else 0.0
+
+
+def main() -> None:
+    given = options()
+    torch.set_num_threads(given.threads)
+    store = Store.open_or_create(given.store)
+    run = boxes(store, given.data)
+    apps = {name: made(store, name, run, given) for name in given.events.split(",")}
+    for name, app in apps.items():
+        print(json.dumps(about(name, app)), flush=True)
+    segments, head = profile(store, next(iter(apps.values())).package, given.threads)
+    print(json.dumps({"ms a frame": round(1e3 * (sum(segments) + head), 2), "head": round(1e3 * head, 3)}), flush=True)
+    work = workload(store, apps, segments, head)
+    for share in map(float, given.budgets.split(",")):
+        budget = share * len(apps) * (sum(segments) + head) * CAMERA
+        for mode in MODES:
+            print(json.dumps(row(share, mode, work, budget, apps)), flush=True)
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--events", default="right,crowd", help=f"some of {', '.join(EVENTS)}")
+    parser.add_argument("--branchpoints", default="6,11,16", help="of candidates, as in `tamis package build`")
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--decay", type=float, default=0.0)
+    parser.add_argument("--truth-score", type=float, default=0.4)
+    parser.add_argument("--budgets", default="0.06,0.12,0.25,0.5,1", help="in parts of what all whole models take")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def boxes(store: Store, data: Path) -> str:
+    """The frames as a dataset, and the run that has NanoDet's boxes of all of them."""
+    video, teacher = vtest.found_file(data, "vtest.avi"), vtest.watcher(data)
+    add_videos(store.datasets, SITE, [Source(video, "street")], Path(store.root.url) / "shards" / SITE, fps="all")
+    asked = DetectConfig(dataset=SITE, **teacher.model_dump())
+    return detect(Direct(), store.root.url, asked, Resources(device="cpu"))["run"]
+
+
+def made(store: Store, name: str, run: str, given: argparse.Namespace) -> App:
+    """The labels, the parts by time and the package of one event."""
+    sql = QUERY.format(inside=EVENTS[name], run=run, score=given.truth_score, dataset=SITE)
+    labelled = relabel(store, SITE, sql=sql, classes=["no", "yes"], name=f"vtest-{name}")
+    parts = store.datasets.split(labelled.ref, {"train": TRAIN, "later": 1 - TRAIN}, by_time=True)
+    config = PackageConfig(
+        name=name, dataset=parts[0].ref, evaluate_on=parts[1].ref, base="efficientnet-lite0",
+        weights=vtest.found_file(given.data, "efficientnet-lite0*.pth"), event="yes", image_size=given.image_size,
+        branchpoints=given.branchpoints, epochs=given.epochs, lr=given.lr, decay=given.decay,
+    )  # fmt: skip
+    package = build(store, config, device="cpu").package
+    hits = {one.branch: unpack_hits(one.metrics["hits"], one.metrics["held"]) for one in package.candidates}
+    return App(package, parts[1].labels() == 1, hits)
+
+
+def about(name: str, app: App) -> dict[str, Any]:
+    assert app.package.events is not None
+    figures = app.package.events
+    rates = [{"branch": c.branch, "accuracy": round(c.accuracy, 3), "tpr": round(c.tpr, 3), "fpr": round(c.fpr, 3),
+              "epochs": c.metrics["epochs"], "seconds": round(c.seconds)} for c in app.package.candidates]  # fmt: skip
+    return {
+        "application": name, "average": round(figures.average, 2), "minimum": round(figures.minimum, 2),
+        "frequency": round(figures.frequency, 3), "correlation": round(figures.correlation, 3),
+        "held-out frames": len(app.inside), "held-out events": len(stretches(app.inside)[0]), "candidates": rates,
+    }  # fmt: skip
+
+
+def profile(store: Store, package: Package, threads: int) -> tuple[tuple[float, ...], float]:
+    """Seconds a frame of the base's segments and of what follows them, measured once and kept."""
+    device = describe(torch.device("cpu"))
+    found = store.packages.profiles.get(package.base, device=device, threads=threads)
+    if found is None:
+        base = store.packages.bases.get(package.base)
+        parts = split(open_base(store, base), (base.channels, base.image_size, base.image_size))
+        told = measure(parts, "cpu", threads=threads, repeats=25)
+        found = store.packages.profiles.put(
+            package.base, told.segments, device=device, threads=threads, rest=told.head, stats=told.facts()
+        )
+    return found.segments, found.rest or 0.0
+
+
+def workload(store: Store, apps: dict[str, App], segments: tuple[float, ...], head: float) -> Workload:
+    """The packages as applications to be scheduled."""
+    tasks = {name: task_of(app.package, segments, head) for name, app in apps.items()}
+    listed = tuple(application(task, name) for name, task in tasks.items())
+    base = next(iter(apps.values())).package.base
+    return Workload(listed, {base: segments}, RATES, VOTES)
+
+
+def row(share: float, mode: Mode, work: Workload, budget: float, apps: dict[str, App]) -> dict[str, Any]:
+    """A plan, what it expects, and what the held-out video says."""
+    said: dict[str, Any] = {"budget": share, "mode": mode}
+    try:
+        found = plan(work, budget, mode)
+    except BudgetTooSmall:
+        return said | {"f1": None}
+    counted = {one.name: count(apps[one.name], one.branch, one.fps, one.votes) for one in found.applications}
+    chosen = {one.name: f"{one.branch} at {one.fps:g} fps, {one.votes} votes" for one in found.applications}
+    held = sum(one.f1 for one in counted.values()) / len(counted)
+    return said | {"planned f1": round(found.f1, 3), "held-out f1": round(held, 3), "used": used(found)} | chosen
+
+
+def used(found: Plan) -> float:
+    return round(found.cost / found.budget, 2)
+
+
+def count(app: App, branch: int, fps: float, votes: int) -> Counted:
+    """Replay a schedule from each beginning."""
+    stride = round(CAMERA / fps)
+    return Counted(*np.sum([one(app.inside, app.hits[branch], range(a, len(app.inside), stride), votes)
+                            for a in range(stride)], axis=0).tolist())  # fmt: skip
+
+
+def one(inside: Bools, hits: Bools, looks: range, votes: int) -> Counted:
+    """Events found, events, and gaps with a false one, where these frames are looked at."""
+    events, gaps = stretches(inside)
+    run, reports = 0, np.zeros(len(inside), bool)
+    for frame in looks:
+        run = run + 1 if hits[frame] else 0
+        reports[frame] = run == votes
+    found, false = (sum(bool(reports[a:b].any()) for a, b in some) for some in (events, gaps))
+    return Counted(found, len(events), false)
+
+
+def stretches(inside: Bools) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Where events begin and end, and where gaps do."""
+    cuts = [0, *(np.flatnonzero(np.diff(inside)) + 1).tolist(), len(inside)]
+    both = list(itertools.pairwise(cuts))
+    return [at for at in both if inside[at[0]]], [at for at in both if not inside[at[0]]]
+
+
+if __name__ == "__main__":
+    main()
