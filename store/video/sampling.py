@@ -69,11 +69,18 @@ def pictures(
     Raises:
         ShardError: it cannot be opened.
     """
-    converter = Converter()
     with opened(path) as video:
-        for timed in _Reader(video, told, seeking).at(fps, after):
-            turns = round(timed.frame.rotation / 90) % 4  # counter-clockwise
-            yield timed.seconds, np.ascontiguousarray(np.rot90(converter.rgb(timed.frame), turns))
+        yield from pictures_of(video, fps, told, after=after, seeking=seeking)
+
+
+def pictures_of(
+    video: Opened, fps: Fraction | None, told: Told, *, after: Fraction | None = None, seeking: bool = True
+) -> Iterator[tuple[Fraction, npt.NDArray[np.uint8]]]:
+    """As `pictures`, of a video that is open."""
+    converter = Converter()
+    for timed in _Reader(video, told, seeking).at(fps, after):
+        turns = round(timed.frame.rotation / 90) % 4  # counter-clockwise
+        yield timed.seconds, np.ascontiguousarray(np.rot90(converter.rgb(timed.frame), turns))
 
 
 class _Reader:
