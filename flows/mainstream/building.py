@@ -25,4 +25,3 @@ def package_build(runner: Runner, store: str, config: PackageConfig, resources: 
     runner.each(tasks.CANDIDATE, [shared | {"branch": branch} for branch in missing])
     made = runner.call(tasks.PACKAGE, store, pinned)
     return made | {"trained": len(missing), "found": planned["candidates"] - len(missing)}
-

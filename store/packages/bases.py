@@ -111,5 +111,6 @@ class Bases:
 
 def base_of(row: Mapping[str, Any]) -> Base:
     """A base from its row, or from the like of it."""
-    values: dict[str, Any] = {name: row[name] for name in _FIELDS}
-    return Base(**{**values, "mean": tuple(row["mean"]), "std": tuple(row["std"])})
+    lists = {name: tuple(map(float, row[name])) for name in ("mean", "std")}
+    values: dict[str, Any] = {name: row[name] for name in _FIELDS} | lists
+    return Base(**values)

@@ -43,16 +43,17 @@ class Published:
     created: bool
 
 
-class Packages:
-    """The packages of one store.
+class Catalog:
+    """The packages of one store; `tamis.store.packages.exchange.Packages` also exports and imports them.
 
     Attributes:
         bases: their base models.
         profiles: latency profiles of those.
+        blobs: of the store, where weights are.
     """
 
     def __init__(self, root: Root, tables: Tables, blobs: Blobs) -> None:
-        self._root, self._tables, self._blobs = root, tables, blobs
+        self._root, self._tables, self.blobs = root, tables, blobs
         self.bases = Bases(root, tables, blobs)
         self.profiles = Profiles(root, tables)
 
@@ -73,7 +74,7 @@ class Packages:
             return there
         shapes_of(weights, f"Candidate {candidate.key[:12]}")
         self.bases.get(candidate.base)
-        return self.keep_candidate(replace(candidate, blob=self._blobs.put(weights), bytes=len(weights)))
+        return self.keep_candidate(replace(candidate, blob=self.blobs.put(weights), bytes=len(weights)))
 
     def keep_candidate(self, candidate: Candidate, *, foreign: bool = False) -> Candidate:
         """The row of a candidate whose weights are there already.
@@ -112,7 +113,7 @@ class Packages:
             BlobNotFound: they are gone.
             BlobCorrupt: the bytes on the medium changed.
         """
-        return self._blobs.get(candidate.blob)
+        return self.blobs.get(candidate.blob)
 
     @one_patience
     def publish(self, package: NewPackage, candidates: Sequence[Candidate | str]) -> Published:
@@ -180,10 +181,17 @@ class Packages:
     def all(self) -> list[Package]:
         """Every name@version, by name and version."""
         rows = self._tables.read("packages").sort_by([("name", "ascending"), ("version", "ascending")]).to_pylist()
-        there = (
-            {row["content"]: _candidate_of(row) for row in self._tables.read("candidates").to_pylist()} if rows else {}
-        )
+        there = {one.content: one for one in self.candidates()} if rows else {}
         return [_package(row, there) for row in rows]
+
+    def refs(self) -> list[str]:
+        """name@version of every package, by name and version."""
+        rows = self._tables.read("packages", None, ["name", "version"]).to_pylist()
+        return [f"{name}@{version}" for name, version in sorted((row["name"], row["version"]) for row in rows)]
+
+    def candidates(self) -> list[Candidate]:
+        """Every finished candidate, whether a package has it or none, in the order in which they were finished."""
+        return [_candidate_of(row) for row in self._tables.rows_in_order("candidates")]
 
     def _show(self, row: dict[str, Any], claims: Mapping[str, int]) -> Published | None:
         """Publish a package's row under the next version of its name; None where another was faster."""

@@ -115,16 +115,16 @@ def check_fields(value: object, fields: Fields, where: str) -> dict[str, Any]:
         PackageError: naming the first that does not fit.
     """
     if not isinstance(value, dict):
-        raise PackageError(f"{where} is {_shown(value)}: expected an object with {', '.join(fields)}.")
+        raise PackageError(f"{where} is {shown(value)}: expected an object with {', '.join(fields)}.")
     given: dict[str, Any] = value
     lacking = [name for name in fields if name not in given]
     more = [name for name in given if name not in fields]
     if lacking or more:
-        said = f"lacks {lacking[0]!r}" if lacking else f"has {_shown(more[0])}, which is unknown"
+        said = f"lacks {lacking[0]!r}" if lacking else f"has {shown(more[0])}, which is unknown"
         raise PackageError(f"{where} {said}: expected exactly {', '.join(fields)}.")
     for name, (fits, expected) in fields.items():
         if not fits(given[name]):
-            raise PackageError(f"{where}: {name} is {_shown(given[name])}: expected {expected}.")
+            raise PackageError(f"{where}: {name} is {shown(given[name])}: expected {expected}.")
     return given
 
 
@@ -134,7 +134,7 @@ def check_base(base: Base) -> Base:
     Raises:
         PackageError: naming the field.
     """
-    where = f"Base model {_shown(base.model)}"
+    where = f"Base model {shown(base.model)}"
     check_fields(asdict(base), BASE, where)
     for name, values in (("mean", base.mean), ("std", base.std)):
         if len(values) != base.channels:
@@ -175,11 +175,11 @@ def check_package(package: NewPackage) -> NewPackage:
     Raises:
         PackageError: naming the field.
     """
-    where = f"Package {_shown(package.name)}"
+    where = f"Package {shown(package.name)}"
     check_fields({name: getattr(package, name) for name in PACKAGE}, PACKAGE, where)
     if package.event_class is not None and package.event_class not in package.classes:
         raise PackageError(
-            f"{where}: the event is class {_shown(package.event_class)}: expected one of "
+            f"{where}: the event is class {shown(package.event_class)}: expected one of "
             f"{', '.join(package.classes)[:200] or 'its classes, of which it has none'}."
         )
     if package.events is not None:
@@ -187,7 +187,7 @@ def check_package(package: NewPackage) -> NewPackage:
     return package
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as it is put into a message: not more of it than fits a line."""
     said = ascii(value) if not isinstance(value, int) or abs(value) < 1 << 128 else "a very large number"
     return said if len(said) <= 80 else f"{said[:77]}..."

@@ -60,7 +60,9 @@ def build(app: App, name: str, device: str, workers: int, score_batch: int, **fi
 
 def _facts(made: "Package") -> dict[str, Any]:
     events = made.events
-    figures = {} if events is None else {n: getattr(events, n) for n in ("average", "minimum", "frequency", "correlation")}
+    figures = (
+        {} if events is None else {n: getattr(events, n) for n in ("average", "minimum", "frequency", "correlation")}
+    )
     return {
         "key": made.key, "base": made.base, "dataset": made.dataset, "selection": made.selection,
         "evaluate_on": made.lineage["evaluate_on"], "event": made.event_class, "image_size": made.image_size,

@@ -149,7 +149,7 @@ def module(things: Mapping[str, Any], graph: fx.Graph, names: Container[str]) ->
     """A graph as a module that has the very modules and tensors that it is given, under their own names."""
     made = fx.GraphModule(dict(things), graph)
     for name, one in list(made.named_buffers()):
-        if name not in names:  # constants, mean and std: no part of the state
+        if name in things and name not in names:  # constants, mean and std: no part of the state
             owner, _, field = name.rpartition(".")
             made.get_submodule(owner).register_buffer(field, one, persistent=False)
     return made

@@ -9,7 +9,8 @@ Cost: reading the weights; building the network a few times.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -94,8 +95,8 @@ def _of_run(store: Store, config: PackageConfig, side: int) -> Base:
     state, meta = unpack_model(store.blobs.get(run.blob))
     if (meta.model, meta.in_channels, meta.task) != (config.base, config.channels, "classification"):
         raise PackageError(
-            f"Run {run.key[:12]} trained {meta.model} for {meta.task} on {meta.in_channels} channels, not {config.base} "
-            f"for classification on {config.channels}: name that model and its channels, or another run."
+            f"Run {run.key[:12]} trained {meta.model} for {meta.task} on {meta.in_channels} channels, not "
+            f"{config.base} for classification on {config.channels}: name that model and its channels, or another run."
         )
     return _put(store, config, state, mean=meta.mean, std=meta.std, side=side, source=f"run {run.key}")
 
@@ -105,13 +106,12 @@ def _of_file(path: Path, config: PackageConfig) -> tuple[dict[str, Tensor], str]
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise PackageError(f"The weights {path} cannot be read ({error.strerror}): give a file that is here.") from error
+        raise PackageError(f"Weights {path} cannot be read ({error.strerror}): give a file that is here.") from error
     found, sha256 = read_weights(data, path), hashlib.sha256(data).hexdigest()
-    network = _build(config, _outputs(found, config))
-    new = _head(config.base, config.channels)
-    given = fit(
-        network, found, file=path.name, sha256=sha256, model=config.base, other=lambda: _build(config, _outputs(found, config) + 1)
-    )  # fmt: skip
+    new, outputs = _head(config.base, config.channels), _outputs(found, config)
+    network = _build(config, outputs)
+    other = partial(_build, config, outputs + 1)
+    given = fit(network, found, file=path.name, sha256=sha256, model=config.base, other=other)
     left = [part for part in given.left if not any(name.startswith(part) for name in new)]
     if left:
         raise PackageError(
@@ -151,8 +151,13 @@ def _head(model: str, channels: int) -> frozenset[str]:
 def _outputs(found: Mapping[str, Tensor], config: PackageConfig) -> int:
     """How many outputs the model had whose weights a file holds; 2 where its head is missing."""
     head = _head(config.base, config.channels)
-    sizes = [len(one) for name, one in found.items() for mine in head if (name == mine or name.endswith(f".{mine}")) and one.ndim]
+    sizes = [len(one) for name, one in found.items() if one.ndim and _is_of(name, head)]
     return sizes[0] if sizes else 2
+
+
+def _is_of(name: str, some: Iterable[str]) -> bool:
+    """Whether an entry is one of some, whatever the file puts before their names."""
+    return any(name == one or name.endswith(f".{one}") for one in some)
 
 
 def _pixels(config: PackageConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:

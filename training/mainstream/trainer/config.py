@@ -24,9 +24,11 @@ _Part = Annotated[_Number, Field(ge=0, le=1)]
 _Seconds = Annotated[_Number, Field(gt=0)]
 DIGEST = "sha256:"
 # What decides the weights or the figures of a candidate, beside the contents of data and base.
-CANDIDATE = (
-    "event", "holdout", "validation", "block", "optimizer", "lr", "decay", "decay_by", "weight_decay", "epochs",
-    "patience", "batch_size", "seed",
+CANDIDATE = frozenset(
+    {
+        "event", "holdout", "validation", "block", "optimizer", "lr", "decay", "decay_by", "weight_decay", "epochs",
+        "patience", "batch_size", "seed",
+    }
 )  # fmt: skip
 
 
@@ -142,5 +144,5 @@ class PackageConfig(BaseModel):
 
     def deciding(self) -> dict[str, Any]:
         """The fields that enter the keys of candidates."""
-        apart = {"holdout", "block"} if self.evaluate_on is not None else set[str]()
-        return self.model_dump(mode="json", include=set(CANDIDATE) - apart)
+        apart = {"holdout"} if self.evaluate_on is not None else set[str]()
+        return {name: value for name, value in self.model_dump(mode="json").items() if name in CANDIDATE - apart}

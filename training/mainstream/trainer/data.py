@@ -8,6 +8,7 @@ Cost: the labels and the time line of the datasets; one image is decoded where n
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,11 @@ from tamis.training.mainstream.trainer.parts import FIT, HELD, VALIDATION, check
 from tamis.training.mainstream.trainer.sources import Ints, Source
 from tamis.training.streaming.batches import Images
 from tamis.training.tasks import CLASSIFICATION
+
+
+class _Options(TypedDict):
+    seed: int
+    block: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def _dealt(
         chosen, given = selection.read_round(len(selection.rounds) - 1)
         known = np.sort(np.asarray(chosen, np.int64))
         weights[np.asarray(chosen, np.int64)] = given
-    rest, options = np.arange(dataset.samples), {"seed": config.seed, "block": config.block}
+    rest, options = np.arange(dataset.samples), _Options(seed=config.seed, block=config.block)
     if judged is dataset:
         shares = {HELD: config.holdout}
         dealt = deal_parts(labels, event, shares, frames=frames, **options)
@@ -116,8 +122,8 @@ def _dealt(
         common = samples_in_common(judged, dataset)
         if common:
             raise PackageError(
-                f"{common} of the {judged.samples} samples of {judged.ref} are in {dataset.ref} too: candidates would be "
-                "measured on what they were trained on. Give data that was set apart (tamis dataset split)."
+                f"{common} of the {judged.samples} samples of {judged.ref} are in {dataset.ref} too: candidates would "
+                "be measured on what they were trained on. Give data that was set apart (tamis dataset split)."
             )
     rows = np.intersect1d(known, rest)
     name = f"class {config.event}"
@@ -172,6 +178,7 @@ def _side(one: Source) -> int:
     height, width = batch.images.shape[2:]
     if height != width:
         raise PackageError(
-            f"Images of {one.dataset.ref} have {width} x {height} pixels, and a base takes square ones: give image_size."
+            f"Images of {one.dataset.ref} have {width} x {height} pixels, and a base takes square ones: give "
+            "image_size."
         )
     return int(height)

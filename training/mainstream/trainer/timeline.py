@@ -72,7 +72,8 @@ def figures_of(
     numbers = {name: getattr(measured, name) if name in lacking else given[name] for name in _GIVEN}
     if numbers["minimum"] > numbers["average"]:
         raise PackageError(
-            f"The shortest event, {numbers['minimum']:g} s, is longer than the mean, {numbers['average']:g} s: give both."
+            f"The shortest event, {numbers['minimum']:g} s, is longer than the mean, {numbers['average']:g} s: "
+            "give both."
         )
     correlation = config.correlation
     counted = _correlation(candidates) if correlation is None else None

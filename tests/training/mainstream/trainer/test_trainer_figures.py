@@ -19,7 +19,7 @@ def test_rates_count_hits_among_events_and_among_the_others() -> None:
 
 
 def test_misses_are_counted_within_pieces_of_video_and_converted() -> None:
-    """8 event frames, 4 misses (p = .5); of 3 misses with a frame after them in the same piece 2 are followed by one."""
+    """8 event frames, 4 misses (p = .5); 2 of the 3 that a frame of the piece follows are followed by one."""
     labels = np.asarray([1, 1, 1, 1, 0, 1, 1, 1, 1, 0])
     predicted = np.asarray([0, 0, 0, 1, 0, 1, 1, 1, 0, 0])
     found = judge(predicted, labels, 1, [np.arange(5), np.arange(5, 9)])
