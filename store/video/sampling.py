@@ -23,6 +23,7 @@ import numpy.typing as npt
 from tamis.store.video.converting import Converter
 from tamis.store.video.opening import Opened, opened, pyav, why
 
+_MOST_DAMAGE = 1000  # that is told apart: a live source may go on for ever
 _AHEAD = 12  # frames that must be saved: a seek empties the decoder, which then has to be filled again
 
 
@@ -192,7 +193,7 @@ class _Reader:
 
     def _damaged(self, what: str) -> None:
         place = f"from {float(self._last or 0):.3f} s on: {what}"
-        if place not in self._told.damage:
+        if len(self._told.damage) < _MOST_DAMAGE and place not in self._told.damage:
             self._told.damage.append(place)
 
 

@@ -168,8 +168,8 @@ def _resolved(store: Store, planned: Planned, shared: bool) -> tuple[Deployed, C
     if not found:
         there = ", ".join(str(one.branch) for one in package.candidates)
         raise RunnerError(
-            f"Application {planned.name}: {package.ref} has no candidate at branchpoint {planned.branch}; there are those "
-            f"at {there}: plan anew."
+            f"Application {planned.name}: {package.ref} has no candidate at branchpoint {planned.branch}; there are "
+            f"those at {there}: plan anew."
         )
     if package.event_class is None:
         raise RunnerError(f"Application {planned.name}: {package.ref} does not say which class is its event.")

@@ -75,9 +75,7 @@ class Executor:
         off: applications that are switched off.
     """
 
-    def __init__(
-        self, schedule: Schedule, *, patience: int = 3, last: Mapping[str, Fraction] | None = None
-    ) -> None:
+    def __init__(self, schedule: Schedule, *, patience: int = 3, last: Mapping[str, Fraction] | None = None) -> None:
         self.schedule, self.off = schedule, set[str]()
         self._patience, self._failed = patience, dict[str, int]()
         self._rates = Rates(schedule.members(), last)

@@ -3,8 +3,8 @@
 What: `Noticing` is one application's state. `votes` hits at consecutive looks open an event; it begins at the first of
 them and is reported at the last. It closes after so many misses in a row, or after so many seconds without a hit
 (`Gap`), and ends at its last hit.
-How: looks that failed or frames that were dropped are no looks: they neither add to a run of hits nor break it. An event
-that is open when the run ends is closed there.
+How: looks that failed or frames that were dropped are no looks: they neither add to a run of hits nor break it. While
+an event is open a single hit prolongs it. An event that is open when the run ends is closed there.
 Cost: none to speak of.
 Source: A. Jiang, thesis, 2020, section 5.3.5 (X-voting); when an event ends is our choice.
 """

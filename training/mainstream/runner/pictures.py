@@ -2,8 +2,8 @@
 
 What: `Frame` is a frame of a source, `Fit` how a base takes it, `Frame.fitted` the pixels for one.
 How: a training stream decodes members of shards and scales the shorter side to the base's size
-(`tamis.training.decoding`). The same is done here. An image of a folder is such a member. A frame of a video is scaled as
-a PNG of it would be; where the package was trained on JPEGs of frames, it is encoded and decoded as those were, so
+(`tamis.training.decoding`). The same is done here. An image of a folder is such a member. A frame of a video is scaled
+as a PNG of it would be; where the package was trained on JPEGs of frames, it is encoded and decoded as those were, so
 pixels are the same to the bit as long as the libraries are. The thread that reads does that, once for every base that
 needs it.
 Cost: with 768 x 576 to 224, 1.4 ms; with JPEG 3 ms.

@@ -1,8 +1,8 @@
 """The thread that reads: decodes frames, passes over those that nobody wants, fits the others, and hands them over.
 
 How: which frames are wanted is told by the same rule that decides who looks (`tamis.training.mainstream.runner.rates`),
-as if none were dropped. `Reading.wanted` is exchanged as a whole when the schedule changes. With pace "real" frames of a
-file come at the times that they have; otherwise as they are asked for.
+as if none were dropped. `Reading.wanted` is exchanged as a whole when the schedule changes. With pace "real" frames of
+a file come at the times that they have; otherwise as they are asked for.
 """
 
 import threading

@@ -52,7 +52,9 @@ class Lines:
             off=failure.off,
         )  # fmt: skip
 
-    def event(self, kind: Literal["opened", "event"], application: str, package: str, votes: int, event: Noticed) -> None:
+    def event(
+        self, kind: Literal["opened", "event"], application: str, package: str, votes: int, event: Noticed
+    ) -> None:
         """An event that was opened, or is over."""
         self._write(kind, **event_fields(application, package, votes, event))
 

@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
@@ -93,7 +94,7 @@ class Folder:
             self._timed = [(Fraction(i) / rate, one) for i, one in enumerate(order)]
             return
         timed = sorted((_time_of(one), one) for one in found)
-        if twice := next((b for (a, _), (b, _) in zip(timed, timed[1:], strict=False) if a == b), None):
+        if twice := next((b for (a, _), (b, _) in pairwise(timed) if a == b), None):
             raise RunnerError(f"{path} has two images of {float(twice):g} s: each name must be another time.")
         self._timed = [(seconds - timed[0][0], one) for seconds, one in timed]
 
@@ -169,8 +170,8 @@ def _kind(text: str) -> str:
         mode = os.stat(text).st_mode
     except (OSError, ValueError) as error:
         raise RunnerError(
-            f"There is no {text[:200]!r}: expected a video, a folder of images, a URL such as rtsp://camera/stream, or a "
-            "capture device."
+            f"There is no {text[:200]!r}: expected a video, a folder of images, a URL such as rtsp://camera/stream, or "
+            "a capture device."
         ) from error
     if stat.S_ISCHR(mode):
         return "device"
@@ -196,7 +197,9 @@ def _rate(text: str, rate: str | None) -> Fraction | None:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Numbers in a name by their value."""
-    return [(int(part), "") if part.isdigit() and part.isascii() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+    return [
+        (int(part), "") if part.isdigit() and part.isascii() else (-1, part) for part in re.split(r"([0-9]+)", name)
+    ]
 
 
 def _time_of(path: Path) -> Fraction:
@@ -208,5 +211,3 @@ def _time_of(path: Path) -> Fraction:
 def _without_password(where: str) -> str:
     """A URL as results and messages may have it."""
     return re.sub(r"//[^/@]*@", "//", where.split("?")[0])
-
-
