@@ -82,7 +82,7 @@ def plan(store: Store, applications: Sequence[App], *, shared: bool = True, pack
     base, known = keep_base(store), packages or {}
     planned = [
         {
-            "name": name, "package": known.get(name) or package(store, name), "base": base.key, "branch": branch,
+            "name": name, "package": known.get(name) or package(store, name, [branch]), "base": base.key, "branch": branch,
             "branchpoint": parts().branchpoints[branch].name, "fps": float(fps), "votes": votes, "f1": 0.8, "recall": 0.8,
             "precision": 0.8,
         }

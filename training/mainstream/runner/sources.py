@@ -26,6 +26,7 @@ from tamis.training.mainstream.runner.pictures import Encoded, Frame
 
 NAMES = "names"  # a folder whose names are times
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_MISSING = 1  # s of what its container says that a whole video may lack
 _LONGER = 5.0  # s that a read may take beyond the time after which the source has stalled: then its thread ends
 
 
@@ -69,6 +70,9 @@ class Video:
         """Every frame that can be decoded."""
         for number, (seconds, pixels) in enumerate(pictures(self._path, None, self.told, seeking=False)):
             yield Frame(number, seconds, pixels, perf_counter())
+        whole = length(self._path)
+        if not self.told.untimed and whole - self.told.end > _MISSING:
+            self.told.damage.append(f"ends at {float(self.told.end):.3f} of {float(whole):.3f} s")
 
 
 class Folder:
