@@ -87,7 +87,7 @@ class Table:
     @cached_property
     def real_NO(self) -> NDArray[np.bool_]:
         """Which options there are."""
-        return np.isfinite(self.f1_NOR).all(2)
+        return np.asarray(np.isfinite(self.f1_NOR).all(axis=2), np.bool_)
 
     @cached_property
     def worthy_NOR(self) -> NDArray[np.bool_]:
