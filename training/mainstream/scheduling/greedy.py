@@ -108,9 +108,7 @@ def lift(table: Table, budget: float) -> tuple[Schedule, list[Move]]:
     return now, moves
 
 
-def climb(
-    table: Table, budget: float, start: Schedule, *, stop_at_first: bool = False
-) -> tuple[Schedule, list[Move]]:
+def climb(table: Table, budget: float, start: Schedule, *, stop_at_first: bool = False) -> tuple[Schedule, list[Move]]:
     """Greedy moves from a schedule that fits."""
     run = _Climb(table, start)
     left = budget + SLACK * abs(budget) - cost(table, start)
@@ -137,12 +135,12 @@ class _Climb:
         self.f1_NK = np.where(flat[rows, order], table.f1_NOR[rows, self.option_NK, self.rate_NK], -np.inf)
         at = start.option_N * len(table.rates_R) + start.rate_N
         self.now_N = (order == at[:, None]).argmax(axis=1)
-        tree_T = np.searchsorted(table.starts_B, np.arange(len(table.segments_T)), side="right") - 1
-        self.seconds_NT = np.where(tree_T == table.tree_N[:, None], table.segments_T, 0.0)
+        self.seconds_NT = np.where(table.tree_T == table.tree_N[:, None], table.segments_T, 0.0)
         self.use_NT = uses(table, start)
         self.others_NT = self._others()
         self.whole_NK = np.empty(order.shape)  # own layers, and what the stems cost more with the application
-        self.gain_NK, self.more_NK, self.ratio_NK = np.empty((3, *order.shape))
+        self.here_N, self.worth_N = np.empty(len(table)), table.f1(start)  # of the schedule's own choices
+        self.gain_NK, self.more_NK, self.ratio_NK = (np.empty(order.shape) for _ in range(3))
         self._weigh(rows[:, 0])
         self._compare(rows[:, 0])
 
@@ -152,15 +150,16 @@ class _Climb:
 
     def step(self, left: float, stop_at_first: bool) -> Move | None:
         """Make the best move that fits; None where there is none, or the best does not fit and `stop_at_first`."""
-        fitting = np.where(self.more_NK <= left, self.ratio_NK, -np.inf)
-        at = int((self.ratio_NK if stop_at_first else fitting).argmax())
-        ratio = fitting.flat[at]
-        if not ratio > 0:
+        at, skipped = int(self.ratio_NK.argmax()), 0
+        if not self.more_NK.flat[at] <= left and not stop_at_first:
+            fitting = np.where(self.more_NK <= left, self.ratio_NK, -np.inf)
+            at = int(fitting.argmax())
+            skipped = int(np.count_nonzero(self.ratio_NK > fitting.flat[at]))
+        if not (self.ratio_NK.flat[at] > 0 and self.more_NK.flat[at] <= left):
             return None
-        n, k = divmod(at, fitting.shape[1])
+        n, k = divmod(at, self.ratio_NK.shape[1])
         gain, more = float(self.gain_NK[n, k]), float(self.more_NK[n, k])
         why = "free" if more <= TINY else "ratio"
-        skipped = int(np.count_nonzero(self.ratio_NK > ratio))
         self._make(n, k)
         return Move(n, int(self.option_NK[n, k]), int(self.rate_NK[n, k]), gain, more, why, skipped)
 
@@ -169,18 +168,20 @@ class _Climb:
         self.use_NT[n] = 0.0
         self.use_NT[n, self.table.first_N[n] : self.end_NK[n, k]] = self.table.rates_R[self.rate_NK[n, k]]
         before, self.others_NT = self.others_NT, self._others()
-        touched = (before != self.others_NT).any(axis=1)
-        if touched.any():
-            self._weigh(np.flatnonzero(touched))
-        touched[n] = True
-        self._compare(np.flatnonzero(touched))
+        touched = np.flatnonzero((before != self.others_NT).any(axis=1))
+        if len(touched):
+            self._weigh(touched)
+            self._compare(touched)
+        self.here_N[n], self.worth_N[n] = self.whole_NK[n, k], self.f1_NK[n, k]
+        self._compare(slice(n, n + 1))  # a view
 
     def _others(self) -> Floats:
         """The rate at which each segment runs without an application [N, T]."""
         use_NT, at = self.use_NT, np.arange(self.use_NT.shape[1])
         first = use_NT.argmax(axis=0)
         top = use_NT[first, at]
-        others = np.tile(top, (len(use_NT), 1))
+        others = np.empty_like(use_NT)
+        others[:] = top
         use_NT[first, at] = 0.0
         others[first, at] = use_NT.max(axis=0, initial=0.0)
         use_NT[first, at] = top
@@ -194,11 +195,11 @@ class _Climb:
         np.cumsum(rise, axis=1, out=sums[:, 1:])
         stem = np.take_along_axis(sums.reshape(len(rows), -1), self.stem_NK[rows], axis=1)
         self.whole_NK[rows] = self.own_NK[rows] + stem
+        self.here_N[rows] = self.whole_NK[rows, self.now_N[rows]]
 
-    def _compare(self, rows: Ints) -> None:
+    def _compare(self, rows: Ints | slice) -> None:
         """What the moves of some applications gain and add."""
-        now = self.now_N[rows]
-        more = self.whole_NK[rows] - self.whole_NK[rows, now][:, None]
-        gain = self.f1_NK[rows] - self.f1_NK[rows, now][:, None]
+        more, gain = self.whole_NK[rows] - self.here_N[rows, None], self.f1_NK[rows] - self.worth_N[rows, None]
         ratio = np.where(more <= TINY, gain * FREE, gain / np.maximum(more, TINY))
-        self.gain_NK[rows], self.more_NK[rows], self.ratio_NK[rows] = gain, more, np.where(gain > TINY, ratio, -np.inf)
+        ratio[gain <= TINY] = -np.inf
+        self.gain_NK[rows], self.more_NK[rows], self.ratio_NK[rows] = gain, more, ratio

@@ -63,24 +63,25 @@ def priced(table: Table, worth_NOR: Floats, lam: float) -> Priced:
     alone = np.full(n, -np.inf)
     np.maximum.at(alone, app[~shared], value[~shared])
     first = np.isin(np.arange(segments), table.starts_B)
-    tree_T = np.cumsum(first) - 1
+    tree_T = table.tree_T
     return Priced(
-        exact, np.maximum.accumulate(exact, axis=2), alone, _later(table, exact, tree_T, rates, lam),
+        exact, np.maximum.accumulate(exact, axis=2), alone, _later(table, exact, rates, lam),
         lam * table.segments_T[:, None] * rates, first, tree_T[:, None] == table.tree_N,
     )  # fmt: skip
 
 
-def _later(table: Table, exact_NTJ: Floats, tree_T: Ints, rates_J: Floats, lam: float) -> Floats:
+def _later(table: Table, exact_NTJ: Floats, rates_J: Floats, lam: float) -> Floats:
     """Bound of what an application gets by branching off after a later segment than t [T, N, J]."""
-    depth, segments = np.cumsum(table.segments_T), np.arange(len(tree_T))
+    tree_T, depth, segments = table.tree_T, np.cumsum(table.segments_T), np.arange(len(table.segments_T))
+    before_T = np.append(0.0, depth)[table.starts_B[tree_T]]  # of the bases ahead of a segment's own
     share_N = lam / np.bincount(table.tree_N, minlength=len(table.starts_B))[table.tree_N]
     later = np.full((len(tree_T), *exact_NTJ.shape[::2]), -np.inf)
     for t in segments:
-        between_T = depth - depth[t]
+        between_T = np.where(tree_T == tree_T[t], depth - depth[t], depth - before_T)
         fees = share_N[:, None, None] * between_T[:, None] * rates_J
         ahead = np.where((segments > t)[:, None] & np.isfinite(exact_NTJ), exact_NTJ - np.maximum(fees, 0), -np.inf)
         same = np.maximum.accumulate(ahead[:, tree_T == tree_T[t]].max(axis=1), axis=1)
-        other = ahead[:, tree_T != tree_T[t]].max(axis=(1, 2), initial=-np.inf)  # of later bases; fees are of their own
+        other = ahead[:, tree_T != tree_T[t]].max(axis=(1, 2), initial=-np.inf)  # of later bases
         later[t] = np.maximum(same, other[:, None])
     return later
 

@@ -9,14 +9,14 @@ the first b segments; b = 0 shares nothing, b = S everything but what comes last
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.training.mainstream.events.model import Events, event_scores
+from tamis.training.mainstream.events.model import Events, Scores, event_scores
 from tamis.training.mainstream.scheduling.errors import WorkloadError
-from tamis.training.mainstream.scheduling.table import Table
+from tamis.training.mainstream.scheduling.table import Floats, Ints, Table
 
 
 @dataclass(frozen=True)
@@ -123,17 +123,18 @@ def _rising(what: str, numbers: Sequence[float], expected: str) -> None:
         raise WorkloadError(f"The {what} are {list(numbers)}; expected at least one, rising, {expected}.")
 
 
-def tabulate(workload: Workload) -> Table:
+def tabulate(workload: Workload, model: Callable[..., Scores] = event_scores) -> Table:
     """Every choice with its F1 and its own seconds.
 
     Args:
         workload: N applications of up to O options.
+        model: the event model, or one of its named options bound to it.
 
     Returns:
         The table; where votes are equally good, the fewest.
     """
     apps, keys = workload.applications, list(workload.bases)
-    width = max((len(a.options) for a in apps), default=0)
+    width = max((len(a.options) for a in apps), default=1)
     tails = {key: np.append(np.cumsum(np.asarray(s, float)[::-1])[::-1], 0.0) for key, s in workload.bases.items()}
     branch_NO = np.zeros((len(apps), width), np.int64)
     seconds_NO, tpr_NO, fpr_NO = np.zeros((3, len(apps), width))
@@ -144,7 +145,7 @@ def tabulate(workload: Workload) -> Table:
             branch_NO[n, o], seconds_NO[n, o], real_NO[n, o] = option.branch, rest, True
             tpr_NO[n, o], fpr_NO[n, o] = option.tpr, option.fpr
     rates, votes = np.array(workload.rates, float), np.array(workload.votes, np.int64)
-    f1, recall, precision, best = _scores([a.events for a in apps], tpr_NO, fpr_NO, rates, votes)
+    f1, recall, precision, best = _scores(model, [a.events for a in apps], tpr_NO, fpr_NO, rates, votes)
     segments = [np.asarray(workload.bases[key], float) for key in keys]
     return Table(
         rates_R=rates,
@@ -161,17 +162,18 @@ def tabulate(workload: Workload) -> Table:
 
 
 def _scores(
-    events: list[Events], tpr_NO: np.ndarray, fpr_NO: np.ndarray, rates_R: np.ndarray, votes_V: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    model: Callable[..., Scores], events: list[Events], tpr_NO: Floats, fpr_NO: Floats, rates_R: Floats, votes_V: Ints
+) -> tuple[Floats, Floats, Floats, Ints]:
     """F1, recall, precision [N, O, R] with the best votes, and their indices."""
     shape = (*tpr_NO.shape, len(rates_R))
     if not tpr_NO.size:
         return np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
-    found = event_scores(
+    found = model(
         events, tpr_NO[:, :, None, None], fpr_NO[:, :, None, None], rates_R[:, None], votes_V[None, None, None]
     )
     best = found.f1.argmax(axis=3)
     f1, recall, precision = (
-        np.take_along_axis(column, best[..., None], axis=3)[..., 0] for column in (found.f1, found.recall, found.precision)
+        np.take_along_axis(column, best[..., None], axis=3)[..., 0]
+        for column in (found.f1, found.recall, found.precision)
     )
     return f1, recall, precision, best
