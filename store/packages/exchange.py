@@ -150,14 +150,17 @@ def _read(at: int, folder: str | os.PathLike[str], name: str, most: int) -> byte
     except OSError as error:
         said = "is a link" if _is_link(at, name) else f"cannot be read ({error.strerror})"
         raise PackageError(f"{folder}/{name} {said}: expected the file itself.") from error
-    with os.fdopen(file, "rb") as opened:
+    try:
         seen = os.fstat(file)
         odd = not_regular(seen.st_mode)
         if odd is not None:
             raise PackageError(f"{folder}/{name}: {odd[0].lower()}{odd[1:]}; expected a file.")
         if seen.st_size > most:
             raise PackageError(f"{folder}/{name} has {seen.st_size:,} bytes: expected at most {most:,}.")
-        return opened.read(most + 1)
+        with os.fdopen(file, "rb", closefd=False) as opened:
+            return opened.read(most + 1)
+    finally:
+        os.close(file)
 
 
 def _is_link(at: int, name: str) -> bool:

@@ -7,7 +7,7 @@ pooling after it) one is taken, the one that fewest activations cross; a module'
 behind dropout, which belongs to what is trained. Cuts inside of blocks go. A block is a module of a class that the
 network has several of, and that narrows nowhere inside in at least one of them: where a residual block leaves out its
 shortcut it does narrow, but its class is still that of a block. Cuts that end no block go where more activations cross
-than at both neighbours: the thesis's "relatively small number of activations".
+than at both neighbours (those of one width count as one): the thesis's "relatively small number of activations".
 Always there: index 0, the images, and the last, before the layer that gives the outputs.
 Source: A. H. Jiang, "Improving Deep Learning Training and Inference with Dynamic Hyperparameter Optimization", 2020,
 section 5.3.1. Departure: it marks chokepoints without saying how; the rules above are those of a program.
@@ -61,14 +61,21 @@ class Cut:
         at: its position in the graph.
         layers: how many layers with weights lie before.
         activations: of one image.
-        path: the outermost module that ends with it; "" where none does.
+        ended: paths of the modules that end with it, from the outside.
+        inside: paths of the modules that go on behind it.
     """
 
     node: fx.Node
     at: int
     layers: int
     activations: int
-    path: str
+    ended: tuple[str, ...]
+    inside: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The outermost module that ends with it; "" where none does."""
+        return self.ended[0] if self.ended else ""
 
 
 def find(traced: Traced) -> list[Cut]:
@@ -87,7 +94,7 @@ def find(traced: Traced) -> list[Cut]:
             "stem can be shared: take a base model without connections around its layers from one end to the other."
         )
     blocks = _blocks(traced, best)
-    kept = [one for one in best[:-1] if not any(path in blocks for path in _around(one.path))]
+    kept = [one for one in best[:-1] if blocks.isdisjoint(one.inside)]
     return [*_without_bulges(traced, kept, blocks, best[-1]), best[-1]]
 
 
@@ -108,7 +115,7 @@ def _name(traced: Traced, cut: Cut) -> str:
     """The module that ends there, or the last one that has ended by then."""
     nodes = list(traced.graph.nodes)
     ended = (_ended(nodes, at) for at in range(cut.at, -1, -1))
-    return plain(next((path for path in ended if path), cut.node.name))
+    return plain(next((paths[0] for paths in ended if paths), cut.node.name))
 
 
 def _cuts(traced: Traced) -> list[Cut]:
@@ -123,7 +130,9 @@ def _cuts(traced: Traced) -> list[Cut]:
             continue
         before, after = traced.between(None, node), traced.between(node, None)
         if set(traced.entries(before)).isdisjoint(traced.entries(after)):
-            found.append(Cut(node, at, len(_weighing(traced, before)), value.count, _ended(nodes, at)))
+            ended = _ended(nodes, at)
+            inside = tuple(path for path, _ in _stack(node) if path not in ended)
+            found.append(Cut(node, at, len(_weighing(traced, before)), value.count, ended, inside))
     return found
 
 
@@ -171,16 +180,10 @@ def _stack(node: fx.Node) -> list[tuple[str, Any]]:
     return [one for one in (node.meta.get("nn_module_stack") or {}).values() if one[0]]
 
 
-def _ended(nodes: Sequence[fx.Node], at: int) -> str:
-    """The outermost module that an operation is the last of; "" where it is the last of none."""
+def _ended(nodes: Sequence[fx.Node], at: int) -> tuple[str, ...]:
+    """The modules that an operation is the last of, from the outside."""
     after = {path for path, _ in _stack(nodes[at + 1])} if at + 1 < len(nodes) else set[str]()
-    return next((path for path, _ in _stack(nodes[at]) if path not in after), "")
-
-
-def _around(path: str) -> list[str]:
-    """The modules that a module lies in."""
-    parts = path.split(".")
-    return [".".join(parts[:at]) for at in range(1, len(parts))]
+    return tuple(path for path, _ in _stack(nodes[at]) if path not in after)
 
 
 def _blocks(traced: Traced, cuts: Sequence[Cut]) -> set[str]:
@@ -188,7 +191,7 @@ def _blocks(traced: Traced, cuts: Sequence[Cut]) -> set[str]:
     modules = dict(traced.model.named_modules())
     every = {path: kind for node in traced.graph.nodes for path, kind in _stack(node)}
     kinds = {path: kind for path, kind in every.items() if next(modules[path].children(), None) is not None}
-    whole = {path for path in kinds if not any(path in _around(cut.path) for cut in cuts)}
+    whole = {path for path in kinds if not any(path in cut.inside for cut in cuts)}
     many = Counter(kinds.values())
     classes = {kinds[path] for path in whole if many[kinds[path]] > 1} - {nn.Sequential}
     rows = {kinds[path] for path in kinds if _is_row(modules[path], classes)}
@@ -204,6 +207,9 @@ def _without_bulges(traced: Traced, cuts: Sequence[Cut], blocks: set[str], last:
     """Leave out what ends no block and is wider than what comes before and after, neighbours of one width together."""
     runs = [list(some) for _, some in groupby([*cuts, last], key=lambda one: one.activations)]
     sizes = [math.prod(traced.image_shape), *(some[0].activations for some in runs), 0]
-    wide = [sizes[at] > max(sizes[at - 1], sizes[at + 1]) for at in range(1, len(runs) + 1)]
-    kept = (one for some, bulge in zip(runs, wide, strict=True) for one in some if one.path in blocks or not bulge)
+    kept = list[Cut]()
+    for at, some in enumerate(runs, 1):
+        ends = any(path in blocks for one in some for path in one.ended)
+        if ends or sizes[at] <= max(sizes[at - 1], sizes[at + 1]):
+            kept += some
     return [one for one in kept if one is not last]

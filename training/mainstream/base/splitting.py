@@ -68,13 +68,13 @@ class Split:
         if not 0 <= a <= self.segments or not (b is None or a < b <= self.segments):
             raise ValueError(f"No segment from {a} to {b}: branchpoints go from 0 to {self.segments}, in rising order.")
         if (a, b) not in self._made:
-            self._made[a, b] = module(self._traced.things, self._graph(a, b), self._traced.names)
+            self._made[a, b] = module(self._traced.things, self._graph(a, b), self._traced.owners)
         return self._made[a, b]
 
     def stem_names(self, b: int) -> tuple[str, ...]:
         """Names of the entries of the model's state dict that lie before branchpoint b, in its order."""
         rest = set(self.rest_names(b))
-        return tuple(name for name in self._traced.names if name not in rest)
+        return tuple(name for name in self._traced.owners if name not in rest)
 
     def rest_names(self, b: int) -> tuple[str, ...]:
         """Names of the entries of the model's state dict that lie behind branchpoint b: the specialised layers."""
@@ -99,7 +99,12 @@ class Split:
         Raises:
             HeadError: the state has other names or shapes than these layers.
         """
-        rest = copy.deepcopy(self.segment(b, None))
+        if not 0 <= b <= self.segments:
+            raise ValueError(f"No branchpoint {b}: they go from 0 to {self.segments}.")
+        graph = self._graph(b, None)
+        own = {str(one.target) for one in graph.nodes if one.op in ("call_module", "get_attr")}
+        things = copy.deepcopy({name: one for name, one in self._traced.things.items() if name in own})
+        rest = module(things, graph, self._traced.owners)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(seed, "head"))
             rest.set_submodule(self.head, _new_head(rest.get_submodule(self.head), num_classes))
@@ -148,6 +153,13 @@ def _head(traced: Traced) -> str:
         raise BaseModelError(
             f"{title(traced.model)} ends with {'no layer' if kind is None else kind.__name__} in place of a linear "
             "layer or a convolution that runs once: an application's own head has no place to go."
+        )
+    outputs = traced.values[traced.graph.output_node().name].count
+    width = traced.things[heads[-1]].weight.shape[0]
+    if width != outputs:
+        raise BaseModelError(
+            f"{title(traced.model)} gives {outputs} outputs, and its last layer {width}: an application's own head of "
+            "another number of outputs has no place to go."
         )
     return heads[-1]
 

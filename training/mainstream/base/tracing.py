@@ -26,6 +26,7 @@ from torch.fx.proxy import TraceError
 from torch.nn import functional
 
 from tamis.training.errors import BaseModelError
+from tamis.training.mainstream.base.rows import localise
 from tamis.training.models.registry import ImageClassifier
 
 _DROPOUTS: dict[Any, type[nn.Module]] = {
@@ -39,6 +40,15 @@ _KINDS = (  # what torch.fx says, and what it means for the network
     (r"int\(|float\(|__int__|__index__|integer|interpreted|real number", "a number taken out of a tensor"),
 )
 _CLASSIFIER = "network."
+_RAISED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # by networks
 _IMAGES = 2  # that are run: a tensor with a row for each is what a cut may be
 _TORCH = str(Path(torch.__file__).parent)
 
@@ -73,7 +83,7 @@ class Traced:
         things: the modules and tensors that the operations use, by what the graph calls them.
         values: what each operation gives, by its name.
         image_shape: [C, H, W] of the images.
-        names: of the entries of the model's state dict, in their order.
+        owners: names of the entries of the model's state dict, in their order, and which of the things each is part of.
     """
 
     model: nn.Module
@@ -81,7 +91,7 @@ class Traced:
     things: dict[str, Any]
     values: dict[str, Value]
     image_shape: tuple[int, ...]
-    names: tuple[str, ...]
+    owners: dict[str, str]
 
     def between(self, start: fx.Node | None, end: fx.Node | None) -> list[fx.Node]:
         """The operations that lead from one tensor to another, in their order, the last one included.
@@ -101,9 +111,8 @@ class Traced:
 
     def entries(self, nodes: Iterable[fx.Node]) -> tuple[str, ...]:
         """Names of the entries of the state dict that some operations use, in its order."""
-        modules = tuple(f"{one.target}." for one in nodes if one.op == "call_module")
-        tensors = {str(one.target) for one in nodes if one.op == "get_attr"}
-        return tuple(name for name in self.names if name in tensors or name.startswith(modules))
+        used = {str(one.target) for one in nodes if one.op in ("call_module", "get_attr")}
+        return tuple(name for name, owner in self.owners.items() if owner in used)
 
 
 def trace(model: nn.Module, image_shape: Sequence[int]) -> Traced:
@@ -119,12 +128,15 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> Traced:
     with evaluating(model), torch.no_grad():
         graph, things = _follow(model)
         values = _values(model, graph, things, tuple(image_shape))
+        localise(graph, {name for name, one in values.items() if one.shape is not None})
     given = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(given, fx.Node) or len(values[given.name].shape or ()) != 1:
         raise BaseModelError(
             f"{title(model)} does not give one tensor of [images, outputs]: expected a classifier as the base model."
         )
-    return Traced(model, graph, things, values, tuple(image_shape), tuple(model.state_dict()))
+    values |= {node.name: Value(None, False, False) for node in graph.nodes if node.name not in values}
+    owners = {name: _owner(name, things) for name in model.state_dict()}
+    return Traced(model, graph, things, values, tuple(image_shape), owners)
 
 
 def blank(model: nn.Module, image_shape: Sequence[int], images: int) -> Tensor:
@@ -178,12 +190,19 @@ def _follow(model: nn.Module) -> tuple[fx.Graph, dict[str, Any]]:
     before = set(vars(model))
     try:
         graph = _Tracer().trace(model)
-    except (TraceError, TypeError, AttributeError, ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+    except (TraceError, *_RAISED) as error:
         raise BaseModelError(_refusal(model, error)) from error
     things = {n.target: _resolve(model, n.target) for n in graph.nodes if n.op in ("call_module", "get_attr")}
     for name in set(vars(model)) - before:  # tensors made on the way were noted in the network
         delattr(model, name)
     return graph, things | _dropouts(graph)
+
+
+def _owner(entry: str, things: Container[str]) -> str:
+    """The module or tensor that an entry of the state dict belongs to; "" where nothing uses it."""
+    while entry and entry not in things:
+        entry = entry.rpartition(".")[0]
+    return entry
 
 
 def _resolve(model: nn.Module, target: Any) -> Any:
@@ -241,7 +260,7 @@ def _values(model: nn.Module, graph: fx.Graph, things: dict[str, Any], shape: tu
     watched = _Watched(module(things, graph, ()))
     try:
         watched.run(blank(model, shape, _IMAGES))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except _RAISED as error:
         why = (str(error).strip().splitlines() or [""])[0][:200]
         raise BaseModelError(
             f"{title(model)} does not take images of {list(shape)} ({why}): give the size it was made for."
