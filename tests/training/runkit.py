@@ -30,7 +30,9 @@ App = tuple[str, int, float, int]  # name, branch, fps, votes
 @cache
 def network() -> ImageClassifier:
     """The base model."""
-    return ImageClassifier(build_model(MODEL, num_classes=2, in_channels=CHANNELS, seed=3), (0.5,) * 3, (0.25,) * 3).eval()
+    return ImageClassifier(
+        build_model(MODEL, num_classes=2, in_channels=CHANNELS, seed=3), (0.5,) * 3, (0.25,) * 3
+    ).eval()
 
 
 @cache
@@ -68,8 +70,8 @@ def package(store: Store, name: str, branches: Sequence[int] | None = None, data
         state[f"{cut.head}.weight"], state[f"{cut.head}.bias"] = head()
         at = cut.branchpoints[branch]
         one = Candidate(
-            key=key_of("candidate", {"name": name, "branch": branch}), base=base.key, branch=branch, branchpoint=at.name,
-            frozen=at.layers, parameters=at.parameters, accuracy=0.9, tpr=0.9, fpr=0.1,
+            key=key_of("candidate", {"name": name, "branch": branch}), base=base.key, branch=branch,
+            branchpoint=at.name, frozen=at.layers, parameters=at.parameters, accuracy=0.9, tpr=0.9, fpr=0.1,
         )  # fmt: skip
         made.append(store.packages.finish_candidate(one, pack_state(state)))
     figures = EventFigures(1.0, 0.5, 0.3, 0.0)
@@ -77,22 +79,24 @@ def package(store: Store, name: str, branches: Sequence[int] | None = None, data
     return store.packages.publish(new, [one.key for one in made]).package.ref
 
 
-def plan(store: Store, applications: Sequence[App], *, shared: bool = True, packages: dict[str, str] | None = None) -> Plan:
+def plan(
+    store: Store, applications: Sequence[App], *, shared: bool = True, packages: dict[str, str] | None = None
+) -> Plan:
     """A plan of applications, each of a package of its name unless told otherwise."""
     base, known = keep_base(store), packages or {}
     planned = [
         {
-            "name": name, "package": known.get(name) or package(store, name, [branch]), "base": base.key, "branch": branch,
-            "branchpoint": parts().branchpoints[branch].name, "fps": float(fps), "votes": votes, "f1": 0.8, "recall": 0.8,
-            "precision": 0.8,
+            "name": name, "package": known.get(name) or package(store, name, [branch]), "base": base.key,
+            "branch": branch, "branchpoint": parts().branchpoints[branch].name, "fps": float(fps), "votes": votes,
+            "f1": 0.8, "recall": 0.8, "precision": 0.8,
         }
         for name, branch, fps, votes in applications
     ]  # fmt: skip
     none = {"f1": None, "cost": None, "needed": 1.0}
     return checked(
         {
-            "version": 1, "mode": "mainstream" if shared else "no-sharing", "shared": shared, "budget": 1.0, "cost": 0.5,
-            "f1": 0.8, "applications": planned, "moves": [], "baselines": {"no-sharing": none, "max-sharing": none},
+            "version": 1, "mode": "mainstream" if shared else "no-sharing", "shared": shared, "budget": 1.0,
+            "cost": 0.5, "f1": 0.8, "applications": planned, "moves": [], "baselines": {"no-sharing": none, "max-sharing": none},
             "bases": {base.key: [0.001] * parts().segments}, "profile": "",
         }
     )  # fmt: skip

@@ -40,6 +40,9 @@ class Options:
         stall: seconds that a source may be silent.
         close_after: what closes an event; see `tamis.training.mainstream.runner.noticing.Gap`.
         failures: in a row, after which an application is switched off.
+
+    Raises:
+        RunnerError: nothing closes an event like that.
     """
 
     real: bool = False
@@ -47,6 +50,9 @@ class Options:
     stall: float = 10.0
     close_after: str = "3"
     failures: int = 3
+
+    def __post_init__(self) -> None:
+        Gap.of(self.close_after)
 
 
 class Runner:

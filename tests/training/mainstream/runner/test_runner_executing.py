@@ -51,7 +51,7 @@ def rest(schedule: Schedule, name: str) -> nn.Module:
 
 
 def test_segments_run_at_the_highest_rate_of_their_sharers(store: Store) -> None:
-    """In 4 s: segment 0 at 5 a second (b, c, d), 1 at 5 (b, d), 2 at 2 (d); a shares nothing and looks 10 times a second."""
+    """In 4 s: segment 0 at 5 a second (b, c, d), 1 at 5 (b, d), 2 at 2 (d); a shares nothing, at 10 a second."""
     schedule = deployed(store, [("a", 0, 10, 1), ("b", 2, 5, 1), ("c", 1, 4, 1), ("d", 3, 2, 1)])
     (tree,) = schedule.trees.values()
     segments = calls(list(tree.module.segments))

@@ -1,6 +1,7 @@
 """Hits to events by hand, and events against labels: an event found once, false events of a gap counted once."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_events_are_apart_and_begin_with_enough_hits(hits: str, votes: int, miss
         inside = hits[int(begins) : int(ends) + 1]
         assert (inside.count("x"), len(inside)) == (count, looks)
         assert "." * misses not in inside
-    for (*_, ends, _, _), (begins, *_) in zip(found, found[1:], strict=False):
+    for (*_, ends, _, _), (begins, *_) in pairwise(found):
         assert "." * misses in hits[int(ends) : int(begins)]
 
 

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from runkit import film, package, plan, planned
 from torch import nn
 
 from tamis.store import Store
+from tamis.store.relabelling import relabel
 from tamis.store.video import Source as VideoSource
 from tamis.store.video.adding import add_videos
 from tamis.training.errors import RunnerError, SourceStalled
 from tamis.training.mainstream.runner.deploying import Deployer
-from tamis.training.mainstream.runner.judging import labels_of
+from tamis.training.mainstream.runner.judging import Stretch, labels_of
 from tamis.training.mainstream.runner.reloading import Reloader
 from tamis.training.mainstream.runner.results import Lines, Recorder
 from tamis.training.mainstream.runner.running import Options, Runner
@@ -54,11 +54,13 @@ def test_a_run_leaves_looks_and_events(store: Store, tmp_path: Path) -> None:
         (60, 20, 2, 10), (30, 10, 2, 5),
     ]  # fmt: skip
     assert all(0 < r["ms"] <= r["ms_p95"] for r in summary["applications"])
-    assert rows(store, "select application, begins, reported, ends, hits, votes, package from events order by 1, 2") == [
+    query = "select application, begins, reported, ends, hits, votes, package from events order by 1, 2"
+    assert rows(store, query) == [
         ("a", 1.0, 1.0, 1.9, 10, 1, "a@1"), ("a", 4.0, 4.0, 4.9, 10, 1, "a@1"),
         ("b", 1.0, 1.4, 1.8, 5, 3, "b@1"), ("b", 4.0, 4.4, 4.8, 5, 3, "b@1"),
     ]  # fmt: skip
-    assert rows(store, "select application, source, count(*), sum(hit::int)::int from looks group by 1, 2 order by 1") == [
+    query = "select application, source, count(*), sum(hit::int)::int from looks group by 1, 2 order by 1"
+    assert rows(store, query) == [
         ("a", "a.mp4", 60, 20), ("b", "a.mp4", 30, 10),
     ]  # fmt: skip
     ((kind, status, wanted),) = rows(store, "select kind, status, metrics->>'processed' from runs")
@@ -126,20 +128,15 @@ def exchanging(path: Path, changes: dict[int, Callable[[], object]]) -> Callable
 
 def test_a_new_plan_takes_over_between_two_frames(store: Store, tmp_path: Path) -> None:
     path, file, said = film(tmp_path / "a.mp4", 60, (10, 50)), tmp_path / "plan.json", list[str]()
-    planned(store, file, [("a", 2, 10, 1), ("gone", 2, 10, 1)])
-    package(store, "new", [3])
+    both = {"a": package(store, "a", [2, 3])}
+    planned(store, file, [("a", 2, 10, 1), ("gone", 2, 10, 1)], packages=both)
     deployer = Deployer(store, torch.device("cpu"))
-    reloader = Reloader(file, deployer, every=0.0)
     recorder = Recorder(store, RUN, source="a.mp4", dataset="", config={})
-    changes = {30: lambda: planned(store, file, [("a", 3, 10, 1), ("new", 3, 5, 1)], packages={"a": "a@1"})}
-    package(store, "a", [2, 3])
-    planned(store, file, [("a", 2, 10, 1), ("gone", 2, 10, 1)], packages={"a": "a@2"})
-    changes = {30: lambda: planned(store, file, [("a", 3, 10, 1), ("new", 3, 5, 1)], packages={"a": "a@2"})}
+    changes = {30: lambda: planned(store, file, [("a", 3, 10, 1), ("new", 3, 5, 1)], packages=both)}
     made = Runner(
         deployer.deploy(read_plan(file)), Video(str(path)), Options(), recorder=recorder,
         reloader=Reloader(file, deployer, every=0.0), say=said.append, progress=exchanging(file, changes),
     )  # fmt: skip
-    del reloader
     summary = made.run()
     assert (summary["processed"], summary["dropped"], summary["reloads"]) == (60, 0, 1)
     assert "A new plan has taken over" in said[0]
@@ -224,13 +221,27 @@ def test_a_source_that_stalls_ends_the_run(store: Store, tmp_path: Path) -> None
     assert rows(store, "select count(*) from looks") == [(5,)]  # what was seen before it stays
 
 
-def labelled(store: Store, path: Path, folder: Path, stretches: list[tuple[int, int]]) -> str:
-    """The frames of a video with labels by hand."""
-    made = add_videos(store.datasets, "site", [VideoSource(str(path), "c")], folder, fps="10").dataset
-    labels = np.zeros(made.samples, np.int64)
-    for a, b in stretches:
-        labels[a:b] = 1
-    return store.datasets.relabel("site", "judged", labels, ("dark", "bright")).ref
+def test_events_are_judged_by_the_labels_of_a_dataset(store: Store, tmp_path: Path) -> None:
+    """Bright at 1-2 s and 4-5 s, labelled 1-2 s: one event, found, and a false one in the second of its two gaps."""
+    path, other = film(tmp_path / "a.mp4", 60, (10, 20), (40, 50)), film(tmp_path / "b.mp4", 20)
+    videos = [VideoSource(str(one), "c") for one in (path, other)]
+    add_videos(store.datasets, "site", videos, tmp_path / "shards", fps="10", start="after")
+    query = "select sample, (sample between 10 and 19)::int as label from frames"
+    judged = relabel(store, "site", sql=query, name="judged", classes=["dark", "bright"])
+    made = plan(store, [("a", 3, 10, 1)])
+    named = [("a", store.packages.get("a"))]
+    labels = labels_of(store, "judged", "a.mp4", named)
+    assert labels.dataset == judged.ref
+    assert labels.stretches["a"] == [Stretch(0, 1, False), Stretch(1, 2, True), Stretch(2, pytest.approx(6), False)]
+    (row,) = runner(store, made, path, labels=labels).run()["applications"]
+    assert [row[name] for name in ("recall", "precision", "f1")] == [1.0, 0.5, pytest.approx(2 / 3)]
+    for ref, source, said in (
+        ("site", "a.mp4", "has no class 'bright'"),
+        ("judged", "c.mp4", r"has no labels of c\.mp4; it has videos a\.mp4, b\.mp4"),
+        ("judged", "b.mp4", "has no event 'bright' of b.mp4"),
+    ):
+        with pytest.raises(RunnerError, match=said):
+            labels_of(store, ref, source, named)
 
 
 def test_events_are_judged_by_intervals(store: Store, tmp_path: Path) -> None:

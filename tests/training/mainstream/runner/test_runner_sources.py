@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def noisy(i: int) -> Any:
 def test_pixels_are_those_of_the_training_stream(store: Store, tmp_path: Path, kind: str, channels: int) -> None:
     """To the bit: the frames that a dataset of 5 frames a second has, decoded and scaled by a training stream."""
     path = video(tmp_path / "a.mp4", 20, picture=noisy)
-    dataset = add_videos(store.datasets, "site", [VideoSource(str(path), "c")], tmp_path / "s", fps="5", kind=kind).dataset
+    dataset = add_videos(
+        store.datasets, "site", [VideoSource(str(path), "c")], tmp_path / "s", fps="5", kind=kind
+    ).dataset
     images = Images(channels, 24)
     samples = Samples(store, dataset, np.arange(10), np.ones(10, np.float32), images)
     (batch,) = samples.batches(in_order(10, 10))
@@ -179,7 +182,7 @@ def test_a_live_source_that_ends_ends_cleanly(camera: Callable[[bytes, bool], st
     assert (source.live, source.total(), "secret" in source.name) == (True, None, False)
     found, _ = read(source)
     assert len(found) == 30
-    assert [round(float(b.seconds - a.seconds), 3) for a, b in zip(found, found[1:], strict=False)] == [0.1] * 29
+    assert [round(float(b.seconds - a.seconds), 3) for a, b in pairwise(found)] == [0.1] * 29
 
 
 def test_a_live_source_that_falls_silent_has_stalled(camera: Callable[[bytes, bool], str]) -> None:
@@ -189,8 +192,7 @@ def test_a_live_source_that_falls_silent_has_stalled(camera: Callable[[bytes, bo
     reading = Reading(source, queue, wanted, real=False)
     reading.start()
     with pytest.raises(SourceStalled):
-        for _ in range(600):
-            queue.get(0.1, 1)
+        [queue.get(0.1, 1) for _ in range(600)]
     assert reading.read > 0
     reading.stop(0.1)
 
