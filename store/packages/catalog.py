@@ -262,8 +262,9 @@ def _package(row: Mapping[str, Any], there: Mapping[str, Candidate]) -> Package:
         )
     figures = {name: row[name] for name in _FIGURES if row.get(name) is not None}
     events = EventFigures(**figures, measured=tuple(row.get("measured") or ())) if figures else None
+    plain: dict[str, Any] = {name: row.get(name) for name in _PLAIN}
     return Package(
-        **{name: row.get(name) for name in _PLAIN},
+        **plain,
         classes=tuple(row.get("classes") or ()),
         events=events,
         config=json.loads(row["config"]),

@@ -18,7 +18,7 @@ Check = tuple[Callable[[Any], bool], str]  # whether a value is one, and what wa
 Fields = Mapping[str, Check]
 
 MOST_CANDIDATES = 4096
-MOST_BYTES = 8 << 30  # of the weights of one file
+MOST_BYTES = 2 << 30  # of the weights of one file, which is in memory while it is checked
 _TEXT = 4096  # letters
 _JSON = 1 << 20  # letters of what is kept as JSON
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")

@@ -20,6 +20,7 @@ from tamis.store.errors import ShardError
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.config import Reselect
 from tamis.training.job import TrainConfig
+from tamis.training.mainstream.trainer.config import PackageConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
 
@@ -112,10 +113,13 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             quick = TrainConfig(dataset="digits", model="tiny_model:linear", augment="none")
             search = AdaptConfig(train=quick, trials=1, sampler="random", budget_epochs=1)
             found = run("adapt", where, search, Resources(), runner=runner)  # type: ignore[arg-type]  # a runner
+            given: dict[str, Any] = {"average": 4, "minimum": 1, "frequency": 0.1, "epochs": 1, "branchpoints": "2"}
+            base = {"dataset": "digits", "base": "preact8", "base_run": trained["run"], "event": "3"}
+            packed = go("package_build", PackageConfig(name="threes", **base, **given))
             store = Store.open(where)
             refs = (selected["selection"], matched["selection"], culled["selections"]["3"])
             chosen = [store.selections.get(ref).round_at(0)[0].tolist() for ref in refs]
-            answers[runner] = [scored.run, made.run, boxes["run"], trained, selected, matched, chosen, found]
+            answers[runner] = [scored.run, made.run, boxes["run"], trained, selected, matched, chosen, found, packed]
         runs = [one for one in client.read_flow_runs() if one.id not in before]
         flows = {client.read_flow(one.flow_id).name for one in runs}
     assert answers["prefect"] == answers["direct"]

@@ -6,11 +6,11 @@ import click
 
 from tamis.flows.cli.common import App, common, limit_options, resources, run_flow
 from tamis.flows.cli.fields import FieldsCommand
-from tamis.flows.cli.output import emit, facts, note, table
+from tamis.flows.cli.output import emit, note, say
 from tamis.flows.cli.packages.package import package
+from tamis.flows.cli.packages.showing import package_answer, show_package
 
 if TYPE_CHECKING:
-    from tamis.store.packages import Candidate, Package
     from tamis.training.mainstream.trainer.config import PackageConfig
 
 __all__ = ["package"]  # the group, with what is added to it here
@@ -54,34 +54,14 @@ def build(app: App, name: str, device: str, workers: int, score_batch: int, **fi
     store = app.open()
     answer = run_flow("package_build", resources(device, workers, score_batch), store.root.url, config)
     made = store.packages.get(answer["package"])
-    shown = answer | _facts(made) | {"candidates": [_row(one) for one in made.candidates]}
-    emit(shown, app.as_json, lambda: _show(shown, made))
+    shown = package_answer(made, store.packages.bases.get(made.base)) | answer
+    emit(shown, app.as_json, lambda: _show(shown))
 
 
-def _facts(made: "Package") -> dict[str, Any]:
-    events = made.events
-    figures = (
-        {} if events is None else {n: getattr(events, n) for n in ("average", "minimum", "frequency", "correlation")}
-    )
-    return {
-        "key": made.key, "base": made.base, "dataset": made.dataset, "selection": made.selection,
-        "evaluate_on": made.lineage["evaluate_on"], "event": made.event_class, "image_size": made.image_size,
-        "events": figures, "measured": [] if events is None else list(events.measured),
-    }  # fmt: skip
-
-
-def _row(one: "Candidate") -> dict[str, Any]:
-    return {
-        "branch": one.branch, "branchpoint": one.branchpoint, "frozen": one.frozen, "parameters": one.parameters,
-        "accuracy": one.accuracy, "tpr": one.tpr, "fpr": one.fpr, "correlation": one.correlation,
-        "epochs": one.metrics["epochs"], "pareto": one.pareto, "candidate": one.key, "seconds": one.seconds,
-    }  # fmt: skip
-
-
-def _show(shown: dict[str, Any], made: "Package") -> None:
-    facts({k: v for k, v in shown.items() if k not in ("candidates", "created", "key", "trained", "found")})
-    columns = [name for name in shown["candidates"][0] if name != "candidate"]
-    table(shown["candidates"], columns, f"Candidates ({shown['trained']} new, {shown['found']} found)")
-    for one in made.candidates:
-        for doubt in one.metrics["doubts"]:
-            note(f"Candidate at branchpoint {one.branch}: {doubt}.")
+def _show(shown: dict[str, Any]) -> None:
+    show_package(shown, None)
+    said = f"{shown['trained']} candidates trained, {shown['found']} found"
+    say(f"{'New' if shown['created'] else 'Cached'}: {said}")
+    for one in shown["candidates"]:
+        for doubt in one["metrics"]["doubts"]:
+            note(f"Candidate at branchpoint {one['branch']}: {doubt}.")

@@ -17,7 +17,7 @@ from tamis.store.errors import BaseNotFound, BlobCorrupt, InvalidName, PackageEr
 from tamis.store.packages import Candidate, EventFigures, pareto_of
 
 CHILD = Path(__file__).with_name("package_child.py")
-MOMENTS = 24  # more than half the writes of building
+MOMENTS = 17  # more than a third of the writes of building
 
 
 def test_a_package_is_what_was_published(store: Store) -> None:
@@ -88,7 +88,7 @@ def _race(path: Path, number: int) -> None:
 
 def test_processes_at_once_leave_one_package_a_key_and_a_version_each(store: Store) -> None:
     path = Path(store.root.url)
-    together(_race, path, 4)
+    together(_race, path, 3)
     found = Store.open(path).packages.all()
     assert [one.ref for one in found] == ["trains@1", "trains@2"]
     assert sorted(one.seed for one in found) == [0, 1]

@@ -49,11 +49,9 @@ def test_lost_and_damaged_weights_are_named_and_an_import_heals_them(store: Stor
 
 def test_a_package_that_says_something_else_is_named(store: Store) -> None:
     made = publish(store).package
-    row = {
-        "package": made.key, "name": "trains", "version": 2, "base": made.base, "dataset": "street@2", "image_size": 16,
-        "seed": 0, "config": "{}", "lineage": "{}",
-        "candidates": [{"candidate": c.key, "content": c.content, "pareto": c.pareto} for c in made.candidates[:1]],
-    }  # fmt: skip
+    said = store.tables.found("packages", "name/trains", 1)
+    assert said is not None
+    row = said.rows[0] | {"version": 2, "dataset": "street@2"}
     assert store.tables.publish("packages", [row], {"name/trains": 2, f"named/trains/{made.key}": 1})
     assert [p for p in verify(store).problems if "trains@2 is not what was published" in p]
 

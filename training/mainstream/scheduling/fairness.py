@@ -15,7 +15,7 @@ import numpy as np
 from tamis.training.mainstream.scheduling.costs import SLACK, cheapest, cost
 from tamis.training.mainstream.scheduling.greedy import Move, climb, require
 from tamis.training.mainstream.scheduling.staircases import Stairs, priced, search
-from tamis.training.mainstream.scheduling.table import Schedule, Table
+from tamis.training.mainstream.scheduling.table import Schedule, Table, compact
 
 BEAM = 100  # partial staircases that a first, quick look keeps
 
@@ -30,6 +30,7 @@ def fair(table: Table, budget: float) -> tuple[Schedule, list[Move]]:
     Raises:
         BudgetTooSmall: below Max-Sharing at the lowest rate.
     """
+    table = compact(table)
     best = cheapest(table)
     require(cost(table, best), budget)
     if not len(table):

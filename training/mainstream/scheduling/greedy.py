@@ -140,7 +140,7 @@ class _Climb:
         self.others_NT = self._others()
         self.whole_NK = np.empty(order.shape)  # own layers, and what the stems cost more with the application
         self.here_N, self.worth_N = np.empty(len(table)), table.f1(start)  # of the schedule's own choices
-        self.gain_NK, self.more_NK, self.ratio_NK = np.empty((3, *order.shape))
+        self.gain_NK, self.more_NK, self.ratio_NK = (np.empty(order.shape) for _ in range(3))
         self._weigh(rows[:, 0])
         self._compare(rows[:, 0])
 

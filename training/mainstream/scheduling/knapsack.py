@@ -28,17 +28,7 @@ class Picked(NamedTuple):
     items: list[int]
 
 
-class _Curve(NamedTuple):
-    """A concave, piecewise linear function: the most value for a cost."""
-
-    costs: Floats
-    values: Floats
-
-    def __call__(self, cost: Floats) -> Floats:
-        return np.interp(cost, self.costs, self.values, left=-np.inf)
-
-
-def pick(costs: Sequence[Floats], values: Sequence[Floats], budget: float, floor: float) -> Picked | None:
+def pick(costs: Sequence[Floats], values: Sequence[Floats], budget: float, floor: float, price: float) -> Picked | None:
     """The choice of greatest value above a floor; None where there is none.
 
     Args:
@@ -46,16 +36,17 @@ def pick(costs: Sequence[Floats], values: Sequence[Floats], budget: float, floor
         values: of the same.
         budget: that the sum of costs must not exceed.
         floor: values up to it are of no interest.
+        price: of a unit of cost; any of 0 or more gives the same answer, one near the dual's gives it fast.
     """
-    kept = [_frontier(c, v) for c, v in zip(costs, values, strict=True)]
-    bounds = _bounds([(c[k], v[k]) for c, v, k in zip(costs, values, kept, strict=True)])
+    tops = [float((v - price * c).max()) for c, v in zip(costs, values, strict=True)]
+    ahead = np.cumsum([0.0, *tops[:0:-1]])[::-1]  # of the classes after each
     cost, value = np.zeros(1), np.zeros(1)
     trail: list[tuple[Ints, Ints]] = []
-    for c, v, k, bound in zip(costs, values, kept, bounds[1:], strict=True):
-        cost, value = (cost[:, None] + c[k]).ravel(), (value[:, None] + v[k]).ravel()
-        alive = np.flatnonzero(value + bound(budget - cost) > floor)
+    for c, v, top in zip(costs, values, ahead, strict=True):
+        cost, value = (cost[:, None] + c).ravel(), (value[:, None] + v).ravel()
+        alive = np.flatnonzero((cost <= budget) & (value + top + price * (budget - cost) > floor))
         alive = alive[_frontier(cost[alive], value[alive])]
-        trail.append((alive // len(k), k[alive % len(k)]))
+        trail.append((alive // len(c), alive % len(c)))
         cost, value = cost[alive], value[alive]
         if not len(alive):
             return None
@@ -71,35 +62,4 @@ def _frontier(costs: Floats, values: Floats) -> Ints:
     """Those that no other beats, by rising cost and value."""
     order = np.lexsort((-values, costs))
     risen = np.maximum.accumulate(values[order])
-    return order[np.diff(risen, prepend=-np.inf) > 0]
-
-
-def _bounds(classes: Sequence[tuple[Floats, Floats]]) -> list[_Curve]:
-    """For each class and none, the linear relaxation of it and all that follow."""
-    curves = [_Curve(np.zeros(1), np.zeros(1))]
-    base_cost = base_value = 0.0
-    steps = np.zeros((2, 0))
-    for costs, values in reversed(classes):
-        corners = _hull(costs, values)
-        base_cost, base_value = base_cost + costs[0], base_value + values[0]
-        more = np.stack([np.diff(costs[corners]), np.diff(values[corners])])
-        steps = np.concatenate([steps, more], axis=1)
-        steps = steps[:, np.argsort(-steps[1] / steps[0], kind="stable")]
-        runs = np.concatenate([[[base_cost], [base_value]], steps], axis=1).cumsum(axis=1)
-        curves.append(_Curve(runs[0], runs[1]))
-    return curves[::-1]
-
-
-def _hull(costs: Floats, values: Floats) -> list[int]:
-    """Corners of the concave envelope of a frontier."""
-    corners: list[int] = []
-    for i in range(len(costs)):
-        while len(corners) > 1 and _below(costs, values, corners[-2], corners[-1], i):
-            corners.pop()
-        corners.append(i)
-    return corners
-
-
-def _below(costs: Floats, values: Floats, a: int, b: int, c: int) -> bool:
-    """Whether b lies on or under the line from a to c."""
-    return bool((values[b] - values[a]) * (costs[c] - costs[a]) <= (values[c] - values[a]) * (costs[b] - costs[a]))
+    return order[np.concatenate([[True], risen[1:] > risen[:-1]])] if len(order) else order

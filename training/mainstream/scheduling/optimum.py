@@ -18,7 +18,7 @@ from tamis.training.mainstream.scheduling.costs import SLACK, cheapest, cost, fi
 from tamis.training.mainstream.scheduling.greedy import greedy, require
 from tamis.training.mainstream.scheduling.knapsack import pick
 from tamis.training.mainstream.scheduling.staircases import Stairs, priced, search
-from tamis.training.mainstream.scheduling.table import Floats, Schedule, Table
+from tamis.training.mainstream.scheduling.table import Floats, Schedule, Table, compact
 
 EXACT = 1e-9  # of the sum of F1: what the optimum may be better by
 BEAM = 100  # partial staircases kept while the price is sought
@@ -34,6 +34,7 @@ def optimum(table: Table, budget: float) -> Schedule:
     Raises:
         BudgetTooSmall: below Max-Sharing at the lowest rate.
     """
+    table = compact(table)
     require(cost(table, cheapest(table)), budget)
     if not len(table):
         return cheapest(table)
@@ -105,7 +106,7 @@ class _Search:
         parts = np.split(keep, np.searchsorted(self.app_M[keep], np.arange(1, len(self.table))))
         if left < 0 or not all(len(part) for part in parts):
             return
-        picked = pick([self.own_M[p] for p in parts], [self.f1_M[p] for p in parts], left, self.value + EXACT)
+        picked = pick([self.own_M[p] for p in parts], [self.f1_M[p] for p in parts], left, self.value + EXACT, lam)
         if picked is not None:
             self._offer(np.array([part[i] for part, i in zip(parts, picked.items, strict=True)]))
 

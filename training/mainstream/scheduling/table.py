@@ -87,7 +87,7 @@ class Table:
     @cached_property
     def real_NO(self) -> NDArray[np.bool_]:
         """Which options there are."""
-        return np.isfinite(self.f1_NOR).all(2)
+        return np.asarray(np.isfinite(self.f1_NOR).all(axis=2), np.bool_)
 
     @cached_property
     def worthy_NOR(self) -> NDArray[np.bool_]:
@@ -114,3 +114,17 @@ class Table:
     def f1(self, schedule: Schedule) -> Floats:
         """Event F1 of every application under a schedule."""
         return self.f1_NOR[np.arange(len(self)), schedule.option_N, schedule.rate_N]
+
+
+def compact(table: Table) -> Table:
+    """The same choices with segments joined after which nobody can branch off; schedules are the same."""
+    ends = table.end_NO[table.real_NO & (table.branch_NO > 0)]
+    kept = np.isin(np.arange(len(table.segments_T)) + 1, ends)
+    before = np.append(0, np.cumsum(kept))
+    depth = np.append(0.0, np.cumsum(table.segments_T))
+    cuts = np.flatnonzero(kept) + 1
+    begins = np.maximum(np.append(0, cuts[:-1]), table.starts_B[table.tree_T[cuts - 1]])
+    return replace(
+        table, segments_T=depth[cuts] - depth[begins], starts_B=before[table.starts_B],
+        branch_NO=before[table.end_NO] - before[table.first_N][:, None],
+    )  # fmt: skip

@@ -32,7 +32,7 @@ from tamis.training.mainstream.trainer.candidates import Tuned, fine_tune, predi
 from tamis.training.mainstream.trainer.config import DIGEST, PackageConfig
 from tamis.training.mainstream.trainer.data import Data, data_of
 from tamis.training.mainstream.trainer.evaluating import doubts, judge, pack_hits, unpack_hits
-from tamis.training.mainstream.trainer.features import Features, Stem, fitting, folder_of, make_room
+from tamis.training.mainstream.trainer.features import IMAGES, Features, Stem, fitting, folder_of, make_room
 from tamis.training.mainstream.trainer.sources import Source
 from tamis.training.mainstream.trainer.timeline import figures_of, pieces_of
 from tamis.training.planning import model_code
@@ -102,9 +102,10 @@ class Build:
         Returns:
             The branchpoints whose features are kept.
         """
-        opened = self._features(device, rows)
+        opened, limit = self._features(device, rows), self.config.cache_gb * 1e9
+        ours = {one.path(branch): one.bytes_of(branch) for one in opened for branch in one.keep}
+        make_room(folder_of(self.data.train), limit - sum(ours.values()), ours)
         for features in opened:
-            make_room(folder_of(features.source), self.config.cache_gb * 1e9, self._kept_paths(opened))
             features.fill(progress)
         return [*opened[0].keep]
 
@@ -184,7 +185,7 @@ class Build:
             side, channels = self.data.side, self.config.channels
             stem = Stem(model, split(model, (channels, side, side)))
             samples = len(self.data.train.samples_N) + len(self.data.held.samples_N)
-            sizes = {branch: samples * stem.bytes_of(branch) for branch in {0, *self.branches}}
+            sizes = {branch: samples * stem.bytes_of(branch) for branch in {IMAGES, *self.missing()}}
             keep = fitting(sizes, self.config.cache_gb * 1e9)
             both: tuple[Source, Source] = (self.data.train, self.data.held)
             first, second = (Features(one, stem, self.base.key, keep, rows=rows) for one in both)
@@ -194,10 +195,6 @@ class Build:
     @cached_property
     def _opened(self) -> dict[str, tuple[Features, Features]]:
         return {}
-
-    @staticmethod
-    def _kept_paths(opened: Sequence[Features]) -> list[Any]:
-        return [features.path(branch) for features in opened for branch in features.keep]
 
 
 def build(

@@ -36,7 +36,7 @@ from tamis.training.steps.recipe import Recipe, make_optimizer, make_scaler, set
 from tamis.training.streaming.batches import Batch
 from tamis.training.tasks import CLASSIFICATION
 
-_JUDGED = 256  # samples of a forward pass that measures
+_JUDGED = 128  # samples of a forward pass that measures
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ DIGEST = "sha256:"
 # What decides the weights or the figures of a candidate, beside the contents of data and base.
 CANDIDATE = frozenset(
     {
-        "event", "holdout", "validation", "block", "optimizer", "lr", "decay", "decay_by", "weight_decay", "epochs",
+        "holdout", "validation", "block", "optimizer", "lr", "decay", "decay_by", "weight_decay", "epochs",
         "patience", "batch_size", "seed",
     }
 )  # fmt: skip
@@ -54,8 +54,8 @@ class PackageConfig(BaseModel):
         block: seconds of video that stay together when frames are held out: neighbouring frames are nearly alike.
         image_size: resize and crop images to this many pixels; default: keep their size.
         channels: read images as RGB (3) or grayscale (1).
-        branchpoints: where candidates branch off: all, a number of them (spread evenly over the base's
-            computation), or their numbers or names with commas, as in 0,4,8.
+        branchpoints: where candidates branch off: all, a number of them (spread evenly), or their numbers or names with
+            commas, as in 0,4,8.
         optimizer: optimizer.
         lr: initial learning rate.
         decay: of the learning rate, which is lr / (1 + decay t).
@@ -136,8 +136,6 @@ class PackageConfig(BaseModel):
             raise ValueError("mean and std belong together: give both, or neither")
         if self.mean is not None and not len(self.mean) == len(self.std or ()) == self.channels:
             raise ValueError(f"mean and std have a number for each of {self.channels} channels")
-        if self.evaluate_on is None and self.holdout + self.validation >= 1:
-            raise ValueError("holdout and validation leave nothing to train on: give shares that add up to less than 1")
         if self.average is not None and self.minimum is not None and self.minimum > self.average:
             raise ValueError(f"the shortest event, {self.minimum} s, is longer than the mean, {self.average} s")
         return self

@@ -128,8 +128,7 @@ def _dealt(
     rows = np.intersect1d(known, rest)
     name = f"class {config.event}"
     check_events(labels[rows], event, name, "training samples")
-    share = config.validation / (1 - config.holdout) if judged is dataset else config.validation
-    dealt = deal_parts(labels[rows], event, {VALIDATION: share}, frames=_some(frames, rows), **options)
+    dealt = deal_parts(labels[rows], event, {VALIDATION: config.validation}, frames=_some(frames, rows), **options)
     return rows[dealt[FIT]], rows[dealt[VALIDATION]], held, weights
 
 

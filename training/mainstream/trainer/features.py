@@ -42,7 +42,7 @@ from tamis.training.streaming.batches import AHEAD, in_background
 
 VERSION = 1  # of what is computed: raise it when the same question comes to have other numbers
 IMAGES = 0  # the branchpoint before the first layer
-_MEMORY = 512 << 20  # bytes of the activations of a batch, at the widest branchpoint
+_MEMORY = 64 << 20  # bytes of a batch at the widest branchpoint; inside of a block there are several times as many
 _UNFINISHED = 24 * 3600.0  # seconds after which a file that is being written belongs to a killed process
 _SUFFIX = ".npy"
 
@@ -126,6 +126,10 @@ class Features:
         key = key_of("stem-features", {**self.source.what, **what, "shape": [*self.stem.shapes[branch]]})
         return folder_of(self.source) / f"{key}{_SUFFIX}"
 
+    def bytes_of(self, branch: int) -> int:
+        """Of the features of all samples at a branchpoint."""
+        return len(self.source.samples_N) * self.stem.bytes_of(branch)
+
     def missing(self) -> list[int]:
         """Branchpoints that are to be kept and are not there."""
         return [branch for branch in self.keep if not self.path(branch).is_file()]
@@ -206,12 +210,12 @@ def folder_of(source: Source) -> Path:
 
 
 def make_room(folder: Path, limit: float, keep: Iterable[Path]) -> None:
-    """Remove files until the folder holds at most `limit` bytes, the longest unused first.
+    """Remove files until others than those of `keep` have at most `limit` bytes, the longest unused first.
 
     Args:
         folder: of features.
-        limit: bytes.
-        keep: files that stay, or are about to be written: their sizes are no part of this.
+        limit: bytes, for files other than those of `keep`.
+        keep: files that stay, or are about to be written.
     """
     stay, now = set(keep), time.time()
     found = list[tuple[float, int, Path]]()

@@ -165,8 +165,7 @@ def profile_of(store: Store, base: str, device: str | None = None) -> Profile:
         on = "" if device is None else f" on {device!r}"
         have = f"; measured on: {', '.join(there)}" if there else ""
         raise ReportError(
-            f"Base model {model} ({base[:12]}) has no latency profile{on}{have}: measure it first "
-            "(docs/how-to/mainstream.md)."
+            f"Base model {model} ({base[:12]}) has no latency profile{on}{have}: `tamis package profile` measures it."
         )
     return max(found, key=lambda one: (one.batch == 1, str(one.created)))
 

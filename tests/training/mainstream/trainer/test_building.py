@@ -34,7 +34,7 @@ from builds import asked
 from tamis.store import Store
 from tamis.training.mainstream.trainer.building import build
 
-build(Store.open(sys.argv[1]), asked(Path(sys.argv[2])), device="cpu",
+build(Store.open(sys.argv[1]), asked(Path(sys.argv[2]), branchpoints="2"), device="cpu",
       progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL))
 """
 
@@ -45,29 +45,29 @@ def keys(package: Package) -> list[str]:
 
 def test_a_killed_build_is_taken_up_where_it_was(store: Store, few: Dataset, tmp_path: Path) -> None:
     """What it had finished is kept to the byte; the package is that of a build that was never killed."""
-    config = asked(tmp_path)
+    config = asked(tmp_path, branchpoints="2")
     command = [sys.executable, "-c", DYING, store.root.url, str(tmp_path), str(Path(__file__).parent)]
     died = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, check=False)
     assert died.returncode == -signal.SIGKILL
     made = Build(store, config)
     (first,) = made.candidates()
     assert store.packages.all() == []
-    assert made.missing() == [1, 2, 3]
+    assert made.missing() == [4]
     trained = list[int]()
     whole = build(store, config, progress=lambda done, total: trained.append(total))
     assert whole.created
-    assert trained == [3, 3, 3]
+    assert trained == [1]
     assert whole.package.candidates[0].content == first.content
     again = build(store, config, progress=lambda done, total: trained.append(0))
     assert not again.created
     assert again.package.ref == "threes@1"
-    assert trained == [3, 3, 3]  # nothing was trained
+    assert trained == [1]  # nothing was trained
 
 
 def test_a_package_has_every_candidate_with_its_figures(store: Store, few: Dataset, tmp_path: Path) -> None:
     package = build(store, asked(tmp_path)).package
     made = Build(store, asked(tmp_path))
-    assert [one.branch for one in package.candidates] == [0, 1, 2, 3]
+    assert [one.branch for one in package.candidates] == [0, 1, 2, 3, 4]
     assert [one.branchpoint for one in package.candidates] == [one.name for one in made.split.branchpoints]
     assert package.event_class == "3"
     assert (package.classes, package.image_size) == (tuple("0123456789"), 8)
@@ -84,7 +84,7 @@ def test_a_package_has_every_candidate_with_its_figures(store: Store, few: Datas
         assert one.correlation is None  # no video
         assert one.parameters == sum(p.numel() for p in rest.parameters())
     differs = np.asarray(package.lineage["discordance"])
-    assert differs.shape == (4, 4)
+    assert differs.shape == (5, 5)
     assert (differs == differs.T).all()
     assert (np.diag(differs) == 0).all()
     # The frontier of (specialised layers, accuracy), by its definition: fewer layers first, each more accurate.
@@ -99,9 +99,9 @@ def test_other_events_names_and_branchpoints_begin_with_the_candidates_that_are_
 ) -> None:
     two = build(store, asked(tmp_path, branchpoints="2")).package
     other = Build(store, asked(tmp_path, name="others", average=9.0, correlation=0.5, cache_gb=1.0))
-    assert other.missing() == [1, 2]
-    for changed in ({"seed": 1}, {"lr": 0.02}, {"event": "4"}, {"validation": 0.2}, {"weight_decay": 0.1}):
-        assert len(Build(store, asked(tmp_path, **changed)).missing()) == 4, changed
+    assert other.missing() == [1, 2, 3]
+    for changed in ({"seed": 1}, {"lr": 0.02}, {"event": "4"}):
+        assert len(Build(store, asked(tmp_path, **changed)).missing()) == 5, changed
     more = build(store, asked(tmp_path, name="others", average=9.0, correlation=0.5)).package
     assert set(keys(two)) < set(keys(more))
     assert more.events is not None
@@ -142,12 +142,12 @@ def test_only_the_samples_of_a_selection_are_read(
 
 def test_branchpoints_by_number_name_and_count(store: Store, few: Dataset, tmp_path: Path) -> None:
     points = Build(store, asked(tmp_path)).split.branchpoints
-    assert chosen(points, "all") == (0, 1, 2, 3)
-    assert chosen(points, "1") == (3,)
-    assert chosen(points, "2") == (0, 3)
-    assert chosen(points, "3") == (0, 2, 3)
+    assert chosen(points, "all") == (0, 1, 2, 3, 4)
+    assert chosen(points, "1") == (4,)
+    assert chosen(points, "2") == (0, 4)
+    assert chosen(points, "3") == (0, 2, 4)
     assert chosen(points, f"{points[2].name}, 0") == (0, 2)
-    for wrong in ("5", "0", "0,4", "0,layer9"):
+    for wrong in ("6", "0", "0,5", "0,layer9"):
         with pytest.raises(PackageError, match="branchpoint"):
             chosen(points, wrong)
 
@@ -197,7 +197,7 @@ def test_a_base_without_a_narrow_cut_is_refused(store: Store, few: Dataset, tmp_
 def test_a_config_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     for changed, said in (
         ({"base_run": "1f0c9a"}, "a base is trained already"),
-        ({"holdout": 0.5, "validation": 0.5}, "leave nothing to train on"),
+        ({"holdout": 1.0}, "less than 1"),
         ({"average": 1.0, "minimum": 2.0}, "longer than the mean"),
         ({"mean": (0.1, 0.2, 0.3)}, "a number for each of 1 channels"),
         ({"weights": "base.onnx"}, "expected a file ending in"),
@@ -212,4 +212,4 @@ def test_a_config_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
 def test_the_key_says_which_question_and_not_which_machine(store: Store, few: Dataset, tmp_path: Path) -> None:
     one: Candidate = build(store, asked(tmp_path, branchpoints="1")).package.candidates[0]
     for device in ("cpu", "auto"):
-        assert Build(store, asked(tmp_path, cache_gb=0.0)).train(3, device=device).key == one.key
+        assert Build(store, asked(tmp_path, cache_gb=0.0)).train(4, device=device).key == one.key

@@ -67,7 +67,7 @@ def test_kept_features_train_the_same_candidate_as_the_stem_in_the_loop(
     assert loop.prepare() == []
     assert not folder_of(loop.data.train).exists()
     straight = tuned(loop, 2)
-    assert kept.prepare() == [0, 1, 2, 3]
+    assert kept.prepare() == [0, 1, 2, 3, 4]
     for name, one in tuned(kept, 2).items():
         torch.testing.assert_close(one, straight[name], rtol=1e-4, atol=1e-5)
 
@@ -84,13 +84,13 @@ def test_training_stops_after_patience_and_keeps_the_best_epoch(store: Store, fe
     """A rate so high that the loss rises again: the weights are those of the epoch with the lowest loss."""
     build = Build(store, asked(tmp_path, epochs=30, patience=2, lr=0.3, decay=0.0))
     train, _ = build._features("cpu", 256)
-    rest, last = build.split.specialised(3, 10), list[tuple[int, int]]()
-    told = fine_tune(rest, 3, train, build.data.fit, build.data.validation, build.config, lambda *at: last.append(at))
+    rest, last = build.split.specialised(4, 10), list[tuple[int, int]]()
+    told = fine_tune(rest, 4, train, build.data.fit, build.data.validation, build.config, lambda *at: last.append(at))
     losses = [one["loss"] for one in told.history]
     assert told.epochs == len(losses) == len(last)
     assert told.epochs < 30
     assert told.epoch == 1 + losses.index(min(losses)) == told.epochs - 2
-    judged = CLASSIFICATION.evaluate(rest, batches(train, 3, [build.data.validation]))
+    judged = CLASSIFICATION.evaluate(rest, batches(train, 4, [build.data.validation]))
     assert judged["loss"] == pytest.approx(told.loss, rel=1e-5)
 
 

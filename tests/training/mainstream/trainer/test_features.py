@@ -112,5 +112,5 @@ def test_room_is_made_of_what_was_longest_unused(tmp_path: Path) -> None:
 def test_memory_bounds_the_samples_of_a_pass(source: Source, stem: tuple[Stem, str]) -> None:
     made, base = stem
     widest = max(made.bytes_of(branch) for branch in range(1, len(made.shapes)))
-    assert Features(source, made, base, (), rows=10**9).rows == (512 << 20) // widest
+    assert Features(source, made, base, (), rows=10**9).rows == (64 << 20) // widest
     assert Features(source, made, base, (), rows=16).rows == 16
