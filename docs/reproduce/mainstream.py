@@ -7,6 +7,7 @@ on the rest of the video, which no candidate was trained on.
 Replay: the answers of a candidate to all held-out frames are in the store; of these a schedule looks at every so many,
 from each frame that it can begin with. A run of as many hits as there are votes is a report. An event with a report is
 found; a gap with one is a false event. F1 is of the sums over all beginnings.
+Run: Mainstream's plans are also executed on the held-out frames as `tamis package run` does, once each.
 Data: a folder that has vtest.avi, nanodet.pt and efficientnet-lite0*.pth, in whatever folders below it.
 Cost: about ten minutes a core for two applications with three candidates each. What the store has is not made again.
 """
@@ -14,6 +15,8 @@ Cost: about ten minutes a core for two applications with three candidates each. 
 import argparse
 import itertools
 import json
+import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +36,10 @@ from tamis.store.video.sources import Source
 from tamis.training.devices import describe
 from tamis.training.mainstream.base.profiling import measure
 from tamis.training.mainstream.base.splitting import split
+from tamis.training.mainstream.runner.deploying import Deployer
+from tamis.training.mainstream.runner.judging import Labels, Stretch
+from tamis.training.mainstream.runner.running import Options, Runner
+from tamis.training.mainstream.runner.sources import open_source
 from tamis.training.mainstream.scheduling.errors import BudgetTooSmall
 from tamis.training.mainstream.scheduling.plan import Mode, Plan, plan
 from tamis.training.mainstream.scheduling.workload import Workload
@@ -97,10 +104,13 @@ def main() -> None:
     segments, head = profile(store, next(iter(apps.values())).package, given.threads)
     print(json.dumps({"ms a frame": round(1e3 * (sum(segments) + head), 2), "head": round(1e3 * head, 3)}), flush=True)
     work = workload(store, apps, segments, head)
+    later = pictures(store, len(next(iter(apps.values())).inside))
     for share in map(float, given.budgets.split(",")):
         budget = share * len(apps) * (sum(segments) + head) * CAMERA
         for mode in MODES:
             print(json.dumps(row(share, mode, work, budget, apps)), flush=True)
+        with suppress(BudgetTooSmall):
+            print(json.dumps({"budget": share} | executed(store, plan(work, budget), later, apps)), flush=True)
 
 
 def options() -> argparse.Namespace:
@@ -187,6 +197,36 @@ def row(share: float, mode: Mode, work: Workload, budget: float, apps: dict[str,
     chosen = {one.name: f"{one.branch} at {one.fps:g} fps, {one.votes} votes" for one in found.applications}
     held = sum(one.f1 for one in counted.values()) / len(counted)
     return said | {"planned f1": round(found.f1, 3), "held-out f1": round(held, 3), "used": used(found)} | chosen
+
+
+def pictures(store: Store, count: int) -> Path:
+    """A folder of the last so many frames, as they are in the dataset's shards."""
+    folder = Path(store.root.url) / "later"
+    folder.mkdir(exist_ok=True)
+    if len(list(folder.iterdir())) < count:
+        frames = list[bytes]()
+        for shard in store.datasets.get(SITE).shards:
+            with tarfile.open(shard.uri) as tar:
+                frames += [tar.extractfile(one).read() for one in tar if one.name.endswith(".jpg")]
+        for number, data in enumerate(frames[-count:]):
+            (folder / f"{number:06}.jpg").write_bytes(data)
+    return folder
+
+
+def executed(store: Store, found: Plan, folder: Path, apps: dict[str, App]) -> dict[str, Any]:
+    """F1 of each application when a plan is run on the held-out frames."""
+    labels = Labels("", {name: timed(app.inside) for name, app in apps.items()})
+    schedule = Deployer(store, torch.device("cpu")).deploy(found)
+    summary = Runner(schedule, open_source(str(folder), rate=f"{CAMERA:g}"), Options(), labels=labels).run()
+    return {one["application"]: {name: one[name] for name in ("labelled", "found", "false", "f1")}
+            for one in summary["applications"]} | {"speed": round(summary["speed"], 1)}  # fmt: skip
+
+
+def timed(inside: Bools) -> list[Stretch]:
+    """Events and gaps in seconds."""
+    events, gaps = stretches(inside)
+    both = [(a, b, True) for a, b in events] + [(a, b, False) for a, b in gaps]
+    return [Stretch(a / CAMERA, b / CAMERA, event) for a, b, event in sorted(both)]
 
 
 def used(found: Plan) -> float:

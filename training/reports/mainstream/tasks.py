@@ -180,6 +180,8 @@ class _Curves(BaseModel):
 
     @model_validator(mode="after")
     def _alike(self) -> "_Curves":
+        if not sum(self.layer_latencies):
+            raise ValueError("there is no latency above 0")
         layers = [[row[0] for row in rows] for rows in self.frozen_accuracy_falsepositive.values()]
         if any(other != layers[0] for other in layers):
             raise ValueError("tasks have different numbers of frozen layers")
