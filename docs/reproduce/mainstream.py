@@ -207,7 +207,8 @@ def pictures(store: Store, count: int) -> Path:
         frames = list[bytes]()
         for shard in store.datasets.get(SITE).shards:
             with tarfile.open(shard.uri) as tar:
-                frames += [tar.extractfile(one).read() for one in tar if one.name.endswith(".jpg")]
+                members = [tar.extractfile(one) for one in tar if one.name.endswith(".jpg")]
+                frames += [one.read() for one in members if one is not None]
         for number, data in enumerate(frames[-count:]):
             (folder / f"{number:06}.jpg").write_bytes(data)
     return folder

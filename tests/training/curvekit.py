@@ -41,7 +41,8 @@ def people(store: Store, *, profile: bool = True, **changed: Any) -> Package:
         packages.finish_candidate(one, save({"head": np.full(3, branch, np.float32)}))
     if profile:
         packages.profiles.put(base.key, [4.0, 3.0], device="slow board", threads=1, rest=1.0)
-    asked: dict[str, Any] = {"events": EventFigures(2.5, 1.0, 0.125, 0.25)}
-    about = {"dataset": "street@1", "selection": None, "classes": ("no", "yes"), "event_class": "yes", "seed": 0}
-    new = NewPackage(**({"name": "people", "base": base.key, "image_size": 224} | about | asked | changed))
+    new = NewPackage(
+        "people", base.key, "street@1", None, ("no", "yes"), "yes", EventFigures(2.5, 1.0, 0.125, 0.25), 224, 0,
+        **changed,
+    )  # fmt: skip
     return packages.publish(new, [f"{branch:032x}" for branch, *_ in rows]).package

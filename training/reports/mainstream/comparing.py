@@ -106,8 +106,8 @@ def _over_applications(
 def _cell(
     x: float, found: Sequence[dict[Mode, Reached | None]]
 ) -> tuple[float, dict[Mode, Reached], dict[Mode, float]]:
-    means = {mode: mean_of([one[mode] for one in found]) for mode in MODES}
-    fit = {mode: sum(one[mode] is not None for one in found) / len(found) for mode in MODES}
+    means: dict[Mode, Reached] = {mode: mean_of([one[mode] for one in found]) for mode in MODES}
+    fit: dict[Mode, float] = {mode: sum(one[mode] is not None for one in found) / len(found) for mode in MODES}
     return x, means, fit
 
 

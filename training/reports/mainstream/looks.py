@@ -16,7 +16,7 @@ from tamis.store import Store
 from tamis.store.errors import QueryError
 from tamis.training.errors import ReportError
 from tamis.training.mainstream.trainer.timeline import pieces_of
-from tamis.training.reports.mainstream.charts import Chart, Line, Panel
+from tamis.training.reports.mainstream.charts import Chart, Line, Panel, Style
 from tamis.training.reports.mainstream.replaying import stretches
 
 MOST = 200_000  # looks of a drawing
@@ -135,7 +135,8 @@ def _lines(
     lines = (
         [Line("labelled events", tuple(a for a, _ in behind), tuple(b for _, b in behind), "spans")] if behind else []
     )
-    for name, style, hit in (("miss", "misses", False), ("hit", "hits", True)):
+    marks: tuple[tuple[str, Style, bool], ...] = (("miss", "misses", False), ("hit", "hits", True))
+    for name, style, hit in marks:
         some = [row for row in looks if bool(row["hit"]) is hit]
         at = tuple(float(row["seconds"]) for row in some)
         lines.append(Line(name, at, tuple(place[row["application"]] for row in some), style))

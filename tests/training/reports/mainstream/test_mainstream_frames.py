@@ -109,7 +109,9 @@ def test_drawings(tasks: Tasks, tmp_path: Path) -> None:
     assert (cats.get_xscale(), cats.get_ylabel(), cats.get_title(loc="left")) == (
         "log", "recall", "cats: tpr 0.95, events of 0.5 s",
     )  # fmt: skip
-    assert [text.get_text() for text in cats.get_legend().get_texts()] == [
+    legend = cats.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
         "uncorrelated", "correlation 0.5", "fully correlated", "1 / length",
     ]  # fmt: skip
     first, second = (draw_chart(by_sharing(tasks, SETTINGS, lambda *_: None), str(tmp_path / f"{n}.svg")) for n in "ab")
