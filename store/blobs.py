@@ -1,12 +1,14 @@
 """Blobs: files named by the sha256 of their bytes. The same bytes are kept once and never change."""
 
 import hashlib
+import time
 from pathlib import Path
 
 from tamis.store.errors import BlobCorrupt, BlobNotFound
 from tamis.store.roots.roots import Root
 
 _LARGE = 16 << 20  # bytes
+_OLD = 12 * 3600.0  # s
 
 
 class Blobs:
@@ -16,9 +18,15 @@ class Blobs:
         self._root = root
 
     def put(self, data: bytes | Path) -> str:
-        """Keep bytes, or the content of a file; returns their digest (64 hex characters). Repeating it is free."""
+        """Keep bytes, or the content of a file; returns their digest (64 hex characters). Repeating it is free.
+
+        What nothing in the store names is removed by `tamis gc`, a day after it was put.
+        """
         digest = digest_of(data)
-        if not self.exists(digest):
+        written = self._root.changed(self._name(digest))
+        if written is not None and time.time() - written > _OLD:
+            self._root.put(self._name(digest), data)  # what nothing names yet gets its day anew
+        elif written is None:
             # What is large goes in parts, a broken one of which is sent again; only one request could be conditional,
             # and the same bytes may well be written twice.
             size = data.stat().st_size if isinstance(data, Path) else len(data)

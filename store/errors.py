@@ -75,6 +75,14 @@ class PriorityNotFound(NotFound):
     """No prioritisation function of this name, or no such version of it."""
 
 
+class PackageNotFound(NotFound):
+    """No such package, no such version of it, or no such candidate."""
+
+
+class BaseNotFound(NotFound):
+    """No base model of this key."""
+
+
 class BlobNotFound(NotFound):
     """No blob of this digest."""
 
@@ -97,6 +105,10 @@ class ShardChanged(TamisError, ValueError):
 
 class SelectionError(TamisError, ValueError):
     """A selection that breaks the format: repeated or unknown samples, weights that are not finite, no rounds."""
+
+
+class PackageError(TamisError, ValueError):
+    """A package, or a part of one, that breaks the format: figures out of range, weights that are no safetensors."""
 
 
 class ImportRefused(TamisError, ValueError):

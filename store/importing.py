@@ -87,7 +87,7 @@ def import_scores(
     """
     started, found = perf_counter(), store.datasets.get(dataset)
     check_name(name, "scorer")
-    columns = _metrics(_table(file), found, metrics)
+    columns = _metrics(read_table(file), found, metrics)
     missing = {metric: int(n) for metric, values in columns.items() if (n := (~np.isfinite(values)).sum())}
     if missing and not allow_missing:
         some = ", ".join(f"{metric}: {count}" for metric, count in list(missing.items())[:_SOME])
@@ -133,13 +133,13 @@ def import_selection(
     started, found = perf_counter(), store.datasets.get(dataset)
     lines = _lines(file)
     if lines is None:
-        rows = _table(file)
-        samples = _samples(rows, found)
+        rows = read_table(file)
+        samples = samples_of(rows, found)
         weights = _numbers(rows, "weight") if "weight" in rows.column_names else np.ones(len(samples))
     else:
         samples = _listed(lines, found, by)
         weights = np.ones(len(samples))
-    _check_once(samples)
+    check_once(samples)
     if not len(samples):
         raise ImportRefused(f"{file} lists no samples: expected one key or number per line.")
     weights = weights.astype(np.float32)
@@ -150,7 +150,12 @@ def import_selection(
     )
 
 
-def _table(file: str | os.PathLike[str]) -> pa.Table:
+def read_table(file: str | os.PathLike[str]) -> pa.Table:
+    """A file of rows: Parquet, or CSV by its suffix.
+
+    Raises:
+        ImportRefused: it cannot be read.
+    """
     suffix = Path(file).suffix.lower()
     try:
         with open_regular(file) as opened:
@@ -186,8 +191,8 @@ def _metrics(rows: pa.Table, dataset: Dataset, wanted: Sequence[str]) -> dict[st
 
 
 def _spread(rows: pa.Table, column: str, dataset: Dataset) -> Floats:
-    samples, values = _samples(rows, dataset), np.full(dataset.samples, np.nan)
-    _check_once(samples)
+    samples, values = samples_of(rows, dataset), np.full(dataset.samples, np.nan)
+    check_once(samples)
     values[samples] = _numbers(rows, column)
     return values
 
@@ -199,8 +204,12 @@ def _numbers(rows: pa.Table, column: str) -> Floats:
     return np.asarray(rows[column].cast(pa.float64()).fill_null(np.nan), np.float64)
 
 
-def _samples(rows: pa.Table, dataset: Dataset) -> Ints:
-    """The sample that each row is of."""
+def samples_of(rows: pa.Table, dataset: Dataset) -> Ints:
+    """The sample that each row is of, by its column `key` or `sample`.
+
+    Raises:
+        ImportRefused: there is no such column, or it names what the dataset does not have.
+    """
     if "key" in rows.column_names:
         return _by_key(rows["key"].cast(pa.string()).to_pylist(), dataset)
     if "sample" not in rows.column_names:
@@ -261,7 +270,12 @@ def _by_number(samples: Ints, dataset: Dataset) -> Ints:
     return samples
 
 
-def _check_once(samples: Ints) -> None:
+def check_once(samples: Ints) -> None:
+    """Refuse samples of which one comes twice.
+
+    Raises:
+        ImportRefused: naming it.
+    """
     numbers, counts = np.unique(samples, return_counts=True)
     if (counts > 1).any():
         raise ImportRefused(f"Sample {numbers[counts > 1][0]} is listed more than once: expected each once.")

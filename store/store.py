@@ -11,6 +11,7 @@ from tamis.store.advice import command
 from tamis.store.blobs import Blobs
 from tamis.store.datasets import Datasets
 from tamis.store.errors import StoreExists, StoreFormatError, StoreNotFound
+from tamis.store.packages import Packages
 from tamis.store.priorities import Priorities
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import operation
@@ -41,6 +42,7 @@ class Store:
         runs: runs, scores, loss history.
         selections: what was chosen.
         priorities: prioritisation functions.
+        packages: M-Packages, with their base models, candidates and latency profiles.
     """
 
     def __init__(self, root: Root) -> None:
@@ -51,6 +53,7 @@ class Store:
         self.runs = Runs(root, self.tables)
         self.selections = Selections(root, self.tables)
         self.priorities = Priorities(root, self.tables)
+        self.packages = Packages(root, self.tables, self.blobs)
 
     @classmethod
     def create(cls, where: str | os.PathLike[str], options: dict[str, str] | None = None) -> "Store":

@@ -1,4 +1,4 @@
-"""`tamis dataset pack`: images into shards."""
+"""`tamis dataset pack`: images into shards; the group with all that is added to it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.dataset import dataset
+from tamis.flows.cli.datasets.relabel import relabel
 from tamis.flows.cli.datasets.showing import show_dataset
 from tamis.flows.cli.detections.packing import pack_boxes
 from tamis.flows.cli.output import emit, facts, size
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tamis.store.shards.folders import Pictures
 
 __all__ = ["dataset"]  # the group, with what is added to it here
+
+dataset.add_command(relabel)
 
 
 @dataset.command()

@@ -43,8 +43,9 @@ def _memory(context: click.Context, parameter: click.Parameter, value: str | Non
 def sql(app: App, query: str, at: str | None, form: str | None, out: str | None, limit: int, memory: Any) -> None:
     """Run read-only SQL (DuckDB) on the store's tables.
 
-    Tables: datasets, shards, samples, runs, scores, features, losses, selections, selection_rounds, selection_samples,
-    dataset_changes, dataset_origins. Views of losses: losses_newest, loss_stats.
+    Tables: datasets, shards, samples, frames, runs, scores, features, boxes, detections, losses, selections,
+    selection_rounds, selection_samples, priorities, dataset_changes, dataset_origins, packages, candidates, bases,
+    profiles. Views of losses: losses_newest, loss_stats.
 
     \b
     Examples:

@@ -12,9 +12,10 @@ from tamis.store.advice import did_you_mean
 from tamis.store.datasets.changes import CLASSES, MOVED, Changes, moved
 from tamis.store.datasets.classes import check_classes
 from tamis.store.datasets.dataset import Added, Dataset
-from tamis.store.datasets.flipping import FLIP, Flips, flip, flipped_rows, flipped_shards, flips_of, origin_of
+from tamis.store.datasets.flipping import FLIP, Flips, flip, flips_of, origin_of
 from tamis.store.datasets.frames import Footage, Frames
 from tamis.store.datasets.publishing import Publisher
+from tamis.store.datasets.relabelling import Labels, relabelled, relabelled_rows, relabelled_shards
 from tamis.store.datasets.splitting import deal, deal_by_time, part_of, part_rows
 from tamis.store.datasets.versions import Versions
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
@@ -268,8 +269,36 @@ class Datasets:
         before = base.labels()
         after = flip(before, share, seed=seed)
         origin = origin_of(base, share, seed, int((before != after).sum()))
-        shards, rows = flipped_shards(base, before, after), base.rows()
-        return self._publisher.derive(name, base, shards, partial(flipped_rows, rows, after, name), started, origin)
+        shards, rows = relabelled_shards(base.shards, before, after), base.rows()
+        return self._publisher.derive(name, base, shards, partial(relabelled_rows, rows, after, name), started, origin)
+
+    def relabel(self, ref: str, labels: Labels, *, name: str | None = None, drop_missing: bool = False) -> Dataset:
+        """Derive a dataset with other labels; see `tamis.store.datasets.relabelling`.
+
+        Args:
+            ref: the dataset.
+            labels: of its samples.
+            name: of the derived dataset; by default NAME-relabelled.
+            drop_missing: leave samples without a label out.
+
+        Returns:
+            The dataset. The same labels find it again.
+
+        Raises:
+            DatasetExists: the name has other content, or other names of classes.
+            ShardError: samples lack a label.
+        """
+        started, base = now(), self.get(ref)
+        name = check_name(f"{base.name}-relabelled" if name is None else name, "dataset")
+        new = relabelled(base, labels, drop_missing=drop_missing)
+        rows = partial(new.rows, name)
+        made = self._publisher.derive(name, new.like, new.shards, rows, started, new.origin, new.samples)
+        if made.classes != labels.classes:
+            raise DatasetExists(
+                f"Dataset {name!r} already exists with the classes {', '.join(made.classes)[:200] or '(no names)'}: "
+                "choose another name, or give the same classes."
+            )
+        return made
 
     def flipped(self, ref: str) -> Flips:
         """Which samples of a dataset that `flip` made have another label than before, and which label that was.

@@ -6,30 +6,25 @@ index hold the new labels, and everything that reads labels goes by the index. T
 Source: UniformFlip of Ren et al., "Learning to Reweight Examples for Robust Deep Learning", 2018: a label becomes one
 of the *other* classes, each as likely; its own class is never drawn. The share is exact, not a probability for each
 sample (A. Jiang, thesis, 2020, section 3.6.4: 10 % of 50,000 are 5,000).
-How: the classes are those that some sample has. A shard is another content where a label in it is another, so that
-keys of datasets, scores and selections cover what was flipped; a shard without a flip stays what it was. Which samples
+How: the classes are those that some sample has. How a dataset gets other labels stands in `relabelling`. Which samples
 were flipped is a comparison with the source, whose name is kept in the table `dataset_origins`.
 Cost: one read of the samples' rows and one append; memory for them.
 
 Legend: N samples, F flipped ones, K classes.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tamis.store.datasets.dataset import Dataset
 from tamis.store.errors import ShardError
 from tamis.store.keys import canonical
-from tamis.store.shards.shards import RELABELLED, Shard
-from tamis.store.tables.specs import TABLES
 
 Ints = npt.NDArray[np.int64]
 FLIP = "flip"  # the kind of origin
@@ -90,38 +85,6 @@ def flip(labels_N: npt.ArrayLike, share: float, *, seed: int) -> Ints:
     new_N = old_N.copy()
     new_N[chosen_F] = classes_K[turned_F % len(classes_K)]
     return new_N
-
-
-def flipped_shards(dataset: Dataset, before_N: Ints, after_N: Ints) -> tuple[Shard, ...]:
-    """The shards of the derived dataset: those in which a label changed have another content."""
-    shards = list[Shard]()
-    for shard in dataset.shards:
-        inside = slice(shard.first_sample, shard.first_sample + shard.count)
-        if (before_N[inside] != after_N[inside]).any():
-            labels = after_N[inside].astype("<i8").tobytes()
-            said = hashlib.sha256(f"{shard.content}\n".encode() + labels).hexdigest()
-            shard = replace(shard, index_digest=RELABELLED + said)  # or as it was
-        shards.append(shard)
-    return tuple(shards)
-
-
-def flipped_rows(rows: pa.Table, after_N: Ints, name: str, attempt: str) -> pa.RecordBatchReader:
-    """The samples' rows of the derived dataset.
-
-    Args:
-        rows: of the source (`Dataset.rows`).
-        after_N: the labels.
-        name: of the derived dataset.
-        attempt: that writes it.
-    """
-    made = {
-        "dataset": pa.repeat(pa.scalar(name), len(rows)),
-        "attempt": pa.repeat(pa.scalar(attempt), len(rows)),
-        "label": pa.array(after_N),
-    }
-    schema = TABLES["samples"].schema
-    table = pa.Table.from_arrays([made.get(field.name, rows[field.name]) for field in schema], schema=schema)
-    return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=1 << 16))
 
 
 def origin_of(source: Dataset, share: float, seed: int, count: int) -> dict[str, Any]:

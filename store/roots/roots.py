@@ -121,13 +121,7 @@ class Root:
     def exists(self, name: str) -> bool:
         if self.path is not None:
             return (self.path / name).exists()
-        try:
-            requests.head(self.url, name, self.options)
-        except StoreNotFound:
-            raise
-        except FileNotFoundError:
-            return False
-        return True
+        return self.changed(name) is not None
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens where there is none."""
@@ -167,11 +161,20 @@ class Root:
         name = f"probe-{uuid.uuid4().hex}"
         self.put(name, b"")
         try:
+            return self.changed(name) or time.time()
+        finally:
+            self.delete(name)
+
+    def changed(self, name: str) -> float | None:
+        """When a file was last written, s since 1970 by the medium's clock; None where there is none."""
+        try:
             if self.path is not None:
                 return (self.path / name).stat().st_mtime
             return requests.head(self.url, name, self.options)["last_modified"].timestamp()
-        finally:
-            self.delete(name)
+        except StoreNotFound:
+            raise
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def behind(self, folder: str, name: str) -> tuple[str, ...]:
         """Names of the files of a folder on an object store that come behind a name, "" for all, in one listing."""

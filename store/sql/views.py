@@ -19,6 +19,10 @@ from tamis.store.tables.tables import Tables
 
 # The order in which tables are opened: what a row refers to is published before it, so it is opened after it.
 _ORDER = (
+    "packages",
+    "candidates",
+    "profiles",
+    "bases",
     "selections",
     "priorities",
     "runs",
@@ -45,6 +49,15 @@ _VIEWS = {
                                from kinds)
                 select b.run, b.sample, b.label, n.class, b.score, b.x1, b.y1, b.x2, b.y2
                 from {source} b left join named n on b.run = n.run and b.label = n.label""",
+    # Of the candidates, which are finished one by one, those of published packages.
+    "candidates": f"""select p.name || '@' || p.version as package, c.candidate, c.base, c.branch, c.branchpoint,
+                             c.frozen, c.parameters, c.accuracy, c.tpr, c.fpr, c.correlation, p.one.pareto as pareto,
+                             c.metrics::json as metrics, c.seconds, c.blob, c.bytes, c.created, c.{LOG}
+                      from (select name, version, unnest(candidates) as one from packages) p
+                      join {{source}} c on p.one.content = c.content""",
+    "packages": """select * exclude (config, lineage), config::json as config, lineage::json as lineage
+                   from {source}""",
+    "profiles": """select * exclude (stats), stats::json as stats from {source}""",
     "losses": """select run, epoch, sample, loss, loss_epoch, epoch - loss_epoch as staleness, probability, selected,
                         correct
                  from {source}""",
@@ -130,7 +143,7 @@ def gone(tables: Tables, at: At = None) -> list[str]:
 def tables_of(names: Collection[str]) -> set[str]:
     """The tables behind some views."""
     behind = {"losses" if name in DERIVED else name for name in names}
-    return behind | ({"runs"} if "boxes" in behind else set())
+    return behind | {other for name, other in (("boxes", "runs"), ("candidates", "packages")) if name in behind}
 
 
 def view(name: str, source: str) -> str:

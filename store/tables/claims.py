@@ -20,7 +20,8 @@ def claims_of(table: str, rows: Iterable[Row]) -> list[Published]:
     """
     known = {
         "datasets": _datasets, "dataset_changes": _changes, "runs": _runs, "selections": _selections,
-        "priorities": _priorities,
+        "priorities": _priorities, "bases": _bases, "packages": _packages, "candidates": _candidates,
+        "profiles": _profiles,
     }  # fmt: skip
     return known[table](rows)
 
@@ -54,9 +55,18 @@ def _runs(rows: Iterable[Row]) -> list[Published]:
 
 
 def _selections(rows: Iterable[Row]) -> list[Published]:
+    return _aliased(rows, "selection")
+
+
+def _packages(rows: Iterable[Row]) -> list[Published]:
+    return _aliased(rows, "package")
+
+
+def _aliased(rows: Iterable[Row], column: str) -> list[Published]:
+    """Things with a key, of which each further name is one of its own."""
     found, keys = list[Published](), set[str]()
     for row in rows:
-        key, name = row["selection"], row["name"]
+        key, name = row[column], row["name"]
         own = f"named/{name}/{key}" if key in keys else f"key/{key}"
         keys.add(key)
         found.append(Published((row,), {f"name/{name}": row["version"], own: 1}))
@@ -65,3 +75,22 @@ def _selections(rows: Iterable[Row]) -> list[Published]:
 
 def _priorities(rows: Iterable[Row]) -> list[Published]:
     return [Published((row,), {f"name/{row['name']}": row["version"]}) for row in rows]
+
+
+def _bases(rows: Iterable[Row]) -> list[Published]:
+    return [Published((row,), {f"key/{row['base']}": 1}) for row in rows]
+
+
+def _candidates(rows: Iterable[Row]) -> list[Published]:
+    """The first of a key is the answer to it; others of that key came from elsewhere, with packages."""
+    found, keys = list[Published](), set[str]()
+    for row in rows:
+        key = row["candidate"]
+        claims = {f"content/{row['content']}": 1} | ({} if key in keys else {f"key/{key}": 1})
+        keys.add(key)
+        found.append(Published((row,), claims))
+    return found
+
+
+def _profiles(rows: Iterable[Row]) -> list[Published]:
+    return [Published((row,), {f"profile/{row['profile']}": row["version"]}) for row in rows]

@@ -9,6 +9,7 @@ LOG = "log_version"  # of a head's row: the number of the commit that published 
 ROUNDS = pa.list_(
     pa.struct([("round", pa.int32()), ("first_epoch", pa.int32()), ("size", pa.int64()), ("objective", pa.float64())])
 )
+CANDIDATES = pa.list_(pa.struct([("candidate", pa.string()), ("content", pa.string()), ("pareto", pa.bool_())]))
 MEMBERS = pa.list_(pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64())]))
 
 
@@ -109,6 +110,25 @@ TABLES: dict[str, Spec] = {
     "priorities": _spec(
         since=2, priority=_TEXT, name=_TEXT, version=_INT, function=_TEXT, search=_TEXT, trial=_INT, stats=_TEXT,
         created=TIME, log_version=_LONG,
+    ),
+    "bases": _spec(
+        since=2, base=_TEXT, model=_TEXT, outputs=_INT, channels=_INT, image_size=_INT, mean=pa.list_(_REAL),
+        std=pa.list_(_REAL), source=_TEXT, blob=_TEXT, bytes=_LONG, created=TIME, log_version=_LONG,
+    ),
+    "packages": _spec(
+        since=2, package=_TEXT, name=_TEXT, version=_INT, base=_TEXT, dataset=_TEXT, selection=_TEXT,
+        classes=pa.list_(_TEXT), event_class=_TEXT, average=_REAL, minimum=_REAL, frequency=_REAL, correlation=_REAL,
+        measured=pa.list_(_TEXT), image_size=_INT, seed=_LONG, config=_TEXT, lineage=_TEXT, candidates=CANDIDATES,
+        created=TIME, log_version=_LONG,
+    ),
+    "candidates": _spec(
+        since=2, candidate=_TEXT, content=_TEXT, base=_TEXT, branch=_INT, branchpoint=_TEXT, frozen=_INT,
+        parameters=_LONG, accuracy=_REAL, tpr=_REAL, fpr=_REAL, correlation=_REAL, metrics=_TEXT, seconds=_REAL,
+        blob=_TEXT, bytes=_LONG, created=TIME, log_version=_LONG,
+    ),
+    "profiles": _spec(
+        since=2, profile=_TEXT, version=_INT, base=_TEXT, device=_TEXT, threads=_INT, batch=_INT,
+        segments=pa.list_(_REAL), rest=_REAL, stats=_TEXT, created=TIME, log_version=_LONG,
     ),
     "frames": _spec(
         ("dataset",), "datasets", since=2,

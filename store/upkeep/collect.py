@@ -1,9 +1,10 @@
 """Removing what nobody can ask for any more: old log, files that only old states of a table name, and what killed or
 beaten writers left behind.
 
-Kept: every published dataset, run and selection whole; of the history (`--at`) the last `keep` before the newest commit
-of each table; and every file younger than a day, which a writer may be about to name. Nothing is removed that a name,
-a run or a replay needs, so it is safe beside writers and may be killed: what is left is found the next time.
+Kept: every published dataset, run, selection and package whole, and every finished candidate; of the history (`--at`)
+the last `keep` before the newest commit of each table; and every file younger than a day, which a writer may be about
+to name. Nothing is removed that a name, a run or a replay needs, so it is safe beside writers and may be killed: what
+is left is found the next time.
 
 Ages are told by the clock of the medium (a file is written and looked at), and history by that of the log, not by this
 machine's, which may be wrong.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 KEEP = dt.timedelta(days=30)
 _GRACE = 24 * 3600.0  # seconds for which a file may have a writer that has not named it yet
+_BLOBS_OF = ("runs", "bases", "candidates")  # tables that name blobs
 _LOGGED = re.compile(r"(\d{20})\.(json|checkpoint.*\.parquet)")
 
 
@@ -59,15 +61,34 @@ def collect(store: "Store", *, keep: dt.timedelta = KEEP, dry_run: bool = False)
     for table in TABLES:
         found += _of_table(store, table, keep, now, dry_run)
         found += _old_indexes(store, table, now)
+    found += _lost_blobs(store, now)
     found += [
         Garbage(name, size, "unfinished")
         for name, size, changed in store.root.unfinished()
         if now - changed > _GRACE and name.endswith(UNFINISHED)
     ]
     if not dry_run:
+        found = [one for one in found if not _put_again(store, one, now)]
         for one in found:
             store.root.delete(one.name)
     return found
+
+
+def _lost_blobs(store: "Store", now: float) -> list[Garbage]:
+    """Blobs that no run, base model or candidate names: of writers that were killed, or of refused imports."""
+    old = [(name, size) for name, size, changed in store.root.aged("blobs") if now - changed > _GRACE]
+    named = {
+        blob
+        for table in (_BLOBS_OF if old else ())  # after the blobs: what was put since is young
+        for blob in store.tables.read(table, None, ["blob"])["blob"].unique().to_pylist()
+    }
+    return [Garbage(name, size, "never published") for name, size in old if name.rpartition("/")[2] not in named]
+
+
+def _put_again(store: "Store", one: Garbage, now: float) -> bool:
+    """Whether a blob was put once more since it was found: somebody is about to name it."""
+    changed = store.root.changed(one.name) if one.name.startswith("blobs/") else None
+    return changed is not None and now - changed <= _GRACE
 
 
 def _of_table(store: "Store", table: str, keep: dt.timedelta, now: float, dry_run: bool) -> Iterator[Garbage]:

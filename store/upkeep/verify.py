@@ -1,8 +1,8 @@
 """Checking everything that a store holds against what was kept with it when it was written.
 
-What: the log of every table, every data file, the samples and weights of selections, the index, blobs, shards. Each
-problem is one sentence that names the file. Files of earlier versions have no digest in their names: they are parsed,
-and counted as unverifiable, never as damaged.
+What: the log of every table, every data file, the samples and weights of selections, packages, the index, blobs,
+shards. Each problem is one sentence that names the file. Files of earlier versions have no digest in their names: they
+are parsed, and counted as unverifiable, never as damaged.
 
 Cost: reading everything once, shards included (left out with `shards=False`); memory that of the largest file.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tamis.store.errors import TamisError
+from tamis.store.packages.integrity import checked
 from tamis.store.tables.datafiles import named
 from tamis.store.tables.heads import unpacked
 from tamis.store.tables.log import Log, Row
@@ -55,7 +56,8 @@ def verify(store: "Store", *, shards: bool = True, progress: Progress | None = N
     report = Report()
     store.tables.forget()
     steps: list[Callable[[], None]] = [lambda name=name: _table(store, name, report) for name in TABLES]
-    steps += [lambda: _selections(store, report), lambda: _index(store, report), lambda: _blobs(store, report)]
+    steps += [lambda: _selections(store, report), lambda: _packages(store, report)]
+    steps += [lambda: _index(store, report), lambda: _blobs(store, report)]
     if shards:
         steps.append(lambda: _shards(store, report))
     for done, step in enumerate(steps, 1):
@@ -98,6 +100,14 @@ def _selections(store: "Store", report: Report) -> None:
             selection.read_rounds()
         except (TamisError, OSError) as error:
             report.problems.append(str(error))
+
+
+def _packages(store: "Store", report: Report) -> None:
+    """That packages are what was published, and that the weights which anything names are there."""
+    for kind, problem in checked(store.packages):
+        report.count(kind)
+        if problem is not None:
+            report.problems.append(problem)
 
 
 def _index(store: "Store", report: Report) -> None:

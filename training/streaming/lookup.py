@@ -45,11 +45,11 @@ class Index:
 
         Raises:
             ShardError: some samples lack a member.
-            LabelError: one of them holds the labels from before the dataset's were flipped.
+            LabelError: one of them holds the labels from before the dataset's were changed.
         """
         if dataset.outdated is not None and dataset.outdated in (members or ()):
             raise LabelError(
-                f"Member .{dataset.outdated} of {dataset.ref} holds the labels from before they were flipped: leave it "
+                f"Member .{dataset.outdated} of {dataset.ref} holds the labels from before they were changed: leave it "
                 "out. The dataset's own labels are class numbers, given as labels or as the member "
                 f"{dataset.given_label!r}."
             )

@@ -265,7 +265,8 @@ def test_runs_of_other_machines_are_left_alone(store: Store, small: Dataset, mon
 
 def test_every_head_has_its_place_in_the_log() -> None:
     assert {name for name, spec in TABLES.items() if spec.is_head} == {
-        "datasets", "dataset_changes", "priorities", "runs", "selections",
+        "datasets", "dataset_changes", "priorities", "runs", "selections", "bases", "packages", "candidates",
+        "profiles",
     }  # fmt: skip
     assert all(TABLES[spec.head].is_head for spec in TABLES.values() if spec.head)
 

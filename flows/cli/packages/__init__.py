@@ -1,0 +1,1 @@
+"""`tamis package`: candidates of applications that share a base model."""

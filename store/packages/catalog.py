@@ -1,0 +1,280 @@
+"""The packages of a store: keeping what a build finishes, publishing, and finding.
+
+How: a candidate is a row of its own as soon as it is finished, claimed by the key of what was asked, so a killed build
+finds it. A package is one row that names its candidates, claimed by its key and by the next version of its name, in one
+commit (`tamis.store.tables.heads`); candidates show in SQL with the packages that name them.
+Cost: finding a package is a few small reads for it and for each candidate; weights are read when they are asked for.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tamis.store.advice import did_you_mean
+from tamis.store.blobs import Blobs
+from tamis.store.errors import PackageError, PackageNotFound
+from tamis.store.keys import KEY, NAME, canonical, check_name, split_ref
+from tamis.store.packages.bases import Bases
+from tamis.store.packages.checking import MOST_CANDIDATES, check_candidate, check_package
+from tamis.store.packages.profiles import Profiles
+from tamis.store.packages.records import Candidate, EventFigures, NewPackage, Package, package_key, pareto_of
+from tamis.store.packages.weights import shapes_of
+from tamis.store.roots.roots import Root
+from tamis.store.roots.waiting import one_patience
+from tamis.store.tables.tables import Tables, moment_of, now, until_claimed
+
+_FIGURES = ("average", "minimum", "frequency", "correlation")
+_PLAIN = ("name", "base", "dataset", "selection", "event_class", "image_size", "seed")  # of a package, kept as they are
+_OF = ("base", "branch", "branchpoint", "frozen", "parameters", "accuracy", "tpr", "fpr", "correlation", "seconds",
+       "blob", "bytes")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """The answer to a publication.
+
+    Attributes:
+        package: what is in the store.
+        created: whether this call made it, or a name for it.
+    """
+
+    package: Package
+    created: bool
+
+
+class Catalog:
+    """The packages of one store; `tamis.store.packages.exchange.Packages` also exports and imports them.
+
+    Attributes:
+        bases: their base models.
+        profiles: latency profiles of those.
+        blobs: of the store, where weights are.
+    """
+
+    def __init__(self, root: Root, tables: Tables, blobs: Blobs) -> None:
+        self._root, self._tables, self.blobs = root, tables, blobs
+        self.bases = Bases(root, tables, blobs)
+        self.profiles = Profiles(root, tables)
+
+    @one_patience
+    def finish_candidate(self, candidate: Candidate, weights: bytes) -> Candidate:
+        """Keep a finished candidate. What is there of its key already is the answer.
+
+        Args:
+            candidate: `blob` and `bytes` are told from the weights.
+            weights: of the specialised layers, the new head included (safetensors).
+
+        Raises:
+            PackageError: a figure is out of range, or the weights are no safetensors.
+            BaseNotFound: its base is not in the store.
+        """
+        there = self.candidate(candidate.key)
+        if there is not None:
+            return there
+        shapes_of(weights, f"Candidate {candidate.key[:12]}")
+        self.bases.get(candidate.base)
+        return self.keep_candidate(replace(candidate, blob=self.blobs.put(weights), bytes=len(weights)))
+
+    def keep_candidate(self, candidate: Candidate, *, foreign: bool = False) -> Candidate:
+        """The row of a candidate whose weights are there already.
+
+        Args:
+            candidate: as it is kept.
+            foreign: keep it beside what is there of its key, where that differs.
+        """
+        check_candidate(candidate)
+        row = {name: getattr(candidate, name) for name in _OF}
+        row |= {
+            "candidate": candidate.key, "content": candidate.content, "metrics": canonical(candidate.metrics),
+            "created": now(),
+        }  # fmt: skip
+
+        def publish() -> Candidate | None:
+            first = self.candidate(candidate.key)
+            same = self._candidate(f"content/{candidate.content}")
+            there = same or (None if foreign else first)
+            if there is not None:
+                return there
+            claims = {f"content/{candidate.content}": 1} | ({f"key/{candidate.key}": 1} if first is None else {})
+            return replace(candidate, pareto=False) if self._tables.publish("candidates", [row], claims) else None
+
+        return until_claimed(publish, f"Keeping candidate {candidate.key[:12]}")
+
+    @one_patience
+    def candidate(self, key: str) -> Candidate | None:
+        """The finished candidate of a key, or None."""
+        return self._candidate(f"key/{key}") if KEY.fullmatch(key) else None
+
+    def weights(self, candidate: Candidate) -> bytes:
+        """The specialised layers of a candidate (safetensors), held against their digest.
+
+        Raises:
+            BlobNotFound: they are gone.
+            BlobCorrupt: the bytes on the medium changed.
+        """
+        return self.blobs.get(candidate.blob)
+
+    @one_patience
+    def publish(self, package: NewPackage, candidates: Sequence[Candidate | str]) -> Published:
+        """Make finished candidates a package: the next version of its name, unless the name has this very package.
+
+        Args:
+            package: all but the candidates.
+            candidates: finished ones, or their keys.
+
+        Raises:
+            PackageError: a figure is out of range, or the candidates are none, repeated or of another base.
+            PackageNotFound: a candidate was not finished.
+            BaseNotFound: the base is not in the store.
+        """
+        check_name(package.name, "package")
+        check_package(package)
+        self.bases.get(package.base)
+        found = pareto_of(self._finished(one) for one in candidates)
+        _check_family(package, found)
+        key = package_key(package, found)
+        row = _row(package, key, found)
+
+        def publish() -> Published | None:
+            there = self.find(key)
+            if there is None:
+                return self._show(row, {f"key/{key}": 1})
+            named = self.find(key, package.name)
+            return self._show(row, {f"named/{package.name}/{key}": 1}) if named is None else Published(named, False)
+
+        return until_claimed(publish, f"Publishing package {package.name}")
+
+    @one_patience
+    def find(self, key: str, name: str | None = None) -> Package | None:
+        """The package of a key (under this name), or None."""
+        if not KEY.fullmatch(key):
+            return None
+        first = self._found(f"key/{key}", 1)
+        if first is None or name in (None, first.name):
+            return first
+        return self._found(f"named/{name}/{key}", 1)
+
+    @one_patience
+    def get(self, ref: str) -> Package:
+        """A package by "name" (newest version), "name@version", or key.
+
+        Raises:
+            PackageNotFound: lists what there is.
+        """
+        if KEY.fullmatch(ref) and (found := self.find(ref)) is not None:
+            return found
+        name, version = split_ref(ref)
+        newest = self._tables.claimed("packages", f"name/{name}") if NAME.fullmatch(name) else 0
+        if not newest:
+            names = sorted(set(self._tables.read("packages", None, ["name"])["name"].to_pylist()))
+            raise PackageNotFound(
+                f"No package {ref[:200]!r} in {self._root.url}; there are: {', '.join(names) or 'none'}."
+                f"{did_you_mean(name, names)}"
+            )
+        found = self._found(f"name/{name}", newest if version is None else version)
+        if found is None:
+            raise PackageNotFound(f"Package {name!r} has versions 1 to {newest}, not {version}.")
+        return found
+
+    @one_patience
+    def all(self) -> list[Package]:
+        """Every name@version, by name and version."""
+        rows = self._tables.read("packages").sort_by([("name", "ascending"), ("version", "ascending")]).to_pylist()
+        there = {one.content: one for one in self.candidates()} if rows else {}
+        return [_package(row, there) for row in rows]
+
+    def refs(self) -> list[str]:
+        """name@version of every package, by name and version."""
+        rows = self._tables.read("packages", None, ["name", "version"]).to_pylist()
+        return [f"{name}@{version}" for name, version in sorted((row["name"], row["version"]) for row in rows)]
+
+    def candidates(self) -> list[Candidate]:
+        """Every finished candidate, whether a package has it or none, in the order in which they were finished."""
+        return [_candidate_of(row) for row in self._tables.rows_in_order("candidates")]
+
+    def _show(self, row: dict[str, Any], claims: Mapping[str, int]) -> Published | None:
+        """Publish a package's row under the next version of its name; None where another was faster."""
+        version = self._tables.claimed("packages", f"name/{row['name']}") + 1
+        made = row | {"version": version, "created": now()}
+        if not self._tables.publish("packages", [made], {f"name/{row['name']}": version, **claims}):
+            return None
+        shown = self._found(f"name/{row['name']}", version)
+        assert shown is not None
+        return Published(shown, True)
+
+    def _finished(self, one: Candidate | str) -> Candidate:
+        key = one if isinstance(one, str) else one.key
+        found = self.candidate(one) if isinstance(one, str) else self._candidate(f"content/{one.content}")
+        if found is None:
+            raise PackageNotFound(f"Candidate {key[:32]!r} is not finished: build it before the package is published.")
+        return found
+
+    def _candidate(self, claim: str) -> Candidate | None:
+        said = self._tables.found("candidates", claim, 1)
+        return None if said is None else _candidate_of(said.rows[0])
+
+    def _found(self, what: str, version: int) -> Package | None:
+        said = self._tables.found("packages", what, version)
+        if said is None:
+            return None
+        row = said.rows[0]
+        found = (self._candidate(f"content/{one['content']}") for one in row["candidates"])
+        return _package(row, {one.content: one for one in found if one is not None})
+
+
+def _check_family(package: NewPackage, candidates: Sequence[Candidate]) -> None:
+    if not 0 < len(candidates) <= MOST_CANDIDATES:
+        raise PackageError(
+            f"Package {package.name} has {len(candidates)} candidates: expected 1 to {MOST_CANDIDATES:,}."
+        )
+    if len({one.content for one in candidates}) < len(candidates):
+        raise PackageError(f"Package {package.name} names a candidate twice: expected each once.")
+    for one in candidates:
+        if one.base != package.base:
+            raise PackageError(
+                f"Candidate {one.key[:12]} is of base model {one.base[:12]}, package {package.name} of "
+                f"{package.base[:12]}: expected candidates of one base."
+            )
+
+
+def _row(package: NewPackage, key: str, candidates: Iterable[Candidate]) -> dict[str, Any]:
+    events = package.events
+    figures: dict[str, Any] = {} if events is None else {name: getattr(events, name) for name in _FIGURES}
+    return {
+        **{name: getattr(package, name) for name in _PLAIN},
+        **figures,
+        "measured": None if events is None else list(events.measured),
+        "package": key,
+        "classes": list(package.classes),
+        "config": canonical(package.config),
+        "lineage": canonical(package.lineage),
+        "candidates": [{"candidate": one.key, "content": one.content, "pareto": one.pareto} for one in candidates],
+    }
+
+
+def _package(row: Mapping[str, Any], there: Mapping[str, Candidate]) -> Package:
+    lost = [one["candidate"] for one in row["candidates"] if one["content"] not in there]
+    if lost:
+        raise PackageError(
+            f"Package {row['name']}@{row['version']} names candidate {lost[0][:12]}, which table candidates lacks: "
+            "restore tables/candidates from a copy."
+        )
+    figures = {name: row[name] for name in _FIGURES if row.get(name) is not None}
+    events = EventFigures(**figures, measured=tuple(row.get("measured") or ())) if figures else None
+    plain: dict[str, Any] = {name: row.get(name) for name in _PLAIN}
+    return Package(
+        **plain,
+        classes=tuple(row.get("classes") or ()),
+        events=events,
+        config=json.loads(row["config"]),
+        lineage=json.loads(row["lineage"]),
+        key=row["package"],
+        version=row["version"],
+        created=moment_of(row["created"]),
+        candidates=tuple(replace(there[one["content"]], pareto=one["pareto"]) for one in row["candidates"]),
+    )
+
+
+def _candidate_of(row: Mapping[str, Any]) -> Candidate:
+    return Candidate(row["candidate"], metrics=json.loads(row["metrics"]), **{name: row[name] for name in _OF})
