@@ -6,6 +6,7 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, facts, size, table
+from tamis.flows.cli.packages.planning import plan
 
 if TYPE_CHECKING:
     from tamis.store.packages import Package
@@ -113,3 +114,6 @@ def _row(one: "Package", models: dict[str, str]) -> dict[str, Any]:
         "event": one.event_class,
         "created": one.created,
     }
+
+
+package.add_command(plan)
