@@ -78,7 +78,7 @@ def test_what_is_wrong_is_one_line(tamis: Any, site: Path, monkeypatch: pytest.M
     assert tamis("sql", "select count(*) as n from runs", "--json").json == [{"n": 0}]  # before anything began
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
 def test_a_signal_stops_a_real_process_cleanly(site: Path, number: signal.Signals) -> None:
     """Played in real time: the signal comes with the first event, long before the end of the video."""
     film(site / "long.mp4", 600, (3, 590))

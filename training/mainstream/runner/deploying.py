@@ -151,7 +151,7 @@ class Deployer:
     def _of_jpegs(self, package: Package) -> bool:
         """Whether a package was trained on JPEGs; its dataset may be elsewhere, as that of a package from afar is."""
         found = [one for one in self._store.datasets.all() if f"{one['dataset']}@{one['version']}" == package.dataset]
-        return bool(found) and is_jpeg(found[0]["image"])
+        return bool(found) and is_jpeg(str(found[0]["image"]))
 
 
 def _resolved(store: Store, planned: Planned, shared: bool) -> tuple[Deployed, Candidate]:

@@ -265,6 +265,7 @@ def test_events_are_judged_by_intervals(store: Store, tmp_path: Path) -> None:
             labels_of(store, str(file), "a.mp4", named)
 
 
+@pytest.mark.nightly
 def test_what_a_killed_run_wrote_stays(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
     planned(store, tmp_path / "plan.json", [("a", 3, 10, 1)])
