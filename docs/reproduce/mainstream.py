@@ -34,8 +34,6 @@ from tamis.store.relabelling import relabel
 from tamis.store.video.adding import add_videos
 from tamis.store.video.sources import Source
 from tamis.training.devices import describe
-from tamis.training.mainstream.base.profiling import measure
-from tamis.training.mainstream.base.splitting import split
 from tamis.training.mainstream.runner.deploying import Deployer
 from tamis.training.mainstream.runner.judging import Labels, Stretch
 from tamis.training.mainstream.runner.running import Options, Runner
@@ -43,10 +41,10 @@ from tamis.training.mainstream.runner.sources import open_source
 from tamis.training.mainstream.scheduling.errors import BudgetTooSmall
 from tamis.training.mainstream.scheduling.plan import Mode, Plan, plan
 from tamis.training.mainstream.scheduling.workload import Workload
-from tamis.training.mainstream.trainer.bases import open_base
 from tamis.training.mainstream.trainer.building import build
 from tamis.training.mainstream.trainer.config import PackageConfig
 from tamis.training.mainstream.trainer.evaluating import unpack_hits
+from tamis.training.mainstream.trainer.profiles import profile_base
 from tamis.training.reports.mainstream.tasks import application, task_of
 
 Bools = NDArray[np.bool_]
@@ -170,11 +168,7 @@ def profile(store: Store, package: Package, threads: int) -> tuple[tuple[float, 
     found = store.packages.profiles.get(package.base, device=device, threads=threads)
     if found is None:
         base = store.packages.bases.get(package.base)
-        parts = split(open_base(store, base), (base.channels, base.image_size, base.image_size))
-        told = measure(parts, "cpu", threads=threads, repeats=25)
-        found = store.packages.profiles.put(
-            package.base, told.segments, device=device, threads=threads, rest=told.head, stats=told.facts()
-        )
+        found = profile_base(store, base, device="cpu", threads=threads)
     return found.segments, found.rest or 0.0
 
 
