@@ -13,6 +13,7 @@ import click
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import facts, note, plain, say, table
 from tamis.flows.cli.packages.package import package
+from tamis.flows.failures import quiet_pipe
 
 if TYPE_CHECKING:
     from tamis.store import Store
@@ -111,9 +112,13 @@ def run(
     schedule = deployer.deploy(read_plan(plan))
     named = [(name, one.package) for name, one in schedule.applications.items()]
     judged = None if labels is None else labels_of(store, labels, opened.name, named)
-    with _lines_file(out) as file:
-        key = uuid.uuid4().hex if record else None
-        summary = _run(store, Path(plan), deployer, schedule, opened, options, judged, file, lines, key)
+    key = uuid.uuid4().hex if record else None
+    try:
+        with _lines_file(out) as file:
+            summary = _run(store, Path(plan), deployer, schedule, opened, options, judged, file, lines, key)
+    except BrokenPipeError:  # whoever read the lines has enough, as `head` has
+        quiet_pipe()
+        return
     _show(app, {"run": key, **summary}, out)
     if summary["signal"]:
         raise SystemExit(128 + summary["signal"])
