@@ -75,6 +75,14 @@ class EventsError(TamisError, ValueError):
     """Events, rates or labels that the event model cannot work with."""
 
 
+class RunnerError(TamisError, ValueError):
+    """A schedule, a source or labels that cannot be run as asked, or applications that all failed."""
+
+
+class SourceStalled(TamisError, TimeoutError):
+    """A source of frames that gave none for longer than it was given."""
+
+
 class StateMismatch(TamisError, ValueError):
     """A stream's saved state that belongs to another selection or seed."""
 

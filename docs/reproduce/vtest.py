@@ -96,7 +96,7 @@ def begin(given: argparse.Namespace) -> tuple[Store, Vtest]:
 
 def watcher(data: Path) -> Watcher:
     """NanoDet with the weights in a folder."""
-    return Watcher(model="vtest:persons", weights=_file(data, "nanodet.pt"), classes=Persons.classes)
+    return Watcher(model="vtest:persons", weights=found_file(data, "nanodet.pt"), classes=Persons.classes)
 
 
 def prepare(store: Store, data: Path, fps: str = "all") -> Vtest:
@@ -107,7 +107,7 @@ def prepare(store: Store, data: Path, fps: str = "all") -> Vtest:
         data: folder with vtest.avi and nanodet.pt.
         fps: frames a second, or "all".
     """
-    video, teacher = _file(data, "vtest.avi"), watcher(data)
+    video, teacher = found_file(data, "vtest.avi"), watcher(data)
     name = NAME if fps == "all" else f"{NAME}-{fps.replace('.', '-')}fps"
     made = add_videos(store.datasets, name, [Source(video, "street")], Path(store.root.url) / "shards" / name, fps=fps)
     train, val = store.datasets.split(made.dataset.ref, {"train": SHARE, "val": 1 - SHARE}, by_time=True)
@@ -118,7 +118,8 @@ def prepare(store: Store, data: Path, fps: str = "all") -> Vtest:
     return Vtest(train, val, (keys[0], keys[1]))
 
 
-def _file(data: Path, name: str) -> str:
+def found_file(data: Path, name: str) -> str:
+    """A file of a name or pattern, in a folder or below it."""
     found = next(data.rglob(name), None)
     if found is None:
         raise SystemExit(f"There is no {name} in {data} or in a folder below it: give another --data.")

@@ -1,11 +1,11 @@
 """Runs: executions that leave a model or numbers for samples, with their scores, features, boxes and loss history.
 
 Their life stands in `tamis.store.runs.events`. Scores, features and boxes become visible with the finished run; the
-losses of a training run become visible epoch by epoch, each epoch whole.
+losses of a training run become visible epoch by epoch, each epoch whole; what applications saw, part by part.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from tamis.store.losses import History, finite, history, loss_rows
 from tamis.store.roots.waiting import one_patience
 from tamis.store.run import run_of
 from tamis.store.runs.events import Events
+from tamis.store.runs.watching import watched_rows
 from tamis.store.tables.arrow import pc
 from tamis.store.tables.tables import TABLES, new_attempt, rows_of
 
@@ -211,6 +212,32 @@ class Runs(Events):
         check_name(run, "run")
         rows = loss_rows(run, epoch, sample, loss, loss_epoch, probability, selected, correct)
         self._tables.replace("losses", run, epoch, rows)
+
+    def add_looks(self, run: str, source: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep looks of applications at frames in one commit; they show at once, beside those that are there.
+
+        Args:
+            run: key of a run that was begun.
+            source: of the frames.
+            rows: application, package, frame, seconds, hit, score, ms.
+        """
+        self._add("looks", run, source, rows)
+
+    def add_events(self, run: str, source: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep events that applications found, as `add_looks`.
+
+        Args:
+            run: key of a run that was begun.
+            source: of the frames.
+            rows: application, package, begins, ends, reported, votes, hits, looks, score.
+        """
+        self._add("events", run, source, rows)
+
+    @one_patience
+    def _add(self, table: str, run: str, source: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        check_name(run, "run")
+        if rows:
+            self._tables.append(table, watched_rows(table, run, new_attempt(), source, rows))
 
     @one_patience
     def losses(self, run: str, count: int) -> History:

@@ -1,8 +1,9 @@
 """What SQL sees of a store: a view a table, over the files that belong to something published, all of one state.
 
 Heads decide. The files of a payload are those of attempts that the head names, whatever state of the payload's own log
-is asked for; only losses, which are replaced epoch by epoch, are looked at as they were. A merged file holds rows of
-many attempts: where the head is looked at as it was before the merging, the view takes the rows of its attempts only.
+is asked for; only what a run writes part by part (losses, looks, events) is looked at as it was. A merged file holds
+rows of many attempts: where the head is looked at as it was before the merging, the view takes the rows of its attempts
+only.
 """
 
 from collections.abc import Collection, Mapping
@@ -154,7 +155,7 @@ def view(name: str, source: str) -> str:
 
 def _when(name: str, at: At) -> At:
     """Payloads are taken as they are now, unless their own version is asked for."""
-    looks_back = isinstance(at, Mapping) or TABLES[name].head is None or name == "losses"
+    looks_back = isinstance(at, Mapping) or TABLES[name].head is None or TABLES[name].by_parts
     return at if looks_back else None
 
 
@@ -173,8 +174,8 @@ def _visible(tables: Tables, opened: Mapping[str, Snapshot], name: str) -> Visib
 
 
 def _of_runs(tables: Tables, state: Snapshot, runs: Snapshot) -> pa.Table:
-    """Losses of all runs; of finished ones the scores, those of the attempt that the run names."""
-    if state.table == "losses":
+    """What runs write part by part, of all runs; of finished ones the scores, of the attempt that the run names."""
+    if TABLES[state.table].by_parts:
         known = tables.rows(runs, ["run"])["run"].combine_chunks().unique()
         return state.files.filter(pc.is_in(state.files["run"], value_set=known)) if len(state.files) else state.files
     rows = tables.rows(runs, ["run", "status", "attempt"]).to_pylist()

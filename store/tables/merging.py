@@ -29,6 +29,8 @@ _ORDER = {
     "shards": ["shard"],
     "samples": ["sample"],
     "losses": ["epoch", "sample"],
+    "looks": ["seconds", "application"],
+    "events": ["ends", "application"],
 }
 
 

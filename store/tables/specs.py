@@ -24,6 +24,7 @@ class Spec:
         folder: of a payload without partitions, a column whose value is a folder for the eye.
         since: 1 for tables that every store has. Others came later: a store that lacks one reads it as empty, and its
             first writer makes it.
+        by_parts: of a payload of runs: rows show as soon as they are committed, of every run that was begun.
     """
 
     schema: pa.Schema
@@ -31,6 +32,7 @@ class Spec:
     head: str | None = None
     folder: str | None = None
     since: int = 1
+    by_parts: bool = False
 
     @property
     def is_head(self) -> bool:
@@ -43,9 +45,10 @@ def _spec(
     head: str | None = None,
     folder: str | None = None,
     since: int = 1,
+    by_parts: bool = False,
     **columns: pa.DataType,
 ) -> Spec:
-    return Spec(pa.schema(list(columns.items())), partition_by, head, folder, since)
+    return Spec(pa.schema(list(columns.items())), partition_by, head, folder, since, by_parts)
 
 
 _TEXT, _INT, _LONG, _FLOAT, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
@@ -82,9 +85,19 @@ TABLES: dict[str, Spec] = {
         attempt=_TEXT,
     ),
     "losses": _spec(
-        ("run",), "runs",
+        ("run",), "runs", by_parts=True,
         run=_TEXT, epoch=_INT, sample=_LONG, loss=_FLOAT, loss_epoch=_INT, probability=_FLOAT, selected=pa.bool_(),
         correct=pa.bool_(),
+    ),
+    "looks": _spec(
+        ("run",), "runs", since=2, by_parts=True,
+        run=_TEXT, application=_TEXT, package=_TEXT, source=_TEXT, frame=_LONG, seconds=_REAL, hit=pa.bool_(),
+        score=_FLOAT, ms=_FLOAT, attempt=_TEXT,
+    ),
+    "events": _spec(
+        ("run",), "runs", since=2, by_parts=True,
+        run=_TEXT, application=_TEXT, package=_TEXT, source=_TEXT, begins=_REAL, ends=_REAL, reported=_REAL,
+        votes=_INT, hits=_LONG, looks=_LONG, score=_FLOAT, attempt=_TEXT,
     ),
     "selections": _spec(
         selection=_TEXT, name=_TEXT, version=_INT, dataset=_TEXT, method=_TEXT, method_version=_INT, params=_TEXT,

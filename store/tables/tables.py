@@ -351,7 +351,7 @@ class Tables:
             head = TABLES[name].head
             if head is None:
                 merge(self._root, state := self.state(name), None, state.version, every // 2)
-            elif name == "losses":
+            elif TABLES[name].by_parts:
                 merge(self._root, self.state(name), None, 0, every // 2)
             elif head != "runs":  # a run's payload is one attempt in a partition of its own
                 heads = self.state(head)  # first: what it names is in the payload's state

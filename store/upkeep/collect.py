@@ -147,7 +147,7 @@ def _old_indexes(store: "Store", table: str, now: float) -> Iterator[Garbage]:
 def _never_published(store: "Store", table: str) -> set[str]:
     """Files of attempts that no head names."""
     head = TABLES[table].head
-    if head is None or table == "losses":
+    if head is None or TABLES[table].by_parts:
         return set()
     files = store.tables.state(table)  # before the head: what is appended later may be published by then
     named = store.tables.attempts(store.tables.state(head))

@@ -22,6 +22,7 @@ from tamis.store.roots.regular import open_regular
 MAX_PIXELS = 2**26  # of a frame; 8K has half of it
 FORMATS = "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,h264,hevc,m4v"
 _COUNTED = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v")  # containers whose duration is a guess, or none
+_LIVE = "tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,http,https,httpproxy,tls,crypto"  # no files
 _KEY = 1  # AVINDEX_KEYFRAME
 _CHECKED = "crccheck+bitstream+buffer"  # without "explode", which gives up on slips that do no harm
 
@@ -79,6 +80,29 @@ def opened(path: str) -> Generator[Opened]:
         except (OSError, av.error.FFmpegError) as error:
             raise ShardError(f"{path} cannot be read as a video: {why(error)}. {_EXPECTED}") from error
         yield _looked_at(path, container)
+
+
+@contextlib.contextmanager
+def opened_live(where: str, name: str, timeout: float, device: bool = False) -> Generator[Opened]:
+    """A live source, open: a URL (rtsp://, http://, udp://, ...) or a capture device.
+
+    Args:
+        where: what the user named; nothing else is opened but what a stream over the network refers to there.
+        name: what to call it in messages.
+        timeout: seconds that opening, and each read, may take.
+        device: whether it is a device (Video4Linux).
+
+    Raises:
+        ShardError: it cannot be opened, has no pictures, or its frames are too large.
+    """
+    av = pyav()
+    given: dict[str, Any] = {"format": "v4l2"} if device else {"options": {"protocol_whitelist": _LIVE}}
+    try:
+        container = av.open(where, timeout=(timeout, timeout), metadata_errors="replace", **given)
+    except (OSError, av.error.FFmpegError) as error:
+        raise ShardError(f"{name} cannot be opened as a live source: {why(error)}. Check the address.") from error
+    with container:
+        yield _looked_at(name, container)
 
 
 def length(path: str) -> Fraction:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from tamis.store.video.converting import Converter
 from tamis.store.video.opening import Opened, opened, pyav, why
 
+_MOST_DAMAGE = 1000  # that is told apart: a live source may go on for ever
 _AHEAD = 12  # frames that must be saved: a seek empties the decoder, which then has to be filled again
 
 
@@ -69,11 +70,18 @@ def pictures(
     Raises:
         ShardError: it cannot be opened.
     """
-    converter = Converter()
     with opened(path) as video:
-        for timed in _Reader(video, told, seeking).at(fps, after):
-            turns = round(timed.frame.rotation / 90) % 4  # counter-clockwise
-            yield timed.seconds, np.ascontiguousarray(np.rot90(converter.rgb(timed.frame), turns))
+        yield from pictures_of(video, fps, told, after=after, seeking=seeking)
+
+
+def pictures_of(
+    video: Opened, fps: Fraction | None, told: Told, *, after: Fraction | None = None, seeking: bool = True
+) -> Iterator[tuple[Fraction, npt.NDArray[np.uint8]]]:
+    """As `pictures`, of a video that is open."""
+    converter = Converter()
+    for timed in _Reader(video, told, seeking).at(fps, after):
+        turns = round(timed.frame.rotation / 90) % 4  # counter-clockwise
+        yield timed.seconds, np.ascontiguousarray(np.rot90(converter.rgb(timed.frame), turns))
 
 
 class _Reader:
@@ -185,7 +193,7 @@ class _Reader:
 
     def _damaged(self, what: str) -> None:
         place = f"from {float(self._last or 0):.3f} s on: {what}"
-        if place not in self._told.damage:
+        if len(self._told.damage) < _MOST_DAMAGE and place not in self._told.damage:
             self._told.damage.append(place)
 
 

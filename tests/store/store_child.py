@@ -61,11 +61,22 @@ def lose(path: str | Path, shard: Path) -> None:
         store.runs.put_losses(RUN, epoch, np.arange(5), np.full(5, 0.5 + epoch), epoch)
 
 
+def watch(path: str | Path, shard: Path) -> None:
+    """Two parts of what an application saw: five looks and an event each."""
+    store = Store.open(path)
+    for part in range(2):
+        same = {"application": "a", "package": "p@1", "score": 0.5}
+        looks = [same | {"frame": i, "seconds": i / 10, "hit": True, "ms": 1.0} for i in range(5 * part, 5 * part + 5)]
+        store.runs.add_looks(RUN, "camera", looks)
+        seen = {"begins": part / 2, "ends": part / 2 + 0.4, "reported": part / 2, "votes": 1, "hits": 5, "looks": 5}
+        store.runs.add_events(RUN, "camera", [same | seen])
+
+
 def blob(path: str | Path, shard: Path) -> None:
     Store.open(path).blobs.put(b"weights" * 1000)
 
 
-WORK = {f.__name__: f for f in (create, add, append, select, alias, score, finish, lose, blob)}
+WORK = {f.__name__: f for f in (create, add, append, select, alias, score, finish, lose, watch, blob)}
 
 
 def kill_after(calls: int) -> None:

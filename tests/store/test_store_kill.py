@@ -14,6 +14,7 @@ from storekit import counts, publish, shard, visible
 
 from tamis.store import Store
 from tamis.store.errors import StoreNotFound
+from tamis.store.tables.specs import TABLES
 
 CHILD = Path(__file__).with_name("store_child.py")
 # What each kind of work makes visible.
@@ -27,6 +28,7 @@ MADE = {
     "blob": {},
     "lose": {"losses": 10},
 }
+WATCHED = WORK["watch"]
 MOMENTS = 20  # more than any of them has writes
 
 
@@ -86,8 +88,26 @@ def test_killed_after_so_many_writes(ready: Path, tmp_path: Path, work: str) -> 
     assert not died[-1]
 
 
+def test_what_a_killed_run_of_applications_saw_stays(ready: Path, tmp_path: Path) -> None:
+    """Part by part, each whole, looks before the events in them; and the run may go on."""
+    before = counts(Store.open(ready / "store"))
+    places = [shutil.copytree(ready / "store", tmp_path / str(i)) for i in range(12)]
+    died = killed("watch", ready / "more.tar", places)
+    assert (died[0], died[-1]) == (True, False)
+    seen = []
+    for place in places[: died.index(False) + 1]:
+        store = Store.open(place)
+        found = counts(store)
+        seen.append((found.pop("looks"), found.pop("events")))
+        assert found == {name: n for name, n in before.items() if name not in ("looks", "events")}
+        WATCHED(place, ready / "more.tar")
+        assert counts(store)["looks"] == seen[-1][0] + 10
+    assert sorted(set(seen)) == [(0, 0), (5, 0), (5, 1), (10, 1), (10, 2)]
+    assert seen == sorted(seen)
+
+
 def test_killed_while_a_store_is_made(tmp_path: Path) -> None:
-    places = [tmp_path / str(i) for i in range(2 * MOMENTS)]  # each table is made, and said to be made
+    places = [tmp_path / str(i) for i in range(2 * len(TABLES) + 4)]  # each table is made, and said to be made
     died = killed("create", tmp_path, places)
     assert died[0]
     assert not died[-1]

@@ -12,6 +12,7 @@ from tamis.flows.cli.reports.costs import costs
 from tamis.flows.cli.reports.culling import culling
 from tamis.flows.cli.reports.frontier import frontier
 from tamis.flows.cli.reports.labels import labels
+from tamis.flows.cli.reports.mainstream import mainstream
 from tamis.flows.cli.reports.similarity import similarity
 from tamis.flows.cli.reports.timeline import timeline
 
@@ -91,5 +92,5 @@ def _row(one: "Speedup") -> dict[str, Any]:
     }
 
 
-for _command in (costs, frontier, confidence, similarity, labels, culling, timeline):
+for _command in (costs, frontier, confidence, similarity, labels, culling, timeline, mainstream):
     report.add_command(_command)

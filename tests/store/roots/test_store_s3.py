@@ -110,7 +110,7 @@ def test_a_whole_life(where: str, put: Put, tmp_path: Path) -> None:
         "datasets": 2, "shards": 3, "samples": 10, "runs": 1, "scores": 10, "features": 0, "losses": 10,
         "boxes": 0, "detections": 0, "selections": 2, "selection_rounds": 1, "selection_samples": 3,
         "dataset_changes": 0, "dataset_origins": 0, "priorities": 0, "frames": 0,
-        "bases": 0, "packages": 0, "candidates": 0, "profiles": 0,
+        "bases": 0, "packages": 0, "candidates": 0, "profiles": 0, "looks": 0, "events": 0,
     }  # fmt: skip
     with pytest.raises(StoreExists, match="is already a store"):
         Store.create(where)
