@@ -10,7 +10,8 @@ pixels; their number does not depend on the width.
 Source: NVIDIA, "SSD300 v1.1 for PyTorch", 2019 (seed of the method for detection): trunk to the third stage of
 ResNet-50 without its stride, five further maps of 512, 512, 256, 256, 256 channels. Departure: for sides other than 300
 the priors are spaced by the maps, and a map of fewer than 3 pixels is padded where NVIDIA's are not.
-On an EfficientNet-Lite, whose features reach stride 32, SSD has three further maps; all six are spaced by their sizes.
+On an EfficientNet-Lite, whose features reach stride 32, SSD has three further maps and BatchNorm before the first three
+(the paper scales its first map too, section 3.1); priors are spaced by the maps.
 SSDLite: A. Howard et al., "Searching for MobileNetV3", ICCV 2019, section 6.3, as torchvision builds it.
 """
 
@@ -110,13 +111,15 @@ class _LiteMaps(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.trunk = LiteTrunk(name)
+        # Blocks end without an activation or a bound; with weights that were trained, logits would begin in the tens.
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in self.trunk.channels)
         self.out_channels = [*self.trunk.channels, *_FURTHER[2:]]
         widths = zip(self.out_channels[2:-1], _MIDDLE[2:], _FURTHER[2:], strict=True)
         self.extra = nn.ModuleList(_block(inputs, middle, further, 2, 1) for inputs, middle, further in widths)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images [B, 3, H, W] -> six maps."""
-        found = self.trunk(x)
+        found = [norm(one) for norm, one in zip(self.norms, self.trunk(x), strict=True)]
         for block in self.extra:
             found.append(block(found[-1]))
         return OrderedDict((str(i), one) for i, one in enumerate(found))
