@@ -105,6 +105,7 @@ class DetectConfig(_Frozen):
         classes: names of its classes by number; none: those that it declares.
         selection: look only at the samples of this selection: name, name@version or key.
         epoch: of the selection, the round in force in this epoch.
+        scale: frames are made smaller by this factor before the detector looks at them.
     """
 
     dataset: str
@@ -113,6 +114,7 @@ class DetectConfig(_Frozen):
     classes: tuple[str, ...] = ()
     selection: str | None = None
     epoch: int = Field(default=0, ge=0)
+    scale: float = Field(default=1, gt=0, le=1)
 
 
 class ScoreResult(_Frozen):

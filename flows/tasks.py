@@ -100,7 +100,9 @@ def _detect(store: str, config: DetectConfig, shards: list[int], resources: Reso
 def question(store: Store, config: DetectConfig) -> detecting.Question:
     """What a config asks of a detector."""
     dataset = store.datasets.get(config.dataset)
-    found = find_detector(store, config.model, weights=config.weights, classes=config.classes, trained=open_trained)
+    found = find_detector(
+        store, config.model, weights=config.weights, classes=config.classes, scale=config.scale, trained=open_trained
+    )
     if config.selection is None:
         return detecting.Question(store, dataset, found)
     chosen = store.selections.get(config.selection)

@@ -59,7 +59,8 @@ class _Seed:
 
     def run(self) -> None:
         few = self.select("intermittent", self.given.stage0, "stage0")
-        begun = self.train(few, self.given.epochs0)
+        weights = None if self.given.weights is None else str(self.given.weights)
+        begun = self.train(few, self.given.epochs0, weights=weights)
         stage0 = begun.seconds["train"] + self.teacher(few)
         self.show("stage 0", few, begun.metrics, stage0, 0.0)
         seen = self.look(Watcher(model=begun.key), None)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tamis.store import Store
 from tamis.store.errors import RunNotFound
+from tamis.training.detection.scaling import Shrunk
 from tamis.training.errors import UnknownModelError
 from tamis.training.models.own import MODEL, digest, failing, load
 
@@ -58,6 +59,7 @@ class Source:
         weights: the file that an own detector is given.
         model_run: key of the run that trained it; None for an own detector.
         classes: names that were given with it, by number; empty where it declares them itself.
+        scale: of the frames that it is given, of both sides.
         opener: builds it.
     """
 
@@ -66,11 +68,18 @@ class Source:
     weights: Path | None = None
     model_run: str | None = None
     classes: tuple[str, ...] = ()
+    scale: float = 1.0
     opener: Opener | None = field(default=None, repr=False, compare=False)
 
 
 def find_detector(
-    store: Store, name: str, *, weights: str | None = None, classes: Sequence[str] = (), trained: Opener | None = None
+    store: Store,
+    name: str,
+    *,
+    weights: str | None = None,
+    classes: Sequence[str] = (),
+    scale: float = 1.0,
+    trained: Opener | None = None,
 ) -> Source:
     """Which detector a name stands for.
 
@@ -79,18 +88,20 @@ def find_detector(
         name: "module:function", or the key of a finished training run of a detector.
         weights: file that an own detector is given.
         classes: names by number, which take the place of those that it declares.
+        scale: frames are made smaller by this factor before it looks, above 0, up to 1.
         trained: opens the model of a training run.
 
     Raises:
         UnknownModelError: no such module, or it has no source file; no such weights.
         RunNotFound: no finished training run of a detector.
     """
+    seen = {} if scale == 1 else {"scale": scale}  # keys of full size are those of before there were others
     if ":" in name:
-        identity: dict[str, Any] = {"model": name, "code": digest(name, MODEL), "weights": None}
+        identity: dict[str, Any] = {"model": name, "code": digest(name, MODEL), "weights": None, **seen}
         path = None if weights is None else Path(weights).expanduser().absolute()
         if path is not None:
             identity["weights"] = _digest_of(path)
-        return Source(name, identity, path, None, tuple(classes), _open_own)
+        return Source(name, identity, path, None, tuple(classes), scale, _open_own)
     if weights is not None:
         raise UnknownModelError(
             f"{name!r} is a training run, which has weights of its own: leave out the weights file."
@@ -101,7 +112,7 @@ def find_detector(
             f"Run {run.key[:12]} is a {run.kind} run that is {run.status}: name a finished training run of a detector, "
             "or a detector of your own as module:function."
         )
-    return Source(run.model or run.key, {"model": run.blob}, None, run.key, tuple(classes), trained)
+    return Source(run.model or run.key, {"model": run.blob, **seen}, None, run.key, tuple(classes), scale, trained)
 
 
 def open_detector(store: Store, found: Source, device: str = "auto") -> Detector:
@@ -119,7 +130,8 @@ def open_detector(store: Store, found: Source, device: str = "auto") -> Detector
             f"The model of run {(found.model_run or '')[:12]} ({found.name}) is no detector: name a run that was "
             "trained for detection, or a detector of your own as module:function."
         )
-    return found.opener(store, found, pick_device(device))
+    opened = found.opener(store, found, pick_device(device))
+    return opened if found.scale == 1 else Shrunk(opened, found.scale)
 
 
 class OwnDetector:

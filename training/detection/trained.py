@@ -7,6 +7,7 @@ images of another size (`image_size`) is given frames whose shorter side has tha
 from typing import TYPE_CHECKING, Any
 
 from tamis.training.detection.detector import Detector, Source
+from tamis.training.detection.scaling import scaled
 from tamis.training.errors import UnknownModelError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class TrainedDetector:
 
         scale = 1.0 if self._size is None else self._size / min(images_BCHW.shape[-2:])
         with torch.inference_mode():
-            found = DETECTION.found(self._model, images_BCHW if scale == 1 else _scaled(images_BCHW, scale))
+            found = DETECTION.found(self._model, images_BCHW if scale == 1 else scaled(images_BCHW, scale))
         return [one | {"labels": one["labels"] - 1, "boxes": one["boxes"] / scale} for one in found]
 
 
@@ -55,11 +56,3 @@ def open_trained(store: "Store", found: Source, device: Any) -> Detector:
             "for detection, or a detector of your own as module:function."
         )
     return TrainedDetector(model.to(device).eval(), meta)
-
-
-def _scaled(images_BCHW: "Tensor", scale: float) -> "Tensor":
-    from torch.nn import functional
-
-    size = [max(1, round(side * scale)) for side in images_BCHW.shape[-2:]]
-    made = functional.interpolate(images_BCHW.float(), size=size, mode="bilinear", antialias=True)
-    return made.round().clamp(0, 255).to(images_BCHW.dtype)

@@ -30,7 +30,40 @@ _STAGES = (  # blocks, kernel, stride, expansion, channels
     (1, 3, 1, 6, 320),
 )  # fmt: skip
 _STEM, _FEATURES = 32, 1280
+_TAPS = (2, 4, 6)  # the last stages of strides 8, 16 and 32
 _DROPPED = 0.2  # share of images that skip the last block in training; none skip the first
+
+
+class LiteTrunk(nn.Module):
+    """An EfficientNet-Lite up to its last block, untrained.
+
+    Args:
+        name: of `NAMES`.
+        in_channels: of the images it takes.
+
+    Attributes:
+        channels: of the features at strides 8, 16 and 32.
+    """
+
+    def __init__(self, name: str, in_channels: int = 3) -> None:
+        super().__init__()
+        width, depth, _ = _SCALES[name]
+        self._conv_stem = _SameConv2d(in_channels, _STEM, 3, 2)
+        self._bn0 = _norm(_STEM)
+        self._blocks = nn.Sequential(*_blocks(width, depth))
+        self._relu = nn.ReLU6(inplace=True)
+        self.channels = [_rounded(_STAGES[stage][-1] * width) for stage in _TAPS]
+        self._ends = [sum(_depth(one, depth) for one in range(stage + 1)) for stage in _TAPS]
+        _draw(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Images [B, C, H, W] -> features at strides 8, 16 and 32, from the last block of each."""
+        x, found = self._relu(self._bn0(self._conv_stem(x))), list[Tensor]()
+        for number, block in enumerate(self._blocks, 1):
+            x = block(x)
+            if number in self._ends:
+                found.append(x)
+        return found
 
 
 class EfficientNetLite(nn.Module):
@@ -54,9 +87,7 @@ class EfficientNetLite(nn.Module):
         self._avg_pooling = nn.AdaptiveAvgPool2d(1)
         self._dropout = nn.Dropout(dropout)
         self._fc = nn.Linear(_FEATURES, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        _draw(self)
 
     def embed(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> what the last layer sees but for dropout, [B, 1280]."""
@@ -110,6 +141,12 @@ class _SameConv2d(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         missing = max((math.ceil(pixels / stride) - 1) * stride + kernel - pixels, 0)
         return missing // 2, missing - missing // 2
+
+
+def _draw(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
 
 def _blocks(width: float, depth: float) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tamis.flows.cli.common import App, common, limit_options, resources, run_flow
+from tamis.flows.cli.detections.scoring import some_frames
 from tamis.flows.cli.fields import FieldsCommand
 from tamis.flows.cli.output import emit, facts, note, table
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _NOT_ASKED = ("dataset", "selection", "reselect", "strategy", "span", "task", "distill")
-_BATCH = 8  # frames that a detector is given at once, where nothing is said
 _FILE = click.Path(exists=True, dir_okay=False)
 
 
@@ -71,8 +71,6 @@ def cull(
     from tamis.store.datasets.classes import read_classes
 
     given = {key: value for key, value in fields.items() if value is not None}
-    context = click.get_current_context()
-    chosen = context.get_parameter_source("score_batch") is not click.core.ParameterSource.DEFAULT
     names = tuple(read_classes(teacher_classes)) if teacher_classes else ()
     asked: dict[str, Any] = {"dataset": dataset, "name": name}
     asked["teacher"] = {"model": teacher, "weights": teacher_weights, "classes": names}
@@ -83,7 +81,7 @@ def cull(
     else:
         asked["train"] = _training(dataset, given)
     config = CullConfig.model_validate(asked)
-    limits = resources(device, workers, score_batch if chosen else _BATCH)
+    limits = resources(device, workers, some_frames(score_batch))
     _show(app, run_flow("cull", limits, app.open().root.url, config))
 
 

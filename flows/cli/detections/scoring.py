@@ -43,15 +43,19 @@ def boxes(
     from tamis.flows.configs import DetectConfig
     from tamis.store.datasets.classes import read_classes
 
-    context = click.get_current_context()
-    given = context.get_parameter_source("score_batch") is not click.core.ParameterSource.DEFAULT
     names = tuple(read_classes(classes)) if classes else ()
     store = app.open()
     config = DetectConfig(
         dataset=dataset, model=model, weights=weights, classes=names, selection=selection, epoch=epoch
     )
-    limits = resources(device, workers, score_batch if given else _BATCH)
+    limits = resources(device, workers, some_frames(score_batch))
     _show(app, run_flow("detect", limits, store.root.url, config))
+
+
+def some_frames(score_batch: int) -> int:
+    """Frames that a detector is given at once: what --score-batch says, or what suits detectors."""
+    source = click.get_current_context().get_parameter_source("score_batch")
+    return _BATCH if source is click.core.ParameterSource.DEFAULT else score_batch
 
 
 def _show(app: App, made: dict[str, Any]) -> None:

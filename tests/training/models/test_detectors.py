@@ -9,6 +9,7 @@ from tamis.training.errors import TaskError, UnknownModelError
 from tamis.training.models.detectors.rcnn import rcnn_terms
 from tamis.training.models.detectors.running import as_boxes, detect, run
 from tamis.training.models.detectors.ssd import LOGITS, encoded, matches, ssd_detections, ssd_losses, ssd_terms
+from tamis.training.models.pretrained import fit
 from tamis.training.models.registry import build_model, check_model
 
 SMALL = {"ssdlite64-mobilenet": 1, "ssd64-resnet18": 1, "fasterrcnn64-resnet18": 4}
@@ -170,4 +171,40 @@ def test_a_classifier_is_no_detector() -> None:
 )
 def test_names_that_cannot_be_had(name: str, message: str) -> None:
     with pytest.raises(UnknownModelError, match=message):
+        check_model(name)
+
+
+def test_ssd_on_efficientnet_lite_takes_a_classifiers_weights_into_its_trunk() -> None:
+    classifier = build_model("efficientnet-lite0", num_classes=5, seed=3).state_dict()
+    model = build_model("ssd64-efficientnet-lite0", num_classes=3)
+
+    def other() -> nn.Module:
+        return build_model("ssd64-efficientnet-lite0", num_classes=4)
+
+    given = fit(model, classifier, file="lite.pth", sha256="", model="ssd64-efficientnet-lite0", other=other)
+    assert given.into == "backbone.trunk"
+    own = model.state_dict()
+    assert all(torch.equal(own[name], classifier[name.split("trunk.")[1]]) for name in own if "trunk" in name)
+    assert {one.partition(".")[0] for one in given.unused} == {"_conv_head", "_bn1", "_fc"}
+
+
+def test_maps_of_efficientnet_lite_have_strides_8_16_and_32_and_three_more() -> None:
+    model = build_model("ssd192-efficientnet-lite0", num_classes=3).eval()
+    maps = model.backbone(torch.zeros(1, 3, 192, 192))  # type: ignore[operator]  # a module, for torch
+    assert [tuple(one.shape[1:]) for one in maps.values()] == [
+        (40, 24, 24), (112, 12, 12), (320, 6, 6), (256, 3, 3), (256, 2, 2), (256, 1, 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ssdlite-efficientnet-lite0", "ssdlite goes with one of mobilenet"),
+        ("fasterrcnn-efficientnet-lite0", "fasterrcnn goes with one of resnet18, resnet34, resnet50, resnet101"),
+        ("ssd-resnet19", "ssd goes with one of resnet18, .*efficientnet-lite0"),
+        ("ssd300-efficientnet-lite0@2", "is not widened"),
+    ],
+)
+def test_trunks_that_do_not_go_together_are_refused(name: str, said: str) -> None:
+    with pytest.raises(UnknownModelError, match=said):
         check_model(name)

@@ -10,6 +10,8 @@ pixels; their number does not depend on the width.
 Source: NVIDIA, "SSD300 v1.1 for PyTorch", 2019 (seed of the method for detection): trunk to the third stage of
 ResNet-50 without its stride, five further maps of 512, 512, 256, 256, 256 channels. Departure: for sides other than 300
 the priors are spaced by the maps, and a map of fewer than 3 pixels is padded where NVIDIA's are not.
+On an EfficientNet-Lite, whose features reach stride 32, SSD has three further maps and BatchNorm before the first three
+(the paper scales its first map too, section 3.1); priors are spaced by the maps.
 SSDLite: A. Howard et al., "Searching for MobileNetV3", ICCV 2019, section 6.3, as torchvision builds it.
 """
 
@@ -27,6 +29,7 @@ from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNe
 
 from tamis.training.models.detectors.names import DetectorName
 from tamis.training.models.detectors.trunks import Trunk, sizes_of, widened
+from tamis.training.models.efficientnet_lite import LiteTrunk
 
 _PLAIN: dict[str, Any] = {"image_mean": [0.0], "image_std": [1.0]}  # pixels are normalised before
 _MIDDLE, _FURTHER = (256, 256, 128, 128, 128), (512, 512, 256, 256, 256)  # channels of SSD's further maps
@@ -55,6 +58,14 @@ def _rcnn(name: DetectorName, outputs: int) -> nn.Module:
 
 
 def _ssd(name: DetectorName, outputs: int) -> nn.Module:
+    if name.lite:
+        return SSD(
+            _LiteMaps(name.lite),
+            DefaultBoxGenerator(_RATIOS, scales=_SCALES),
+            (name.side, name.side),
+            outputs,
+            **_PLAIN,
+        )
     trunk = _Maps(Trunk(name.depth, name.width, stage4=False), name.side, name.width)
     priors = DefaultBoxGenerator(_RATIOS, scales=_SCALES, steps=_STEPS if name.side == _STEPS[-1] else None)
     return SSD(trunk, priors, (name.side, name.side), outputs, **_PLAIN)
@@ -87,6 +98,30 @@ class _Maps(nn.Module):
         for block in self.extra:
             x = block(x)
             found.append(x)
+        return OrderedDict((str(i), one) for i, one in enumerate(found))
+
+
+class _LiteMaps(nn.Module):
+    """The maps of an EfficientNet-Lite and the smaller ones behind it.
+
+    Attributes:
+        out_channels: of each map.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.trunk = LiteTrunk(name)
+        # Blocks end without an activation or a bound; with weights that were trained, logits would begin in the tens.
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in self.trunk.channels)
+        self.out_channels = [*self.trunk.channels, *_FURTHER[2:]]
+        widths = zip(self.out_channels[2:-1], _MIDDLE[2:], _FURTHER[2:], strict=True)
+        self.extra = nn.ModuleList(_block(inputs, middle, further, 2, 1) for inputs, middle, further in widths)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Images [B, 3, H, W] -> six maps."""
+        found = [norm(one) for norm, one in zip(self.norms, self.trunk(x), strict=True)]
+        for block in self.extra:
+            found.append(block(found[-1]))
         return OrderedDict((str(i), one) for i, one in enumerate(found))
 
 

@@ -2,6 +2,7 @@
 
     fasterrcnn-resnet18, fasterrcnn-resnet101    Faster R-CNN with a feature pyramid on a ResNet-18, 34, 50 or 101.
     ssd300-resnet50                              SSD on a ResNet whose third stage keeps its size, as NVIDIA's SSD300.
+    ssd300-efficientnet-lite0                    SSD on an EfficientNet-Lite 0, 1 or 2: maps at strides 8, 16 and 32.
     ssdlite-mobilenet                            SSDLite on MobileNetV3-Large, as torchvision's for 320 pixels.
     ssdlite-mobilenet-full                       The same with all channels in the trunk's last blocks, which
                                                  torchvision halves: for weights of a whole MobileNetV3-Large.
@@ -17,8 +18,13 @@ from typing import NamedTuple
 from tamis.training.errors import UnknownModelError
 
 DEPTHS = (18, 34, 50, 101)
-SHOWN = ("fasterrcnn-resnet18", "fasterrcnn-resnet101", "ssd300-resnet50", "ssdlite-mobilenet")
-_NAME = re.compile(r"(fasterrcnn|ssdlite|ssd)(\d+)?-(mobilenet(-full)?|resnet(\d+))(?:@(\d+(?:\.\d+)?))?\Z")
+SHOWN = (
+    "fasterrcnn-resnet18", "fasterrcnn-resnet101", "ssd300-resnet50", "ssd300-efficientnet-lite0", "ssdlite-mobilenet",
+)  # fmt: skip
+_TRUNKS = {"fasterrcnn": ("resnet",), "ssd": ("resnet", "efficientnet-lite"), "ssdlite": ("mobilenet",)}
+_NAME = re.compile(
+    r"(fasterrcnn|ssdlite|ssd)(\d+)?-(mobilenet(-full)?|resnet(\d+)|efficientnet-lite[012])(?:@(\d+(?:\.\d+)?))?\Z"
+)
 _SIDES = {"fasterrcnn": 800, "ssdlite": 320, "ssd": 300}
 _LEAST, _MOST = 32, 4_096  # pixels: fewer leave a trunk nothing to look at
 _WIDEST = 16.0
@@ -29,10 +35,11 @@ class DetectorName(NamedTuple):
 
     Attributes:
         family: "fasterrcnn", "ssd" or "ssdlite".
-        depth: of the ResNet; 0 for MobileNet.
+        depth: of the ResNet; 0 for other trunks.
         side: pixels that images are scaled to.
         width: factor of the channels.
         full: the last blocks of MobileNet have all their channels.
+        lite: name of the EfficientNet-Lite; "" for other trunks.
     """
 
     family: str
@@ -40,6 +47,7 @@ class DetectorName(NamedTuple):
     side: int
     width: float
     full: bool = False
+    lite: str = ""
 
 
 def is_detector(name: str) -> bool:
@@ -58,11 +66,20 @@ def parse(name: str) -> DetectorName | None:
         return None
     family, depth = found[1], int(found[5] or 0)
     side, width = int(found[2] or _SIDES[family]), float(found[6] or 1)
-    if (family == "ssdlite") != found[3].startswith("mobilenet") or (depth and depth not in DEPTHS):
-        trunks = "mobilenet" if family == "ssdlite" else ", ".join(f"resnet{one}" for one in DEPTHS)
-        raise UnknownModelError(f"{name!r}: {family} goes with one of {trunks}.")
+    lite = found[3] if found[3].startswith("efficientnet") else ""
+    if not found[3].startswith(_TRUNKS[family]) or (depth and depth not in DEPTHS):
+        raise UnknownModelError(f"{name!r}: {family} goes with one of {', '.join(_trunks(family))}.")
     if not _LEAST <= side <= _MOST:
         raise UnknownModelError(f"{name!r}: its side is {side} pixels; expected {_LEAST} to {_MOST}.")
     if not 0 < width <= _WIDEST:
         raise UnknownModelError(f"{name!r}: its width is {width:g}; expected a factor above 0, up to {_WIDEST:g}.")
-    return DetectorName(family, depth, side, width, found[4] is not None)
+    if lite and width != 1:
+        raise UnknownModelError(
+            f"{name!r}: an EfficientNet-Lite is not widened; leave out @{width:g}, or take a larger one."
+        )
+    return DetectorName(family, depth, side, width, found[4] is not None, lite)
+
+
+def _trunks(family: str) -> list[str]:
+    sizes: dict[str, tuple[int, ...]] = {"resnet": DEPTHS, "efficientnet-lite": (0, 1, 2)}
+    return [f"{trunk}{size}" for trunk in _TRUNKS[family] for size in sizes.get(trunk, ("",))]
