@@ -81,7 +81,9 @@ def options(description: str, *, fps: str) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fps", default=fps, help="frames a second of the video, or all")
     parser.add_argument("--truth-score", type=float, default=0.4)
-    parser.add_argument("--weights", type=Path, help="weights of the trunk that detectors begin with (.pth, .safetensors)")
+    parser.add_argument(
+        "--weights", type=Path, help="file of weights that detectors begin with: a whole model or a trunk"
+    )
     parser.add_argument("--threads", type=int, default=1)
     return parser
 
