@@ -59,8 +59,7 @@ class _Seed:
 
     def run(self) -> None:
         few = self.select("intermittent", self.given.stage0, "stage0")
-        weights = None if self.given.weights is None else str(self.given.weights)
-        begun = self.train(few, self.given.epochs0, weights=weights)
+        begun = self.train(few, self.given.epochs0, **vtest.started(self.given))
         stage0 = begun.seconds["train"] + self.teacher(few)
         self.show("stage 0", few, begun.metrics, stage0, 0.0)
         seen = self.look(Watcher(model=begun.key), None)
@@ -81,7 +80,7 @@ class _Seed:
 
     def compare(self, what: str, kept: str | None, begin: str, choosing: float) -> None:
         """Go on training on what was kept."""
-        made = self.train(kept, self.given.epochs, init_from=begin)
+        made = self.train(kept, self.given.epochs, init_from=begin, optimizer=self.given.optimizer)
         self.show(what, kept, made.metrics, choosing, made.seconds["train"])
 
     def train(self, selection: str | None, epochs: int, **how: Any) -> Any:

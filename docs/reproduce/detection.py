@@ -29,8 +29,8 @@ INTERRUPTS = (None, 2, 3)  # None: the baseline
 
 def main() -> None:
     parser = vtest.options(__doc__ or "", fps="2")
-    parser.add_argument("--side", type=int, default=128, help="pixels that the detector scales images to; theirs: 300")
-    parser.add_argument("--depth", type=int, default=18, choices=(18, 34, 50, 101), help="of the ResNet; theirs: 50")
+    parser.add_argument("--model", default="ssd128-resnet18", help="theirs: ssd300-resnet50")
+    parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--augment", default="crop-flip", help="theirs: zoom-flip, which takes longer than the model")
@@ -53,8 +53,9 @@ def recipe(data: vtest.Vtest, given: argparse.Namespace, seed: int) -> dict[str,
     """Of every run. It is evaluated after every epoch, which is when the clock is read; evaluations do not count."""
     return {
         "dataset": data.train.ref, "task": "detection", "truth": data.truth, "truth_score": given.truth_score,
-        "evaluate_on": data.val.ref, "evaluate_every": 1, "model": f"ssd{given.side}-resnet{given.depth}",
-        "epochs": given.epochs, "batch_size": given.batch, "lr": 0.01, "augment": given.augment, "seed": seed,
+        "evaluate_on": data.val.ref, "evaluate_every": 1, "model": given.model,
+        "epochs": given.epochs, "batch_size": given.batch, "lr": given.lr, "augment": given.augment, "seed": seed,
+        **vtest.started(given),
     }  # fmt: skip
 
 

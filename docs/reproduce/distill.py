@@ -2,7 +2,7 @@
 
     python docs/reproduce/distill.py --data DIR --store FOLDER
 
-An SSDLite student with and without a teacher, and the teacher: its own name, widened. DIR has vtest.avi and nanodet.pt;
+A student with and without a teacher, and the teacher: its own name, widened. DIR has vtest.avi and nanodet.pt;
 truth is the persons that NanoDet finds, the first 70 % of the video are trained on and the rest is judged on. Runs go
 seed by seed, so that an early end leaves whole comparisons; what the store holds is not trained again. A line a run:
 
@@ -10,6 +10,7 @@ seed by seed, so that an early end leaves whole comparisons; what the store hold
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import vtest
@@ -22,9 +23,13 @@ from tamis.training.job import train
 
 def main() -> None:
     parser = vtest.options(__doc__ or "", fps="2")
-    parser.add_argument("--side", type=int, default=160, help="pixels that the detector scales images to")
+    parser.add_argument("--model", default="ssdlite160-mobilenet", help="the student")
+    parser.add_argument("--teacher", help="a model with the priors of the student; default: the student, widened")
+    parser.add_argument("--teacher-weights", type=Path, help="file of weights that the teacher begins with")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--width", default="2", help="of the teacher")
+    parser.add_argument("--width", default="2", help="of the teacher where none is named")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--alpha", type=float, default=0.5)
     parser.add_argument("--temperature", type=float, default=2)
     parser.add_argument("--over", choices=("all", "mined"), default="all")
@@ -37,15 +42,15 @@ def main() -> None:
 
 def compare(store: Store, data: vtest.Vtest, given: argparse.Namespace, seed: int) -> None:
     """The three runs of a seed."""
-    name = f"ssdlite{given.side}-mobilenet"
-    fields = recipe(data, given, seed)
-    teacher = train(store, TrainConfig(**fields, model=f"{name}@{given.width}"), device="cpu").run
-    show(store, data, seed, f"teacher @{given.width}", teacher)
-    show(store, data, seed, "student", train(store, TrainConfig(**fields, model=name), device="cpu").run)
+    fields, name = recipe(data, given, seed), given.teacher or f"{given.model}@{given.width}"
+    begun = vtest.started(given, given.teacher_weights)
+    teacher = train(store, TrainConfig(**{**fields, **begun}, model=name), device="cpu").run
+    show(store, data, seed, f"teacher {name}", teacher)
+    show(store, data, seed, "student", train(store, TrainConfig(**fields, model=given.model), device="cpu").run)
     asked = Distill(
         run=teacher.key, alpha=given.alpha, temperature=given.temperature, over=given.over, cached=given.cached
     )
-    student = train(store, TrainConfig(**fields, model=name, distill=asked), device="cpu").run
+    student = train(store, TrainConfig(**fields, model=given.model, distill=asked), device="cpu").run
     show(store, data, seed, "student with teacher", student)
 
 
@@ -53,8 +58,9 @@ def recipe(data: vtest.Vtest, given: argparse.Namespace, seed: int) -> dict[str,
     """Of every run."""
     return {
         "dataset": data.train.ref, "task": "detection", "truth": data.truth, "truth_score": given.truth_score,
-        "evaluate_on": data.val.ref, "epochs": given.epochs, "batch_size": 16, "lr": 0.02, "weight_decay": 4e-5,
+        "evaluate_on": data.val.ref, "epochs": given.epochs, "batch_size": given.batch, "lr": given.lr, "weight_decay": 4e-5,
         "augment": "none" if given.cached else "crop-flip", "seed": seed,
+        **vtest.started(given),
     }  # fmt: skip
 
 

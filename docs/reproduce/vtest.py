@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -84,8 +84,20 @@ def options(description: str, *, fps: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights", type=Path, help="file of weights that detectors begin with: a whole model or a trunk"
     )
+    parser.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd")
     parser.add_argument("--threads", type=int, default=1)
     return parser
+
+
+def started(given: argparse.Namespace, weights: Path | None = None) -> dict[str, Any]:
+    """How every training run begins and steps: fields of `TrainConfig`.
+
+    Args:
+        given: the options.
+        weights: in place of those of the options.
+    """
+    weights = weights or given.weights
+    return {"optimizer": given.optimizer, "weights": None if weights is None else str(weights)}
 
 
 def begin(given: argparse.Namespace) -> tuple[Store, Vtest]:
