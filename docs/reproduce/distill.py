@@ -58,8 +58,8 @@ def recipe(data: vtest.Vtest, given: argparse.Namespace, seed: int) -> dict[str,
     """Of every run."""
     return {
         "dataset": data.train.ref, "task": "detection", "truth": data.truth, "truth_score": given.truth_score,
-        "evaluate_on": data.val.ref, "epochs": given.epochs, "batch_size": given.batch, "lr": given.lr, "weight_decay": 4e-5,
-        "augment": "none" if given.cached else "crop-flip", "seed": seed,
+        "evaluate_on": data.val.ref, "epochs": given.epochs, "batch_size": given.batch, "lr": given.lr,
+        "weight_decay": 4e-5, "augment": "none" if given.cached else "crop-flip", "seed": seed,
         **vtest.started(given),
     }  # fmt: skip
 
