@@ -120,6 +120,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--branchpoints", default="11,14,16", help="of candidates, as in `tamis package build`")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--patience", type=int, default=3)
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--decay", type=float, default=0.0)
     parser.add_argument("--truth-score", type=float, default=0.4)
@@ -144,7 +145,7 @@ def made(store: Store, name: str, run: str, given: argparse.Namespace) -> App:
     config = PackageConfig(
         name=name, dataset=parts[0].ref, evaluate_on=parts[1].ref, base="efficientnet-lite0",
         weights=vtest.found_file(given.data, "efficientnet-lite0*.pth"), event="yes", image_size=given.image_size,
-        branchpoints=given.branchpoints, epochs=given.epochs, lr=given.lr, decay=given.decay,
+        branchpoints=given.branchpoints, epochs=given.epochs, patience=given.patience, lr=given.lr, decay=given.decay,
     )  # fmt: skip
     package = build(store, config, device="cpu").package
     hits = {one.branch: unpack_hits(one.metrics["hits"], one.metrics["held"]) for one in package.candidates}
