@@ -87,7 +87,7 @@ class PackageConfig(BaseModel):
     evaluate_on: str | None = None
     holdout: _Share = 0.25
     validation: _Share = 0.15
-    block: _Seconds = 4.0
+    block: _Seconds = 2.0
     image_size: int | None = Field(default=None, ge=1, le=border.IMAGE)
     channels: Literal[1, 3] = 3
     branchpoints: str = "all"

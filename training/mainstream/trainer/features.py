@@ -149,10 +149,10 @@ class Features:
             return
         with ExitStack() as files, reporting_full(str(folder_of(self.source))):
             made = {branch: files.enter_context(self._made(branch)) for branch in missing}
-            begin = self._nearest(min(missing))
+            begin, array = self._nearest(min(missing))
             rows = in_order(len(self.source.samples_N), self.rows)
-            for some, found in zip(rows, self._read(begin or IMAGES, rows, begin), strict=True):
-                x, here = found, begin or IMAGES
+            for some, found in zip(rows, self._read(array, rows), strict=True):
+                x, here = found, begin
                 for branch in missing:
                     x, here = self.stem.run(x, here, branch), branch
                     made[branch][some] = _rows_of(x)
@@ -166,25 +166,27 @@ class Features:
             branch: index of the branchpoint.
             rows: of each batch.
         """
-        begin = self._nearest(branch)
-        for x in self._read(begin or IMAGES, rows, begin):
-            yield self.stem.run(x, begin or IMAGES, branch)
+        begin, array = self._nearest(branch)
+        for x in self._read(array, rows):
+            yield self.stem.run(x, begin, branch)
 
-    def _nearest(self, branch: int) -> int | None:
-        """The last branchpoint up to one that is on disk; None where not even the images are."""
-        return next((one for one in range(branch, -1, -1) if self.path(one).is_file()), None)
+    def _nearest(self, branch: int) -> tuple[int, npt.NDArray[Any] | None]:
+        """The last branchpoint up to one whose features are on disk, and these; none: the images, to be decoded."""
+        for one in range(branch, -1, -1):
+            with contextlib.suppress(FileNotFoundError):  # not kept, or removed for want of room
+                array = np.load(self.path(one), mmap_mode="r", allow_pickle=False)
+                os.utime(self.path(one))  # it is in use
+                return one, array
+        return IMAGES, None
 
-    def _read(self, branch: int, rows: Iterable[Ints], kept: int | None) -> Iterator[Tensor]:
-        """Batches from the disk, or decoded."""
-        if kept is None:
-            with closing(self.source.batches(rows)) as decoded:
-                for batch in decoded:
-                    yield batch.images
+    def _read(self, array: npt.NDArray[Any] | None, rows: Iterable[Ints]) -> Iterator[Tensor]:
+        """Batches of what was kept, or of decoded images."""
+        if array is not None:
+            yield from in_background(lambda some: _tensor(array, some), rows, ahead=AHEAD)
             return
-        path = self.path(branch)
-        os.utime(path)  # it is in use
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        yield from in_background(lambda some: _tensor(array, some), rows, ahead=AHEAD)
+        with closing(self.source.batches(rows)) as decoded:
+            for batch in decoded:
+                yield batch.images
 
     @contextlib.contextmanager
     def _made(self, branch: int) -> Generator[npt.NDArray[Any]]:

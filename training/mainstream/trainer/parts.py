@@ -1,9 +1,10 @@
 """Which samples candidates train on, which decide when they stop, and which they are measured on.
 
 What: `deal_parts` gives each sample its part by (seed, data) alone. Single images are dealt out class by class. Frames
-of videos are dealt out in blocks of some seconds that stay together, blocks with and without the event by themselves:
-neighbouring frames are nearly alike, and a frame that is measured on between two that were trained on measures
-nothing. Inside of a block frames still follow each other, so misses of consecutive frames can be counted.
+of videos are dealt out in blocks of some seconds that stay together, those without the event, with some of it and with
+more than half by themselves: neighbouring frames are nearly alike, and a frame that is measured on between two that
+were trained on measures nothing. Inside of a block frames still follow each other, so misses of consecutive frames can
+be counted.
 With a selection, what is trained on are its samples; what is measured on is dealt out of the whole dataset, so that the
 figures are those of the data and not of what was chosen as hard.
 Cost: a sort of the samples.
@@ -69,9 +70,8 @@ def deal_parts(
     if frames is None or (frames.camera_N < 0).any():
         return deal(len(labels_N), into, seed=seed, labels=labels_N)
     block_N, count = blocks_of(frames, block)
-    holds = np.zeros(count, np.int64)
-    np.maximum.at(holds, block_N, (labels_N == event).astype(np.int64))
-    dealt = deal(count, into, seed=seed, labels=holds)
+    inside = np.bincount(block_N, labels_N == event, count) / np.bincount(block_N, minlength=count)
+    dealt = deal(count, into, seed=seed, labels=np.ceil(2 * inside).astype(np.int64))
     return {part: np.flatnonzero(np.isin(block_N, blocks)) for part, blocks in dealt.items()}
 
 
