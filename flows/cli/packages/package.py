@@ -7,6 +7,8 @@ import click
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import emit, facts, size, table
 from tamis.flows.cli.packages.branchpoints import branchpoints
+from tamis.flows.cli.packages.planning import plan
+from tamis.flows.cli.packages.running import run
 
 if TYPE_CHECKING:
     from tamis.store.packages import Package
@@ -117,3 +119,5 @@ def _row(one: "Package", models: dict[str, str]) -> dict[str, Any]:
 
 
 package.add_command(branchpoints)
+package.add_command(plan)
+package.add_command(run)

@@ -157,7 +157,7 @@ class _Climb:
             skipped = int(np.count_nonzero(self.ratio_NK > fitting.flat[at]))
         if not (self.ratio_NK.flat[at] > 0 and self.more_NK.flat[at] <= left):
             return None
-        n, k = divmod(at, self.ratio_NK.shape[1])
+        n, k = divmod(at, len(self.ratio_NK[0]))
         gain, more = float(self.gain_NK[n, k]), float(self.more_NK[n, k])
         why = "free" if more <= TINY else "ratio"
         self._make(n, k)

@@ -114,7 +114,8 @@ class Plan(_Part):
         moves: in the order in which they were made.
         baselines: `no-sharing` and `max-sharing`.
         bases: seconds a frame of each base's segments, by key.
-        profile: where the latencies are from: key of the stored profile; empty where they were given.
+        profiles: where the latencies are from: key of the stored profile by base; bases whose latencies were given have
+            none.
     """
 
     version: Literal[1]
@@ -127,7 +128,7 @@ class Plan(_Part):
     moves: tuple[Step, ...]
     baselines: dict[Literal["no-sharing", "max-sharing"], Baseline]
     bases: dict[str, tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]]
-    profile: str
+    profiles: dict[str, str]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Plan":
@@ -165,14 +166,16 @@ _SCHEDULERS: dict[str, Callable[[Table, float], tuple[Schedule, list[Move]]]] = 
 }
 
 
-def plan(workload: Workload, budget: float, mode: Mode = "mainstream", *, profile: str = "") -> Plan:
+def plan(
+    workload: Workload, budget: float, mode: Mode = "mainstream", *, profiles: Mapping[str, str] | None = None
+) -> Plan:
     """Schedule a workload.
 
     Args:
         workload: applications of any number of bases, or none.
         budget: seconds of compute a second that may be used.
         mode: `mainstream` (greedy), `optimum`, `fair` (max-min), `no-sharing` or `max-sharing`.
-        profile: key of the profile that the latencies are of.
+        profiles: keys of the profiles that the latencies are of, by base.
 
     Raises:
         WorkloadError: an unknown mode, or a budget that is no number above 0.
@@ -193,7 +196,8 @@ def plan(workload: Workload, budget: float, mode: Mode = "mainstream", *, profil
         applications=tuple(_planned(workload, table, schedule, n) for n in range(len(table))),
         moves=tuple(_step(workload, m) for m in moves),
         baselines={"no-sharing": _baseline(table, budget, False), "max-sharing": _baseline(table, budget, True)},
-        bases={key: tuple(map(float, segments)) for key, segments in workload.bases.items()}, profile=profile,
+        bases={key: tuple(map(float, segments)) for key, segments in workload.bases.items()},
+        profiles=dict(profiles or {}),
     )  # fmt: skip
 
 

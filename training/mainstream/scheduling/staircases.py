@@ -129,7 +129,8 @@ def search(at: Priced, floor: float, beam: int | None = None, *, best_only: bool
             keep = keep[_unmatched(best[keep], lost[keep], step[keep], bound[keep])]
         stairs = np.concatenate([stairs[row[keep]], step[keep, None].astype(np.int8)], axis=1)
         best, lost, bound = best[keep], lost[keep], bound[keep]
-    return Found(stairs, bound)
+    worth = bound > floor  # there may be no segments at all
+    return Found(stairs[worth], bound[worth])
 
 
 def _corners(at: Priced, t: int, best_PN: Floats, above_P: Ints, step_P: Ints) -> Floats:

@@ -29,7 +29,7 @@ def schedule_of(given: Workload, made: Plan) -> Schedule:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_plan_says_what_its_schedule_is_worth_and_costs(mode: Mode) -> None:
     given = workload(3, votes=(1, 2))
-    made, table = plan(given, 0.5, mode, profile="p"), tabulate(given)
+    made, table = plan(given, 0.5, mode, profiles={"base0": "p"}), tabulate(given)
     schedule = schedule_of(given, made)
     assert [p.f1 for p in made.applications] == table.f1(schedule).tolist()
     assert made.f1 == pytest.approx(table.f1(schedule).mean())
@@ -111,7 +111,7 @@ def test_what_is_no_budget_or_mode(budget: float, mode: Any) -> None:
 
 
 def test_written_and_read(tmp_path: Path) -> None:
-    made = plan(workload(3, votes=(1, 3)), 0.4, profile="abc")
+    made = plan(workload(3, votes=(1, 3)), 0.4, profiles={"base0": "abc"})
     write_plan(tmp_path / "plan.json", made)
     assert read_plan(tmp_path / "plan.json") == made
     write_plan(tmp_path / "plan.json", replace_mode(made))
@@ -140,7 +140,7 @@ def test_a_plan_of_the_first_version_opens(tmp_path: Path) -> None:
             "no-sharing": {"f1": None, "cost": None, "needed": 0.6},
             "max-sharing": {"f1": 0.7, "cost": 0.08, "needed": None},
         },
-        "bases": {"b0": [0.03, 0.01]}, "profile": "",
+        "bases": {"b0": [0.03, 0.01]}, "profiles": {"b0": "p0"},
     }  # fmt: skip
     (tmp_path / "plan.json").write_text(json.dumps(document))
     read = read_plan(tmp_path / "plan.json")

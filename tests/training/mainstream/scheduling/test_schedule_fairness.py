@@ -18,6 +18,7 @@ seeds, shares = st.integers(0, 10**6), st.floats(0.0, 1.0)
 
 @given(seed=seeds, share=shares, apps=st.integers(1, 4), bases=st.integers(1, 3))
 @example(seed=4, share=0.4, apps=3, bases=3)
+@example(seed=0, share=0.0, apps=1, bases=1)  # nobody can branch off
 @settings(max_examples=25, deadline=None)
 def test_no_schedule_has_a_greater_minimum(seed: int, share: float, apps: int, bases: int) -> None:
     table = drawn(seed, apps, options=3, rates=3, bases=bases)

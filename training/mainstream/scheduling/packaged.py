@@ -1,0 +1,106 @@
+"""A workload from the packages of a store and the latency profiles of their base models.
+
+What: `workload_of` makes each package an application and its candidates on the Pareto frontier the options.
+How: latencies are the newest stored profile of each base on one device. What lies behind the last branchpoint, the
+heads, is added to every option's own layers.
+Cost: a few small reads a package.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tamis.store.packages import Package, Packages, Profile
+from tamis.training.mainstream.events.model import Events
+from tamis.training.mainstream.scheduling.errors import WorkloadError
+from tamis.training.mainstream.scheduling.workload import Application, Option, Workload
+
+
+class Packaged(NamedTuple):
+    """A workload and where its latencies are from.
+
+    Attributes:
+        workload: one application a package.
+        profiles: key of the profile by base.
+    """
+
+    workload: Workload
+    profiles: dict[str, str]
+
+
+def workload_of(
+    packages: Packages,
+    refs: Sequence[str],
+    *,
+    rates: Sequence[float],
+    votes: Sequence[int] = (1,),
+    device: str | None = None,
+    threads: int | None = None,
+) -> Packaged:
+    """The workload of some packages.
+
+    Args:
+        packages: of a store.
+        refs: name@version or names; one that is named again is another application, name-2.
+        rates: frames a second that may be chosen.
+        votes: consecutive hits that may be chosen.
+        device: of the profiles; None: the only one that a base was measured on.
+        threads: of the profiles; None: the only number.
+
+    Raises:
+        PackageNotFound: no such package.
+        WorkloadError: a base without a profile, or with several to choose from; a package without event figures.
+    """
+    found = [packages.get(ref) for ref in refs]
+    kept = packages.profiles.all() if found else []
+    chosen = {key: _profile(kept, key, device, threads) for key in dict.fromkeys(package.base for package in found)}
+    seen = Counter[str]()
+    applications: list[Application] = []
+    for package in found:
+        seen[package.name] += 1
+        name = package.name if seen[package.name] == 1 else f"{package.name}-{seen[package.name]}"
+        applications.append(_application(package, name, chosen[package.base]))
+    bases = {key: profile.segments for key, profile in chosen.items()}
+    workload = Workload(tuple(applications), bases, tuple(sorted(set(rates))), tuple(sorted(set(votes))))
+    return Packaged(workload, {key: profile.key for key, profile in chosen.items()})
+
+
+def _profile(kept: Sequence[Profile], base: str, device: str | None, threads: int | None) -> Profile:
+    """The one profile of a base that is meant."""
+    of = [p for p in kept if p.base == base and p.batch == 1]
+    fitting = [p for p in of if device in (None, p.device) and threads in (None, p.threads)]
+    if len(fitting) == 1:
+        return fitting[0]
+    there = ", ".join(f"{p.device} with {p.threads} threads" for p in of) or "none"
+    if fitting:
+        raise WorkloadError(
+            f"Base {base[:12]} has {len(fitting)} latency profiles: {there}. Give the device and the threads."
+        )
+    raise WorkloadError(
+        f"Base {base[:12]} has no latency profile for this device (there are: {there}); measure one with "
+        "`tamis package profile`."
+    )
+
+
+def _application(package: Package, name: str, profile: Profile) -> Application:
+    if package.events is None:
+        raise WorkloadError(
+            f"Package {package.ref} does not say how long and how frequent its events are; build it with event figures."
+        )
+    tails = np.append(np.cumsum(profile.segments[::-1])[::-1], 0.0) + (profile.rest or 0.0)
+    deepest = len(profile.segments)
+    if beyond := [c.branch for c in package.candidates if c.branch > deepest]:
+        raise WorkloadError(
+            f"Package {package.ref} branches at {max(beyond)}; the profile of its base has {deepest} segments. "
+            "Measure the base again."
+        )
+    options = tuple(
+        Option(c.branch, c.tpr, c.fpr, c.accuracy, float(tails[c.branch]), c.branchpoint)
+        for c in package.candidates
+        if c.pareto
+    )
+    events = package.events
+    figures = Events(events.average, events.minimum, events.frequency, events.correlation)
+    return Application(name, package.base, figures, options, package.ref)
