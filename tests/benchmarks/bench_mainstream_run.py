@@ -130,7 +130,7 @@ def _plan(store: Store, pixels: int) -> Plan:
             "version": 1, "mode": "max-sharing", "shared": True, "budget": 1.0, "cost": 1.0, "f1": 0.0,
             "applications": [_application(store, base, cut, f"app{i}") for i in range(APPLICATIONS)], "moves": [],
             "baselines": {"no-sharing": none, "max-sharing": none}, "bases": {base.key: [0.0] * cut.segments},
-            "profile": "",
+            "profiles": {},
         }
     )  # fmt: skip
 
