@@ -169,7 +169,7 @@ def _package(store: str, config: PackageConfig) -> dict[str, Any]:
     from tamis.training.mainstream.trainer.building import Build
 
     published = Build(Store.open(store), config).finish()
-    return {"package": published.package.ref, "created": published.created}
+    return {"package": published.package.ref, "cached": not published.created}
 
 
 INDEX = Task("index-shards", _index)

@@ -61,7 +61,7 @@ def build(app: App, name: str, device: str, workers: int, score_batch: int, **fi
 def _show(shown: dict[str, Any]) -> None:
     show_package(shown, None)
     said = f"{shown['trained']} candidates trained, {shown['found']} found"
-    say(f"{'New' if shown['created'] else 'Cached'}: {said}")
+    say(f"{'Cached' if shown['cached'] else 'New'}: {said}")
     for one in shown["candidates"]:
         for doubt in one["metrics"]["doubts"]:
             note(f"Candidate at branchpoint {one['branch']}: {doubt}.")

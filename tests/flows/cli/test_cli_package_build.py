@@ -30,7 +30,7 @@ def test_a_package_is_built_once_and_found_again(ready: Any, tmp_path: Path) -> 
     weights = ("--weights", tmp_path / "base.pth")
     made = ready(*BUILD, *weights, "--json")
     assert made.code == 0, made.err
-    assert (made.json["package"], made.json["created"], made.json["trained"]) == ("threes@1", True, 2)
+    assert (made.json["package"], made.json["cached"], made.json["trained"]) == ("threes@1", False, 2)
     assert [one["branch"] for one in made.json["candidates"]] == [0, 4]  # of an image, three blocks, the pooled maps
     package = Store.open(tmp_path / "store").packages.get("threes")
     assert [one.accuracy for one in package.candidates] == [one["accuracy"] for one in made.json["candidates"]]
