@@ -9,7 +9,8 @@ from each frame that it can begin with. A run of as many hits as there are votes
 found; a gap with one is a false event. F1 is of the sums over all beginnings.
 Run: Mainstream's plans are also executed on the held-out frames as `tamis package run` does, once each.
 Data: a folder that has vtest.avi, nanodet.pt and efficientnet-lite0*.pth, in whatever folders below it.
-Cost: about ten minutes a core for two applications with two candidates each, half of it for the boxes. What the store has is not made again.
+Cost: about ten minutes a core for two applications with two candidates each, half of it for the boxes. What the store
+has is not made again.
 """
 
 import argparse
