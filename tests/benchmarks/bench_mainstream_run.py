@@ -3,21 +3,21 @@
 EfficientNet-Lite0, 224 pixels, Max-Sharing at every frame of vtest.avi (`--data DIR`, in DIR/vtest) or of a video that
 is made here. The thread that computes, from taking a frame to lines and rows of the store, is held against the same
 segments and rests called in a bare loop on the same pixels: seconds of CPU of that thread, one thread of torch, in
-turn. The frames were decoded and scaled before; with another thread at that, which shares caches and cores, the same
-figure is for information. What a run takes once, to begin and to end, is left out. Weights are drawn.
+turn frame by frame. The frames were decoded and scaled before; with another thread at that, which shares caches and
+cores, the same figure is for information. What a run takes once, to begin and to end, is left out. Weights are drawn.
 """
 
 import io
 import itertools
 import statistics
 import uuid
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from time import thread_time
 
 import torch
 from benchlib import Result, folder
+from torch import Tensor
 from videosets import source
 
 from tamis.store import Store
@@ -50,7 +50,7 @@ class Start(Video):
 
 
 def run(quick: bool, data: Path | None) -> list[Result]:
-    pixels, count, turns = (32, 5, 1) if quick else (224, 50, 9)
+    pixels, count = (32, 5) if quick else (224, 400)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -59,23 +59,16 @@ def run(quick: bool, data: Path | None) -> list[Result]:
             store = Store.create(path / "store")
             schedule = Deployer(store, torch.device("cpu")).deploy(_plan(store, pixels))
             kept = _kept(schedule, video, count)
-            ours, bare = _in_turn(turns, partial(_run, store, schedule, lambda: kept), partial(_bare, schedule, kept))
-            opened = partial(Start, video, count)
-            both, _ = _in_turn(min(turns, 3), partial(_run, store, schedule, opened), partial(_bare, schedule, kept))
+            ours, bare = _run(store, schedule, kept, kept)
+            both, beside = _run(store, schedule, Start(video, count), kept)
     finally:
         torch.set_num_threads(threads)
     note = f"{APPLICATIONS} applications, {pixels} pixels, {count} frames of {video.name}, 1 thread"
     against = "its parts in a bare loop"
     return [
         Result("frame, by the runner, CPU", ours, "s", against, bare, 1.05, note),
-        Result("frame, decoding beside it, CPU", both, "s", against, bare, None, note),
+        Result("frame, decoding beside it, CPU", both, "s", against, beside, None, note),
     ]
-
-
-def _in_turn(turns: int, *work: Callable[[], float]) -> list[float]:
-    """Medians of what each says, in turns, after one that does not count."""
-    said = [[one() for one in work] for _ in range(turns + 1)][1:]
-    return [statistics.median(each) for each in zip(*said, strict=True)]
 
 
 class Kept(Start):
@@ -90,27 +83,29 @@ class Kept(Start):
         return iter(self.kept)
 
 
-def _run(store: Store, schedule: Schedule, opened: Callable[[], Start]) -> float:
-    """Seconds of CPU a frame of the computing thread, from one frame to the next."""
-    recorder, done = Recorder(store, uuid.uuid4().hex, source="a video", dataset="", config={}), list[float]()
+def _run(store: Store, schedule: Schedule, frames: Start, kept: Kept) -> tuple[float, float]:
+    """Median seconds of CPU a frame of the computing thread: of the runner, and of the layers alone, frame by frame."""
+    times, fitted = list[tuple[float, float]](), iter(kept.fitted)
+
+    def progress(_: float) -> None:
+        began = thread_time()
+        _bare(schedule, next(fitted))
+        times.append((began, thread_time()))
+
+    recorder = Recorder(store, uuid.uuid4().hex, source="a video", dataset="", config={})
     lines = Lines(io.StringIO(), "looks")
-    Runner(
-        schedule, opened(), Options(), lines=lines, recorder=recorder, progress=lambda _: done.append(thread_time())
-    ).run()  # fmt: skip
-    return (done[-1] - done[0]) / (len(done) - 1)
+    Runner(schedule, frames, Options(), lines=lines, recorder=recorder, progress=progress).run()
+    ours = [began - ended for (_, ended), (began, _) in itertools.pairwise(times)]
+    return statistics.median(ours), statistics.median(ended - began for began, ended in times[1:])
 
 
 @torch.inference_mode()
-def _bare(schedule: Schedule, kept: Kept) -> float:
-    """The same of the layers alone."""
+def _bare(schedule: Schedule, values: Tensor) -> None:
     (tree,) = schedule.trees.values()
-    began = thread_time()
-    for values in kept.fitted:
-        for segment in tree.module.segments:
-            values = segment(values)
-        for rest in tree.module.rests:
-            rest(values)
-    return (thread_time() - began) / len(kept.fitted)
+    for segment in tree.module.segments:
+        values = segment(values)
+    for rest in tree.module.rests:
+        rest(values)
 
 
 def _kept(schedule: Schedule, video: Path, count: int) -> Kept:
