@@ -21,7 +21,7 @@ _COMMANDS = {  # name: its module, which is imported when the command is asked f
     "dataset": "packing", "score": "detections.resolution", "select": "selections.gradmatch",
     "selection": "selections.looking", "cull": "detections.cull", "priority": "priority", "train": "train",
     "adapt": "adapt", "evaluate": "evaluate", "run": "run", "history": "history", "report": "reports.report",
-    "package": "packages.commands",
+    "package": "packages.building",
     "sql": "sql", "serve": "serve", "verify": "store", "gc": "store",
 }  # fmt: skip
 

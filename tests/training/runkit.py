@@ -97,8 +97,8 @@ def plan(
         {
             "version": 1, "mode": "mainstream" if shared else "no-sharing", "shared": shared, "budget": 1.0,
             "cost": 0.5, "f1": 0.8, "applications": planned, "moves": [],
-            "baselines": {"no-sharing": none, "max-sharing": none}, "bases": {base.key: [0.001] * parts().segments},
-            "profiles": {},
+            "baselines": {"no-sharing": none, "max-sharing": none},
+            "bases": {base.key: [0.001] * parts().segments}, "profiles": {},
         }
     )  # fmt: skip
 

@@ -12,7 +12,6 @@ import click
 
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.output import facts, note, plain, say, table
-from tamis.flows.cli.packages.package import package
 from tamis.flows.failures import quiet_pipe
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ _JUDGED = ("application", "labelled", "found", "false", "recall", "precision", "
            "planned_precision", "planned_f1")  # fmt: skip
 
 
-@package.command()
+@click.command()
 @click.argument("plan", type=click.Path(dir_okay=False))
 @click.argument("source")
 @click.option(

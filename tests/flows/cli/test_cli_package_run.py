@@ -81,7 +81,7 @@ def test_what_is_wrong_is_one_line(tamis: Any, site: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
 def test_a_signal_stops_a_real_process_cleanly(site: Path, number: signal.Signals) -> None:
     """Played in real time: the signal comes with the first event, long before the end of the video."""
-    film(site / "long.mp4", 600, (3, 590))
+    film(site / "long.mp4", 300, (3, 290))
     code = "from tamis.flows.start import main; main()"
     command = [
         sys.executable,
@@ -107,7 +107,7 @@ def test_a_signal_stops_a_real_process_cleanly(site: Path, number: signal.Signal
         *lines, summary = [json.loads(line) for line in child.stdout.read().splitlines()]
         err = child.stderr.read()
     assert child.returncode == 128 + number, err
-    assert (summary["ended"], summary["seconds"] < 59) == ("stopped", True)
+    assert (summary["ended"], summary["seconds"] < 29) == ("stopped", True)
     assert {"a"} <= {line["application"] for line in lines if line["kind"] == "event"}
     store = Store.open(site / "store")
     assert store.runs.get(summary["run"]).status == "finished"

@@ -9,6 +9,7 @@ Cost: the layers that run, and beside them a tenth of a millisecond.
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -114,11 +115,13 @@ class Executor:
 
     @staticmethod
     def _hit(logits: Tensor, event: int) -> tuple[bool, float]:
-        scores = logits[0].float().softmax(0).tolist()
-        score = scores[event]
-        if score != score:
+        values: list[float] = logits[0].tolist()
+        if not all(map(math.isfinite, values)):
             raise ArithmeticError("its outputs are not finite")
-        return max(range(len(scores)), key=scores.__getitem__) == event, score
+        highest = max(values)
+        return values.index(highest) == event, math.exp(values[event] - highest) / sum(
+            math.exp(v - highest) for v in values
+        )
 
     def _failure(self, frame: Frame, name: str, error: Exception) -> Failure:
         count = self._failed[name] = self._failed.get(name, 0) + 1

@@ -81,4 +81,7 @@ class Rates:
 
 def _point(last: Fraction | None, rate: Fraction) -> Fraction:
     """The first point later than a time."""
-    return Fraction(0) if last is None else Fraction(int(last * rate) + 1) / rate
+    if last is None:
+        return Fraction(0)
+    passed = last.numerator * rate.numerator // (last.denominator * rate.denominator)
+    return Fraction((passed + 1) * rate.denominator, rate.numerator)
