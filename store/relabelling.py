@@ -67,12 +67,24 @@ def relabel(
         if len(sql) > _LONGEST:
             raise ImportRefused(f"The query has {len(sql):,} letters: expected at most {_LONGEST:,}.")
         rows, kept, shown = store.query(sql), {"sql": sql}, "The query"
+        _check_one_dataset(rows, source)
     else:
         assert file is not None
         rows, shown = read_table(file), str(file)
         kept = {"file": Path(file).name, "sha256": digest_of(Path(file))}
     labels = labels_of(rows, source, classes, kept, shown)
     return store.datasets.relabel(ref, labels, name=name, drop_missing=drop_missing)
+
+
+def _check_one_dataset(rows: pa.Table, dataset: Dataset) -> None:
+    """Refuse what a query gives that forgot, or misspelt, which dataset it is about: views have the rows of all."""
+    where = f"views have the samples of every dataset, so expected where dataset = '{dataset.name}'"
+    if not len(rows):
+        raise ImportRefused(f"The query gave no rows; {where}.")
+    if "sample" in rows.column_names and pc.count_distinct(rows["sample"]).as_py() < len(rows):
+        raise ImportRefused(
+            f"The query gave {len(rows):,} rows, some of one sample; {where} and a row for each sample."
+        )
 
 
 def labels_of(rows: pa.Table, dataset: Dataset, classes: Sequence[str], kept: Mapping[str, Any], shown: str) -> Labels:

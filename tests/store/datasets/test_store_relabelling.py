@@ -150,7 +150,7 @@ def test_one_may_be_derived_of_another(store: Store, bare: Dataset) -> None:
         ("select label from samples", "Expected a column `key` or `sample`"),
         ("select 99 as sample, 1 as label", "Sample 99 is not in bare@1"),
         ("select 'zz' as key, 1 as label", "1 of 1 keys are not in bare@1"),
-        ("select 1 as sample, unnest([0, 1]) as label", "Sample 1 is listed more than once"),
+        ("select 1 as sample, unnest([0, 1]) as label", "gave 2 rows, some of one sample"),
     ],
 )
 def test_labels_that_are_none_are_refused(store: Store, bare: Dataset, query: str, said: str) -> None:
@@ -171,3 +171,15 @@ def test_one_source_of_labels(store: Store, bare: Dataset, tmp_path: Path) -> No
         relabel(store, "bare", sql=f"select 0 as sample, content as label from read_text('{tmp_path}/0.tar')")
     with pytest.raises(ImportRefused, match="cannot be read"):
         relabel(store, "bare", file=tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("select sample, 0 as label from samples where dataset = 'digits@1'", "gave no rows; .*where dataset = 'digits'"),
+        ("select sample, 0 as label from samples, range(2)", "some of one sample; .*a row for each sample"),
+    ],
+)
+def test_a_query_about_no_dataset_or_several_is_told_so(store: Store, dataset: Dataset, query: str, said: str) -> None:
+    with pytest.raises(ImportRefused, match=said):
+        relabel(store, dataset.ref, sql=query)
