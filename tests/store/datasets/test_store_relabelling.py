@@ -176,7 +176,7 @@ def test_one_source_of_labels(store: Store, bare: Dataset, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("select sample, 0 as label from samples where dataset = 'digits@1'", "gave no rows; .*where dataset = 'digits'"),
+        ("select sample, 0 as label from samples where dataset = 'digits@1'", "no rows; .*where dataset = 'digits'"),
         ("select sample, 0 as label from samples, range(2)", "some of one sample; .*a row for each sample"),
     ],
 )
