@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminal import HEARING
 
 from tamis.flows.server.temporary import _PREFIX, _spare_loopback, temporary_server
 
@@ -33,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
 def starting(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process that has just started a server, and the server's process id."""
     environment = {**os.environ, "TMPDIR": str(folder)}
-    with subprocess.Popen([sys.executable, "-c", STARTING], stdout=subprocess.PIPE, text=True, env=environment) as one:
+    command = [*HEARING, sys.executable, "-c", STARTING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as one:
         assert one.stdout is not None
         yield one, int(one.stdout.readline())
         one.kill()
