@@ -20,7 +20,7 @@ def pack_part(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
     if objects:
         raise TypeError(f"{', '.join(objects)} hold Python objects, which would be pickled: expected plain arrays")
     file = io.BytesIO()
-    np.savez(file, **columns)
+    np.savez(file, **columns)  # type: ignore[arg-type]  # no column is called allow_pickle
     return file.getvalue()
 
 
