@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from tamis.store.errors import NotJSON, PackageError
 from tamis.store.keys import NAME, canonical
@@ -125,7 +125,7 @@ def _loaded(data: bytes, where: str) -> dict[str, Any]:
         raise PackageError(f"{where} is no manifest: {error}. Export the package again.") from error
     if not isinstance(body, dict):
         raise PackageError(f"{where} is no manifest: expected an object, not {shown(body)}.")
-    return body  # pyright: ignore[reportUnknownVariableType] - whatever it has is checked field by field
+    return cast("dict[str, Any]", body)  # whatever it has is checked field by field
 
 
 def _base(value: object, where: str) -> tuple[Base, str | None]:
@@ -137,10 +137,11 @@ def _base(value: object, where: str) -> tuple[Base, str | None]:
 
 
 def _candidates(value: object, where: str) -> list[tuple[Candidate, str]]:
-    if not isinstance(value, list) or not 0 < len(value) <= MOST_CANDIDATES:  # pyright: ignore[reportUnknownArgumentType] - a list of anything
+    entries = cast("list[object]", value) if isinstance(value, list) else []
+    if not 0 < len(entries) <= MOST_CANDIDATES:
         raise PackageError(f"{where}: candidates is {shown(value)}: expected a list of 1 to {MOST_CANDIDATES:,}.")
     found: list[tuple[Candidate, str]] = []
-    for number, one in enumerate(value):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - a list of anything
+    for number, one in enumerate(entries):
         place = f"{where}, candidate {number + 1}"
         said = check_fields(one, {"content": _IS_KEY, "file": _IS_FILE, **CANDIDATE}, place)
         figures = {name: _real(said[name]) for name in ("accuracy", "tpr", "fpr", "correlation", "seconds")}

@@ -176,12 +176,11 @@ def processes(argument: str) -> list[int]:
 def _until(reached: Any, running: subprocess.Popen[str]) -> None:
     """Wait for something that a process does; one that fails at it is not left running."""
     deadline = time.monotonic() + 240
-    try:
+    with contextlib.ExitStack() as giving_up:
+        giving_up.callback(running.communicate)
+        giving_up.callback(running.kill)
         while not reached():
             assert running.poll() is None, running.communicate()
             assert time.monotonic() < deadline, "not reached in 240 s"
             time.sleep(0.02)
-    except BaseException:
-        running.kill()
-        running.communicate()
-        raise
+        giving_up.pop_all()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tamis.flows.cli.common import App, common, limit_options, resources, run_flow
+from tamis.flows.cli.detections.counting import counting, counting_options
 from tamis.flows.cli.detections.scoring import some_frames
 from tamis.flows.cli.fields import FieldsCommand
 from tamis.flows.cli.output import emit, facts, note, table
@@ -39,11 +40,7 @@ def _fields() -> "type[BaseModel]":
               type=click.Choice(["precision_loss", "precision", "recall"]), help="What stage 2 ranks by.")  # fmt: skip
 @click.option("--distinct", type=click.IntRange(0, 63),
               help="First drop frames that differ in at most so many of 64 bits from the last one kept.")  # fmt: skip
-@click.option("--preset", default="authors", show_default=True, type=click.Choice(["authors", "paper"]),
-              help="Boxes that count. authors: score .5, 20 pixels; paper: score .2.")  # fmt: skip
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class of interest; repeat. Default: all.")
-@click.option("--map", "pairs", multiple=True, metavar="TEACHER=STUDENT",
-              help="A teacher's class as a student's; repeat for each. TEACHER= leaves it out.")  # fmt: skip
+@counting_options
 @click.option("--name", help="Name of the selections; default: the dataset's and culled.")
 @limit_options
 @common
@@ -66,7 +63,6 @@ def cull(
       tamis cull street --teacher nanodet:detector --teacher-weights nanodet.pt --student 1f0c9a --keep 1/300 --keep 1%
       tamis train --dataset street --selection street-culled --task detection --model ssdlite-mobilenet --truth 77ab02
     """
-    from tamis.flows.cli.detections.culling import mapping_of
     from tamis.flows.detections.culling import CullConfig
     from tamis.store.datasets.classes import read_classes
 
@@ -75,7 +71,7 @@ def cull(
     asked: dict[str, Any] = {"dataset": dataset, "name": name}
     asked["teacher"] = {"model": teacher, "weights": teacher_weights, "classes": names}
     asked |= {"stage0": stage0, "first": first, "keep": keep, "measure": measure, "distinct": distinct}
-    asked["culling"] = {"preset": preset, "classes": classes, "mapping": mapping_of(pairs) or None}
+    asked["culling"] = counting(preset, classes, pairs)
     if student is not None:
         asked["student"] = {"model": student, "weights": student_weights}
     else:

@@ -3,6 +3,7 @@
 import click
 
 from tamis.flows.cli.common import App, common, said
+from tamis.flows.cli.detections.counting import counting, counting_options
 from tamis.flows.cli.detections.scoring import score
 from tamis.flows.cli.output import emit, facts, note
 
@@ -13,11 +14,7 @@ __all__ = ["score"]  # the group, with what is added to it here
 @click.option("--dataset", required=True, help="name or name@version.")
 @click.option("--student", required=True, metavar="RUN", help="Run of tamis score boxes by the student.")
 @click.option("--teacher", metavar="RUN", help="Run with the teacher's boxes, or annotations; adds precision_loss.")
-@click.option("--preset", default="authors", show_default=True, type=click.Choice(["authors", "paper"]),
-              help="Boxes that count. authors: score .5, 20 pixels; paper: score .2.")  # fmt: skip
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class of interest; repeat. Default: all.")
-@click.option("--map", "pairs", multiple=True, metavar="TEACHER=STUDENT",
-              help="A teacher's class as a student's; repeat for each. TEACHER= leaves it out.")  # fmt: skip
+@counting_options
 @click.option("--q", default=4.0, show_default=True, type=click.FloatRange(0), help="Q of the confidence loss.")
 @click.option("--iou", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True),
               help="Least intersection over union of a match.")  # fmt: skip
@@ -45,9 +42,8 @@ def culling(
     store = app.open()
     found = store.datasets.get(dataset)
     config = CullingConfig.model_validate(
-        {"preset": preset, "q": q, "iou": iou, "classes": classes, "mapping": mapping_of(pairs) or None,
-         "standardize": standardize}
-    )  # fmt: skip
+        counting(preset, classes, pairs) | {"q": q, "iou": iou, "standardize": standardize}
+    )
     keys = [None if run is None else store.runs.get(run).key for run in (student, teacher)]
     assert keys[0] is not None
     run, cached = score_culling(store, found, keys[0], keys[1], config)
@@ -58,18 +54,3 @@ def culling(
     for who in ("student", "teacher"):
         if count := run.metrics.get(f"unlooked_{who}"):
             note(f"The {who} has not looked at {count} samples; selections by its scores leave them out.")
-
-
-def mapping_of(pairs: tuple[str, ...]) -> dict[str, str | None]:
-    """The classes that --map names.
-
-    Raises:
-        click.UsageError: one cannot be read.
-    """
-    found: dict[str, str | None] = {}
-    for pair in pairs:
-        name, equals, to = pair.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--map {pair} cannot be read; expected TEACHER=STUDENT, such as bus=car.")
-        found[name] = to or None
-    return found

@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from tamis.flows.cli.common import App, common, limit_options, resources, run_flow
-from tamis.flows.cli.detections.culling import mapping_of
-from tamis.flows.cli.detections.scoring import score, some_frames
+from tamis.flows.cli.detections.counting import counting, counting_options
+from tamis.flows.cli.detections.culling import score
+from tamis.flows.cli.detections.scoring import some_frames
 from tamis.flows.cli.output import emit, facts, note, table
 
 __all__ = ["score"]  # the group, with what is added to it here
@@ -21,11 +22,7 @@ __all__ = ["score"]  # the group, with what is added to it here
 @click.option("--scales", default="1,0.75,0.5,0.35,0.25", show_default=True, help="What both sides are multiplied by.")
 @click.option("--bound", default=0.1, show_default=True, type=click.FloatRange(0),
               help="How much more than at full size the mean precision loss may be.")  # fmt: skip
-@click.option("--preset", default="authors", show_default=True, type=click.Choice(["authors", "paper"]),
-              help="Boxes that count. authors: score .5, 20 pixels; paper: score .2.")  # fmt: skip
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class of interest; repeat. Default: all.")
-@click.option("--map", "pairs", multiple=True, metavar="TEACHER=STUDENT",
-              help="A teacher's class as a student's; repeat for each. TEACHER= leaves it out.")  # fmt: skip
+@counting_options
 @limit_options
 @common
 def resolution(
@@ -49,7 +46,7 @@ def resolution(
 
     store = app.open()
     student = DetectConfig(dataset=dataset, model=model, weights=weights, selection=selection)
-    culling = {"preset": preset, "classes": classes, "mapping": mapping_of(pairs) or None}
+    culling = counting(preset, classes, pairs)
     asked = {"student": student, "teacher": teacher, "scales": _scales(scales), "bound": bound, "culling": culling}
     limits = resources(device, workers, some_frames(score_batch))
     made = smallest_frames(

@@ -1,6 +1,6 @@
 """`tamis package plan`: which branch and rate each application gets within a budget of compute."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -25,7 +25,7 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         if isinstance(value, tuple):
-            return value  # pyright: ignore[reportUnknownVariableType] - click converts a default twice
+            return cast("tuple[float, ...]", value)  # click converts a default twice
         try:
             return tuple(self._kind(part) for part in str(value).split(","))
         except ValueError:

@@ -1,5 +1,7 @@
 """The event model against hand-worked values, its properties, and its borders."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,9 +39,11 @@ def test_misses_come_together() -> None:
 
 
 @pytest.mark.parametrize(("form", "precision"), [("once", 0.553), ("frequency", 0.121)])
-def test_weighing_by_frequency_over_a_whole_gap_is_incoherent(form: str, precision: float) -> None:
+def test_weighing_by_frequency_over_a_whole_gap_is_incoherent(
+    form: Literal["once", "frequency"], precision: float
+) -> None:
     """20 frames, every fourth looked at, tpr .8, tnr .95, c .3, f .1: simulation (the test beside this) gives .553."""
-    scores = event_scores(TRACKS, 0.8, 0.05, 7.5, precision=form)  # type: ignore[arg-type]
+    scores = event_scores(TRACKS, 0.8, 0.05, 7.5, precision=form)
     assert scores.precision == pytest.approx(precision, abs=5e-4)
 
 
