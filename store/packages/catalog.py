@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tamis.store.advice import did_you_mean
 from tamis.store.blobs import Blobs
 from tamis.store.errors import PackageError, PackageNotFound
-from tamis.store.keys import KEY, NAME, canonical, check_name, split_ref
+from tamis.store.keys import KEY, canonical, check_name
 from tamis.store.packages.bases import Bases
 from tamis.store.packages.checking import MOST_CANDIDATES, check_candidate, check_package
 from tamis.store.packages.profiles import Profiles
@@ -22,6 +21,7 @@ from tamis.store.packages.records import Candidate, EventFigures, NewPackage, Pa
 from tamis.store.packages.weights import shapes_of
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
+from tamis.store.tables.named import Named
 from tamis.store.tables.tables import Tables, moment_of, now, until_claimed
 
 _FIGURES = ("average", "minimum", "frequency", "correlation")
@@ -43,7 +43,7 @@ class Published:
     created: bool
 
 
-class Catalog:
+class Catalog(Named[Package]):
     """The packages of one store; `tamis.store.packages.exchange.Packages` also exports and imports them.
 
     Attributes:
@@ -52,8 +52,11 @@ class Catalog:
         blobs: of the store, where weights are.
     """
 
+    table, word, absent = "packages", "package", PackageNotFound
+
     def __init__(self, root: Root, tables: Tables, blobs: Blobs) -> None:
-        self._root, self._tables, self.blobs = root, tables, blobs
+        super().__init__(root, tables)
+        self.blobs = blobs
         self.bases = Bases(root, tables, blobs)
         self.profiles = Profiles(root, tables)
 
@@ -148,34 +151,7 @@ class Catalog:
     @one_patience
     def find(self, key: str, name: str | None = None) -> Package | None:
         """The package of a key (under this name), or None."""
-        if not KEY.fullmatch(key):
-            return None
-        first = self._found(f"key/{key}", 1)
-        if first is None or name in (None, first.name):
-            return first
-        return self._found(f"named/{name}/{key}", 1)
-
-    @one_patience
-    def get(self, ref: str) -> Package:
-        """A package by "name" (newest version), "name@version", or key.
-
-        Raises:
-            PackageNotFound: lists what there is.
-        """
-        if KEY.fullmatch(ref) and (found := self.find(ref)) is not None:
-            return found
-        name, version = split_ref(ref)
-        newest = self._tables.claimed("packages", f"name/{name}") if NAME.fullmatch(name) else 0
-        if not newest:
-            names = sorted(set(self._tables.read("packages", None, ["name"])["name"].to_pylist()))
-            raise PackageNotFound(
-                f"No package {ref[:200]!r} in {self._root.url}; there are: {', '.join(names) or 'none'}."
-                f"{did_you_mean(name, names)}"
-            )
-        found = self._found(f"name/{name}", newest if version is None else version)
-        if found is None:
-            raise PackageNotFound(f"Package {name!r} has versions 1 to {newest}, not {version}.")
-        return found
+        return self._of_key(key, name) if KEY.fullmatch(key) else None
 
     @one_patience
     def all(self) -> list[Package]:

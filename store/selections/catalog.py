@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tamis.store.advice import did_you_mean
 from tamis.store.errors import SelectionNotFound
-from tamis.store.keys import KEY, NAME, canonical, check_name, split_ref
-from tamis.store.roots.roots import Root
+from tamis.store.keys import canonical, check_name
 from tamis.store.roots.waiting import one_patience
 from tamis.store.selections.request import Request
 from tamis.store.selections.rounds import Floats, Ints, RoundData, check_rounds, digest_of, round_rows, sample_rows
 from tamis.store.selections.selection import Difference, Payload, RoundHead, Selection, check_comparable, compare
 from tamis.store.tables.arrow import pc
+from tamis.store.tables.named import Named
 from tamis.store.tables.tables import Tables, new_attempt, now, until_claimed
 
 _ROUND = ("round", "first_epoch", "size", "objective")
@@ -40,11 +39,10 @@ class Published:
     confirmed: bool | None = None
 
 
-class Selections:
+class Selections(Named[Selection]):
     """The selections of one store."""
 
-    def __init__(self, root: Root, tables: Tables) -> None:
-        self._root, self._tables = root, tables
+    table, word, absent = "selections", "selection", SelectionNotFound
 
     @one_patience
     def publish(
@@ -93,33 +91,7 @@ class Selections:
     @one_patience
     def find(self, asked: Request | str, name: str | None = None) -> Selection | None:
         """The selection of this request or key (under this name), or None."""
-        key = asked if isinstance(asked, str) else asked.key
-        first = self._found(f"key/{key}", 1)
-        if first is None or name in (None, first.name):
-            return first
-        return self._found(f"named/{name}/{key}", 1)
-
-    @one_patience
-    def get(self, ref: str) -> Selection:
-        """A selection by "name" (newest version), "name@version", or key.
-
-        Raises:
-            SelectionNotFound: lists what there is.
-        """
-        if KEY.fullmatch(ref) and (found := self.find(ref)) is not None:
-            return found
-        name, version = split_ref(ref)
-        newest = self._tables.claimed("selections", f"name/{name}") if NAME.fullmatch(name) else 0
-        if not newest:
-            names = sorted({s.name for s in self.all()})
-            raise SelectionNotFound(
-                f"No selection {ref!r} in {self._root.url}; there are: {', '.join(names) or 'none'}."
-                f"{did_you_mean(name, names)}"
-            )
-        found = self._found(f"name/{name}", newest if version is None else version)
-        if found is None:
-            raise SelectionNotFound(f"Selection {name!r} has versions 1 to {newest}, not {version}.")
-        return found
+        return self._of_key(asked if isinstance(asked, str) else asked.key, name)
 
     @one_patience
     def all(self) -> list[Selection]:
