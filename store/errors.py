@@ -67,6 +67,14 @@ class RunNotFound(NotFound):
     """No such run."""
 
 
+class StillNeeded(TamisError, RuntimeError):
+    """Something that cannot be removed, because other things need it."""
+
+
+class RestoreRefused(TamisError, ValueError):
+    """A removal that cannot be taken back: its files are freed, or its place is taken."""
+
+
 class RunBusy(TamisError, RuntimeError):
     """A run that another process is at."""
 

@@ -13,7 +13,10 @@ from typing import Any
 
 from tamis.store.blobs import Blobs
 from tamis.store.errors import PackageError, PackageNotFound
-from tamis.store.keys import KEY, canonical, check_name
+from tamis.store.keys import KEY, canonical, check_name, split_ref
+from tamis.store.lifecycle import Renamable
+from tamis.store.naming.named import Named
+from tamis.store.naming.series import row_of_key, series_of
 from tamis.store.packages.bases import Bases
 from tamis.store.packages.checking import MOST_CANDIDATES, check_candidate, check_package
 from tamis.store.packages.profiles import Profiles
@@ -21,7 +24,8 @@ from tamis.store.packages.records import Candidate, EventFigures, NewPackage, Pa
 from tamis.store.packages.weights import shapes_of
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
-from tamis.store.tables.named import Named
+from tamis.store.tables.lives import Need
+from tamis.store.tables.log import Row
 from tamis.store.tables.tables import Tables, moment_of, now, until_claimed
 
 _FIGURES = ("average", "minimum", "frequency", "correlation")
@@ -43,7 +47,7 @@ class Published:
     created: bool
 
 
-class Catalog(Named[Package]):
+class Catalog(Named[Package], Renamable):
     """The packages of one store; `tamis.store.packages.exchange.Packages` also exports and imports them.
 
     Attributes:
@@ -138,13 +142,17 @@ class Catalog(Named[Package]):
         _check_family(package, found)
         key = package_key(package, found)
         row = _row(package, key, found)
+        needs = self._needs(package)
 
         def publish() -> Published | None:
-            there = self.find(key)
+            there, claimed = row_of_key(self._tables, "packages", key)
             if there is None:
-                return self._show(row, {f"key/{key}": 1})
+                return self._show(row, package.name, {f"key/{key}": claimed + 1}, needs=needs)
             named = self.find(key, package.name)
-            return self._show(row, {f"named/{package.name}/{key}": 1}) if named is None else Published(named, False)
+            if named is not None:
+                return Published(named, False)
+            claims = self._further_claims(key, package.name, there)
+            return None if claims is None else self._show(row, package.name, *claims, needs=needs)
 
         return until_claimed(publish, f"Publishing package {package.name}")
 
@@ -156,28 +164,45 @@ class Catalog(Named[Package]):
     @one_patience
     def all(self) -> list[Package]:
         """Every name@version, by name and version."""
-        rows = self._tables.read("packages").sort_by([("name", "ascending"), ("version", "ascending")]).to_pylist()
+        rows, renamed = self._rows()
         there = {one.content: one for one in self.candidates()} if rows else {}
-        return [_package(row, there) for row in rows]
+        found = (_package({**row, "name": renamed.get(row["name"], row["name"])}, there) for row in rows)
+        return sorted(found, key=lambda one: (one.name, one.version))
 
     def refs(self) -> list[str]:
         """name@version of every package, by name and version."""
-        rows = self._tables.read("packages", None, ["name", "version"]).to_pylist()
-        return [f"{name}@{version}" for name, version in sorted((row["name"], row["version"]) for row in rows)]
+        rows, renamed = self._rows()
+        return [f"{name}@{v}" for name, v in sorted((renamed.get(r["name"], r["name"]), r["version"]) for r in rows)]
 
     def candidates(self) -> list[Candidate]:
         """Every finished candidate, whether a package has it or none, in the order in which they were finished."""
         return [_candidate_of(row) for row in self._tables.rows_in_order("candidates")]
 
-    def _show(self, row: dict[str, Any], claims: Mapping[str, int]) -> Published | None:
+    def _show(
+        self,
+        row: dict[str, Any],
+        name: str,
+        claims: Mapping[str, int],
+        unless: Mapping[str, int] | None = None,
+        *,
+        needs: list[Need],
+    ) -> Published | None:
         """Publish a package's row under the next version of its name; None where another was faster."""
-        version = self._tables.claimed("packages", f"name/{row['name']}") + 1
-        made = row | {"version": version, "created": now()}
-        if not self._tables.publish("packages", [made], {f"name/{row['name']}": version, **claims}):
-            return None
-        shown = self._found(f"name/{row['name']}", version)
-        assert shown is not None
-        return Published(shown, True)
+        made = self._put(row | {"created": now()}, name, claims, needs, unless)
+        return None if made is None else Published(self._made(made, name), True)
+
+    def _needs(self, package: NewPackage) -> list[Need]:
+        """What the package cannot do without, of what is in this store: an imported one names what never was here."""
+        needs: list[Need] = []
+        if package.dataset:
+            name, version = split_ref(package.dataset)
+            needs.append(Need("datasets", name, version or 0))
+        if package.selection:
+            name, version = split_ref(package.selection)
+            thing = series_of(self._tables, "selections", name).thing
+            said = self._tables.found("selections", f"name/{thing}", version or 0)
+            needs += [] if said is None else [Need("selections", said.rows[0]["selection"])]
+        return needs
 
     def _finished(self, one: Candidate | str) -> Candidate:
         key = one if isinstance(one, str) else one.key
@@ -190,13 +215,9 @@ class Catalog(Named[Package]):
         said = self._tables.found("candidates", claim, 1)
         return None if said is None else _candidate_of(said.rows[0])
 
-    def _found(self, what: str, version: int) -> Package | None:
-        said = self._tables.found("packages", what, version)
-        if said is None:
-            return None
-        row = said.rows[0]
+    def _made(self, row: Row, name: str) -> Package:
         found = (self._candidate(f"content/{one['content']}") for one in row["candidates"])
-        return _package(row, {one.content: one for one in found if one is not None})
+        return _package({**row, "name": name}, {one.content: one for one in found if one is not None})
 
 
 def _check_family(package: NewPackage, candidates: Sequence[Candidate]) -> None:

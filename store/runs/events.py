@@ -13,17 +13,25 @@ from typing import Any
 from tamis.store.advice import did_you_mean
 from tamis.store.errors import RunBusy, RunNotFound
 from tamis.store.keys import NAME, canonical, check_name
+from tamis.store.lifecycle import Removable
+from tamis.store.naming.needs import publish_needing
 from tamis.store.processes import is_gone, this_process, who
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
-from tamis.store.run import FAILED, FINISHED, INTERRUPTED, RUNNING, Run, run_of
+from tamis.store.run import FAILED, FINISHED, INTERRUPTED, RUNNING, Run, newest_runs, run_of
+from tamis.store.runs.lasting import Last, drop_parts, last_of, needs_of
+from tamis.store.tables.heads import Barred
+from tamis.store.tables.lives import Life, place_of
+from tamis.store.tables.log import Row
 from tamis.store.tables.tables import Tables, moment_of, now, until_claimed
 
 PAYLOADS = ("scores", "features", "boxes")  # of which a run has one, named by the attempt that made it
 
 
-class Events:
+class Events(Removable):
     """The events of the runs of one store."""
+
+    table = "runs"
 
     def __init__(self, root: Root, tables: Tables) -> None:
         self._root, self._tables = root, tables
@@ -58,10 +66,10 @@ class Events:
         run = Run(key, kind, dataset, model, dict(config or {}), selection, RUNNING)
 
         def publish() -> bool | None:
-            event = self._tables.claimed("runs", f"run/{key}")
+            last = self._last(key)
             if alone:
-                self._check_free(key, event)
-            return self._event(run, after=event) or None
+                self._check_free(key, last)
+            return self._event(run, after=last) or None
 
         until_claimed(publish, f"Beginning run {key}")
         return run
@@ -69,9 +77,7 @@ class Events:
     @one_patience
     def is_mine(self, key: str) -> bool:
         """Whether a run is under way in this very process."""
-        event = self._tables.claimed("runs", f"run/{key}")
-        said = self._tables.found("runs", f"run/{key}", event) if event else None
-        row = {} if said is None else said.rows[0]
+        row = self._last(key).row or {}
         return row.get("status") == RUNNING and row.get("process") == this_process()
 
     @one_patience
@@ -95,16 +101,15 @@ class Events:
             patience: s.
         """
         check_name(key, "run")
-        events = self._tables.claimed("runs", f"run/{key}")
-        said = self._tables.found("runs", f"run/{key}", events) if events else None
-        if said is not None:
-            there, begun = run_of(said.rows[0]), moment_of(said.rows[0]["updated"])
+        last = self._last(key)
+        if last.row is not None:
+            there, begun = run_of(last.row), moment_of(last.row["updated"])
             assert begun is not None
             late = (now() - begun).total_seconds() > patience
             if there.status in (FINISHED, FAILED) or (there.status == RUNNING and not late):
                 return False
         run = Run(key, kind, dataset, model, dict(config or {}), None, RUNNING)
-        return self._event(run, after=events)
+        return self._event(run, after=last)
 
     @one_patience
     def finish(
@@ -132,11 +137,13 @@ class Events:
         )
 
         def publish() -> Run | None:
-            if self._tables.found("runs", f"finish/{key}", 1) is not None:
+            last = self._last(key)
+            if last.row is None or self._finished(key, last.life) is not None:
                 return self.get(key)
-            there = (self._tables.found("runs", f"{table}/{key}", 1) for table in PAYLOADS)
+            number = last.life.number
+            there = (self._tables.found("runs", f"{table}/{key}", number) for table in PAYLOADS)
             attempt = next((said.note["attempt"] for said in there if said is not None), None)
-            return run if self._event(run, {f"finish/{key}": 1}, attempt) else None
+            return run if self._event(run, {f"finish/{key}": number}, attempt, after=last) else None
 
         return until_claimed(publish, f"Finishing run {key}")
 
@@ -148,8 +155,9 @@ class Events:
         failed = replace(begun, status=FAILED, metrics={}, seconds={}, blob=None, error=readable)
 
         def publish() -> bool | None:
-            there = self._tables.found("runs", f"finish/{begun.key}", 1) is not None
-            return there or self._event(failed) or None
+            last = self._last(begun.key)
+            over = last.row is None or self._finished(begun.key, last.life) is not None
+            return over or self._event(failed, after=last) or None
 
         until_claimed(publish, f"Recording the end of run {key}")
 
@@ -158,13 +166,13 @@ class Events:
         """Give up a run that was claimed and has not ended, so that another may claim it at once."""
         begun = self.get(key)
         if begun.status == RUNNING:
-            self._event(replace(begun, status=INTERRUPTED))
+            self._event(replace(begun, status=INTERRUPTED), after=self._last(begun.key))
 
     @one_patience
     def find(self, key: str) -> Run | None:
         """The finished run of this key, or None."""
-        said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
-        return None if said is None else run_of(said.rows[0])
+        row = self._end(key)
+        return None if row is None else run_of(row)
 
     @one_patience
     def get(self, key: str) -> Run:
@@ -174,6 +182,10 @@ class Events:
             RunNotFound: none, or several, begin like that.
         """
         exact = self.state(key)
+        if exact is None and NAME.fullmatch(key) and (last := self._last(key)).events and last.life.gone:
+            raise RunNotFound(
+                f"Run {key} was removed. `tamis run restore {key}` undoes that until its files are freed (tamis gc)."
+            )
         found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
         if len(found) != 1:
             near = ", ".join(r.key[:12] for r in found) if found else "none"
@@ -192,33 +204,49 @@ class Events:
         finished = self.find(key)
         if finished is not None:
             return finished
-        newest = self._tables.claimed("runs", f"run/{key}")
-        said = self._tables.found("runs", f"run/{key}", newest) if newest else None
-        return None if said is None else run_of(said.rows[0])
+        row = self._last(key).row
+        return None if row is None else run_of(row)
 
     @one_patience
     def all(self) -> list[Run]:
         """Every run, the oldest first."""
-        state: dict[str, Mapping[str, Any]] = {}
-        for row in self._tables.rows_in_order("runs"):
-            there = state.get(row["run"])
-            if there is None or there["status"] != FINISHED:
-                state[row["run"]] = row
-        return [run_of(row) for row in state.values()]
+        return [run_of(row) for row in newest_runs(self._tables.alive(self._tables.state("runs")))]
 
-    def _check_free(self, key: str, event: int) -> None:
+    def _last(self, key: str) -> Last:
+        return last_of(self._tables, key)
+
+    def _end(self, key: str) -> Row | None:
+        """The event that made a run final; None where it is not, or was removed."""
+        first = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
+        if first is None:
+            return None
+        life = self._tables.life("runs", key)
+        return self._finished(key, life) if life.moves else first.rows[0]
+
+    def _finished(self, key: str, life: Life) -> Row | None:
+        """The event that made a run final since it was begun last, with what became of it."""
+        said = self._tables.found("runs", f"finish/{key}", life.number)
+        return None if said is None or not life.alive(place_of(said.rows[0])) else said.rows[0]
+
+    def _told(self, ref: str) -> str:
+        key = self.get(ref).key
+        self._check_free(key, self._last(key))
+        return key
+
+    def _check_free(self, key: str, last: Last) -> None:
         """Refuse a run whose newest event says that another process is at it."""
-        said = self._tables.found("runs", f"run/{key}", event) if event else None
-        row = {} if said is None else said.rows[0]
+        row = last.row or {}
         if row.get("status") == RUNNING and row.get("process") != this_process() and not is_gone(row.get("process")):
             raise RunBusy(
                 f"Run {key} is being written by {who(row.get('process'))}: wait until it ends, or use another name."
             )
 
     def _event(
-        self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None, after: int | None = None
+        self, run: Run, claims: Mapping[str, int] | None = None, attempt: str | None = None, *, after: Last
     ) -> bool:
-        """Add the next event of a run, or the one `after` so many; False where it, or one of the claims, is taken."""
+        """Add the next event of a run; False where it, or one of the claims, is taken, or the run was removed."""
+        if after.row is None and after.events:
+            drop_parts(self._tables, run.key)
         row = {
             "run": run.key, "kind": run.kind, "dataset": run.dataset, "model": run.model,
             "config": canonical(run.config), "selection": run.selection, "status": run.status,
@@ -226,5 +254,10 @@ class Events:
             "seconds": canonical(run.seconds), "blob": run.blob, "error": run.error,
             "code": metadata.version("tamis"), "updated": now(), "attempt": attempt, "process": this_process(),
         }  # fmt: skip
-        event = (self._tables.claimed("runs", f"run/{run.key}") if after is None else after) + 1
-        return self._tables.publish("runs", [row], {f"run/{run.key}": event, **(claims or {})})
+        claimed = {f"run/{run.key}": after.events + 1, **(claims or {})}
+        needs = needs_of(run) if run.status == RUNNING else []
+        stays = {f"moves/{run.key}": after.life.moves + 1}
+        try:
+            return publish_needing(self._tables, "runs", [row], claimed, needs, stays)
+        except Barred:
+            return False

@@ -17,7 +17,7 @@ from tamis.store.boxes import Boxes, Frames, Tally, box_rows, boxes_of, cleaned,
 from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound, SelectionError, StoreFormatError
 from tamis.store.features import Extent, Vectors, dense, vector_rows
-from tamis.store.keys import NAME, check_name
+from tamis.store.keys import check_name
 from tamis.store.losses import History, finite, history, loss_rows
 from tamis.store.roots.waiting import one_patience
 from tamis.store.run import run_of
@@ -117,7 +117,8 @@ class Runs(Events):
             What they came to.
         """
         check_name(run, "run")
-        there = self._tables.found("runs", f"boxes/{run}", 1)
+        number = self._last(run).life.number
+        there = self._tables.found("runs", f"boxes/{run}", number)
         if there is not None:
             return Tally.of(there.note)
         attempt, tally, classes = new_attempt(), Tally(), len(self.get(run).config.get("classes", ()))
@@ -131,7 +132,7 @@ class Runs(Events):
 
         files = {"boxes": self._write("boxes", rows())}
         files["detections"] = self._write("detections", iter(seen))
-        claims = {f"{table}/{run}": 1 for table in files}
+        claims = {f"{table}/{run}": number for table in files}
         if not self._tables.publish("runs", [], claims, {"attempt": attempt, **tally.note()}):
             for table, written in files.items():
                 self._tables.drop_attempt(table, written)
@@ -145,10 +146,10 @@ class Runs(Events):
             RunNotFound: the run is not finished, or has no boxes.
             SelectionError: they are of samples that this dataset version does not have.
         """
-        said = self._tables.found("runs", f"finish/{run}", 1) if NAME.fullmatch(run) else None
-        if said is None:
+        row = self._end(run)
+        if row is None:
             raise RunNotFound(f"Run {run[:100]} is not a finished run with boxes: make them with tamis score boxes.")
-        return boxes_of(self._tables, run_of(said.rows[0]), said.rows[0].get("attempt"), dataset)
+        return boxes_of(self._tables, run_of(row), row.get("attempt"), dataset)
 
     @one_patience
     def scores(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
@@ -157,12 +158,12 @@ class Runs(Events):
         Raises:
             RunNotFound: the run is not finished, or has no such metric.
         """
-        said = self._tables.found("runs", f"finish/{run}", 1) if NAME.fullmatch(run) else None
-        if said is None:
+        row = self._end(run)
+        if row is None:
             raise RunNotFound(
                 f"Run {run} is not finished, so its scores cannot be read. Run the scoring again to finish it."
             )
-        attempt = said.rows[0].get("attempt")  # runs of earlier versions name none: all that is there is theirs
+        attempt = row.get("attempt")  # runs of earlier versions name none: all that is there is theirs
         mine = {"run": run} if attempt is None else {"run": run, "attempt": attempt}
         rows = self._tables.read("scores", None, ["metric", "sample", "value"], **mine)
         metrics = sorted(set(rows["metric"].unique().to_pylist()))
@@ -273,13 +274,13 @@ class Runs(Events):
     ) -> None:
         """Keep the rows of an attempt, unless some are there, and a note of what there is to say of them."""
         check_name(run, "run")
-        claim = f"{table}/{run}"
-        if self._tables.found("runs", claim, 1) is not None:
+        claim, number = f"{table}/{run}", self._last(run).life.number
+        if self._tables.found("runs", claim, number) is not None:
             return
         attempt = new_attempt()
         files = self._write(table, rows(attempt))
         # Losing the claim means that another worker's whole pass is there: the same question, the same answer.
-        if not self._tables.publish("runs", [], {claim: 1}, {"attempt": attempt, **note()}):
+        if not self._tables.publish("runs", [], {claim: number}, {"attempt": attempt, **note()}):
             self._tables.drop_attempt(table, files)
 
     def _write(self, table: str, batches: Iterator[pa.RecordBatch]) -> tuple[str, ...]:
@@ -293,7 +294,8 @@ class Runs(Events):
     @one_patience
     def _features(self, run: str) -> tuple[str, Extent]:
         """The attempt that a finished run's vectors are of, and what they are."""
-        said = self._tables.found("runs", f"features/{run}", 1) if self.find(run) is not None else None
+        number = self._last(run).life.number if self.find(run) is not None else 0
+        said = self._tables.found("runs", f"features/{run}", number) if number else None
         if said is None:
             raise RunNotFound(
                 f"Run {run[:100]} is not a finished run with features: compute them with tamis score features."

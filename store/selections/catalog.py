@@ -10,12 +10,16 @@ import pyarrow as pa
 
 from tamis.store.errors import SelectionNotFound
 from tamis.store.keys import canonical, check_name
+from tamis.store.lifecycle import Renamable
+from tamis.store.naming.named import Named
+from tamis.store.naming.series import row_of_key
 from tamis.store.roots.waiting import one_patience
 from tamis.store.selections.request import Request
 from tamis.store.selections.rounds import Floats, Ints, RoundData, check_rounds, digest_of, round_rows, sample_rows
 from tamis.store.selections.selection import Difference, Payload, RoundHead, Selection, check_comparable, compare
 from tamis.store.tables.arrow import pc
-from tamis.store.tables.named import Named
+from tamis.store.tables.lives import Need
+from tamis.store.tables.log import Row
 from tamis.store.tables.tables import Tables, new_attempt, now, until_claimed
 
 _ROUND = ("round", "first_epoch", "size", "objective")
@@ -39,7 +43,7 @@ class Published:
     confirmed: bool | None = None
 
 
-class Selections(Named[Selection]):
+class Selections(Named[Selection], Renamable):
     """The selections of one store."""
 
     table, word, absent = "selections", "selection", SelectionNotFound
@@ -69,8 +73,10 @@ class Selections(Named[Selection]):
         check_name(name, "selection")
         checked = check_rounds(rounds, request.dataset.samples)
         key = request.key
+        needs = [Need("datasets", request.dataset.name, request.dataset.version)]
+        needs += [Need("runs", one) for one in request.inputs]
         head = {
-            "selection": key, "name": name, "dataset": request.dataset.ref, "method": request.method,
+            "selection": key, "dataset": request.dataset.ref, "method": request.method,
             "method_version": request.version, "params": canonical(dict(request.params)),
             "inputs": list(request.inputs), "seed": request.seed, "rounds": len(rounds),
             "size": len(checked[0][0]), "stats": canonical(dict(stats or {})), "seconds": seconds,
@@ -79,12 +85,12 @@ class Selections(Named[Selection]):
         def publish() -> Published | None:
             there = self.find(key)
             if there is None:
-                return self._publish(head, checked, rounds)
+                return self._publish(head, name, checked, rounds, needs)
             same = _same(there, checked, rounds)
             named = self.find(key, name)
             if named is not None:
                 return Published(named, created=False, confirmed=same)
-            return self._alias(there, name, same)
+            return self._alias(there, name, same, needs)
 
         return until_claimed(publish, f"Publishing selection {name}")
 
@@ -96,7 +102,12 @@ class Selections(Named[Selection]):
     @one_patience
     def all(self) -> list[Selection]:
         """Every name@version, by name and version."""
-        rows = self._tables.read("selections").sort_by([("name", "ascending"), ("version", "ascending")])
+        heads = self._tables.state("selections")
+        rows = self._tables.alive(heads)
+        if renamed := self._tables.lives(heads).renamed:
+            names = pa.array([renamed.get(name, name) for name in rows["name"].to_pylist()], pa.string())
+            rows = rows.set_column(rows.column_names.index("name"), "name", names)
+        rows = rows.sort_by([("name", "ascending"), ("version", "ascending")])
         old = rows.filter(pc.is_null(rows["round_heads"]))["attempt"].unique().to_pylist()
         rounds = self._rounds_of(set(old)) if old else {}
         heads = _heads_of(rows["round_heads"].combine_chunks())
@@ -116,7 +127,12 @@ class Selections(Named[Selection]):
         return compare(*first.round_at(epoch), *second.round_at(epoch))
 
     def _publish(
-        self, head: dict[str, Any], checked: "list[tuple[Ints, Floats]]", rounds: Sequence[RoundData]
+        self,
+        head: dict[str, Any],
+        name: str,
+        checked: "list[tuple[Ints, Floats]]",
+        rounds: Sequence[RoundData],
+        needs: list[Need],
     ) -> Published | None:
         attempt, key = new_attempt(), head["selection"]
         tables = [sample_rows(key, attempt, i, *arrays) for i, arrays in enumerate(checked)]
@@ -130,40 +146,38 @@ class Selections(Named[Selection]):
                 for i, (r, (samples, _)) in enumerate(zip(rounds, checked, strict=True))
             ],
         }  # fmt: skip
-        made = until_claimed(lambda: self._show(row), f"Publishing selection {head['name']}")
-        if not made:
-            self._tables.drop_attempt("selection_samples", files)
-            self._tables.drop_attempt("selection_rounds", more)
+        made = None
+        try:
+            made = until_claimed(lambda: self._show(row, name, needs), f"Publishing selection {name}")
+        finally:
+            if not made:
+                self._tables.drop_attempt("selection_samples", files)
+                self._tables.drop_attempt("selection_rounds", more)
         return made or None
 
-    def _show(self, head: dict[str, Any]) -> Published | bool | None:
+    def _show(self, head: dict[str, Any], name: str, needs: list[Need]) -> Published | bool | None:
         """Make a payload visible under the next version of its name. False where the key was published meanwhile."""
-        key, name = head["selection"], head["name"]
-        if self._tables.found("selections", f"key/{key}", 1) is not None:
+        there, claimed = row_of_key(self._tables, "selections", head["selection"])
+        if there is not None:
             return False
-        version = self._tables.claimed("selections", f"name/{name}") + 1
-        row = head | {"version": version, "created": now()}
-        if self._tables.publish("selections", [row], {f"name/{name}": version, f"key/{key}": 1}):
-            return Published(_selection(row, None, self._tables), created=True)
-        return None
+        claims = {f"key/{head['selection']}": claimed + 1}
+        row = self._put(head | {"created": now()}, name, claims, needs)
+        return None if row is None else Published(self._made(row, name), created=True)
 
-    def _alias(self, there: Selection, name: str, same: bool) -> Published | None:
-        """A second name for what is there."""
-        version = self._tables.claimed("selections", f"name/{name}") + 1
-        first = self._tables.found("selections", f"key/{there.key}", 1)
-        assert first is not None
-        row = first.rows[0] | {"name": name, "version": version, "created": now()}
-        if self._tables.publish("selections", [row], {f"name/{name}": version, f"named/{name}/{there.key}": 1}):
-            return Published(_selection(row, there.heads, self._tables), created=True, confirmed=same)
-        return None
-
-    def _found(self, what: str, version: int) -> Selection | None:
-        said = self._tables.found("selections", what, version)
-        if said is None:
+    def _alias(self, there: Selection, name: str, same: bool, needs: list[Need]) -> Published | None:
+        """A second name for what is there, as long as that is."""
+        row, _ = row_of_key(self._tables, "selections", there.key)
+        if row is None:
             return None
-        row = said.rows[0]
+        claims = self._further_claims(there.key, name, row)
+        if claims is None:
+            return None
+        made = self._put({**row, "created": now()}, name, claims[0], needs, claims[1])
+        return None if made is None else Published(self._made(made, name), created=True, confirmed=same)
+
+    def _made(self, row: Row, name: str) -> Selection:
         rounds = None if row.get("round_heads") is not None else self._rounds_of({row["attempt"]})[row["attempt"]]
-        return _selection(row, rounds, self._tables)
+        return _selection({**row, "name": name}, rounds, self._tables)
 
     def _rounds_of(self, attempts: set[str]) -> dict[str, tuple[RoundHead, ...]]:
         """The rounds of selections of earlier versions, whose heads do not have them."""

@@ -30,7 +30,7 @@ from tamis.store.roots.objects import explained, reaching
 from tamis.store.roots.roots import Root
 from tamis.store.sql.files import MEMORY, TableFiles, connect, lock, memory_limit
 from tamis.store.sql.statements import tables_read, translated, without_semicolons
-from tamis.store.sql.views import DERIVED, VIEWS, Visible, gone, tables_of, view, visible
+from tamis.store.sql.views import DERIVED, VIEWS, Visible, gone, living, tables_of, view, visible
 from tamis.store.tables.tables import TABLES, At, Tables
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def ask(
                 _create_remote_view(connection, tables, name, one, changes)
             else:
                 paths[name] = files.add(name, tables.folder(name), one.files)
-                _create_view(connection, paths[name], name, one, changes)
+                _create_view(connection, tables, paths[name], name, one, changes)
         for name in asked_for & DERIVED.keys():
             connection.execute(f"create view {name} as {DERIVED[name]}")
         for name, every in paths.items():
@@ -266,13 +266,13 @@ def _create_remote_view(
 ) -> None:
     rows, source = connection.from_arrow(tables.dataset(shown.state, shown.files)), f"files_{name}"
     # DuckDB 1 looks the source up by its name once the view is used: each has one of its own.
-    made = rows.query(source, view(name, overlaid(name, _counted(connection, name, source, shown), changes)))
+    made = rows.query(source, _view(connection, tables, name, shown, changes, source))
     assert made is not None  # only statements that answer nothing give None
     made.create_view(name)
 
 
 def _create_view(
-    connection: duckdb.DuckDBPyConnection, paths: list[str], name: str, shown: Visible, changes: Rows
+    connection: duckdb.DuckDBPyConnection, tables: Tables, paths: list[str], name: str, shown: Visible, changes: Rows
 ) -> None:
     layout = shown.state.layout
     columns = ", ".join(f'null::{_sql_type(c.type)} as "{c.name}"' for c in layout.schema)
@@ -290,9 +290,15 @@ def _create_view(
     # have the table's columns, and only the query that is asked (for which `ask` names all) looks at every file.
     first = paths if shown.uneven else paths[:1]
     connection.execute(f"set variable files_{name} = ?", [first])
-    connection.execute(
-        f"create view {name} as {view(name, overlaid(name, _counted(connection, name, source, shown), changes))}"
-    )
+    connection.execute(f"create view {name} as {_view(connection, tables, name, shown, changes, source)}")
+
+
+def _view(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, name: str, shown: Visible, changes: Rows, source: str
+) -> str:
+    """The query of a view over a source of all rows of its files."""
+    there = living(tables, name, shown.state, _counted(connection, name, source, shown))
+    return view(name, overlaid(name, there, changes))
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, name: str, source: str, shown: Visible) -> str:

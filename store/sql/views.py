@@ -14,6 +14,7 @@ import pyarrow as pa
 from tamis.store.processes import is_gone
 from tamis.store.tables.arrow import pc
 from tamis.store.tables.claims import FINISHED
+from tamis.store.tables.lives import COLUMNS, numbered
 from tamis.store.tables.snapshot import At, Snapshot
 from tamis.store.tables.specs import LOG, TABLES
 from tamis.store.tables.tables import Tables
@@ -147,6 +148,22 @@ def tables_of(names: Collection[str]) -> set[str]:
     return behind | {other for name, other in (("boxes", "runs"), ("candidates", "packages")) if name in behind}
 
 
+def living(tables: Tables, name: str, state: Snapshot, source: str) -> str:
+    """A source of SQL rows of a head, less those of things that were removed, and with the names that things have."""
+    if name not in COLUMNS or not len(state.life):
+        return source
+    lives, (thing, number) = tables.lives(state), numbered(name)
+    if lives.gone:
+        values = ", ".join(f"('{one}', {low}, {high})" for one, low, high in lives.gone)
+        source = f"""(select t.* from {source} t anti join (values {values}) g(thing, low, high)
+                      on t."{thing}" = g.thing and coalesce(t."{number}", 0) between g.low and g.high)"""
+    if lives.renamed:
+        values = ", ".join(f"('{one}', '{called}')" for one, called in lives.renamed.items())
+        source = f"""(select t.* replace (coalesce(n.called, t."{thing}") as "{thing}")
+                      from {source} t left join (values {values}) n(thing, called) on t."{thing}" = n.thing)"""
+    return source
+
+
 def view(name: str, source: str) -> str:
     """The query that a view stands for, over a source of the table's own rows."""
     columns = ", ".join(f'"{column}"' for column in TABLES[name].schema.names if column not in _HIDDEN)
@@ -162,7 +179,7 @@ def _when(name: str, at: At) -> At:
 def _visible(tables: Tables, opened: Mapping[str, Snapshot], name: str) -> Visible:
     state, head = opened[name], TABLES[name].head
     if head is None:
-        return Visible(state, state.files)
+        return Visible(state, state.published)
     if head == "runs":
         return Visible(state, _of_runs(tables, state, opened[head]))
     attempts = tables.attempts(opened[head])
@@ -170,15 +187,16 @@ def _visible(tables: Tables, opened: Mapping[str, Snapshot], name: str) -> Visib
     named = pc.is_in(files["attempt"], value_set=pa.array(attempts, pa.string()))
     merged = pc.is_valid(files["upto"])
     later = pc.any(pc.greater(files["upto"], opened[head].version), min_count=0).as_py()
-    return Visible(state, files.filter(pc.or_(named, merged)), sorted(attempts) if later else None)
+    mixed = later or (pc.any(merged, min_count=0).as_py() and tables.lives(opened[head]).gone)
+    return Visible(state, files.filter(pc.or_(named, merged)), sorted(attempts) if mixed else None)
 
 
 def _of_runs(tables: Tables, state: Snapshot, runs: Snapshot) -> pa.Table:
     """What runs write part by part, of all runs; of finished ones the scores, of the attempt that the run names."""
     if TABLES[state.table].by_parts:
-        known = tables.rows(runs, ["run"])["run"].combine_chunks().unique()
+        known = tables.alive(runs, ["run"])["run"].combine_chunks().unique()
         return state.files.filter(pc.is_in(state.files["run"], value_set=known)) if len(state.files) else state.files
-    rows = tables.rows(runs, ["run", "status", "attempt"]).to_pylist()
+    rows = tables.alive(runs, ["run", "status", "attempt"]).to_pylist()
     named = {row["run"]: row["attempt"] for row in rows if row["status"] == FINISHED}
     # Runs of earlier versions name no attempt: all that is there is theirs.
     files = state.files.select(["run", "attempt"]).to_pylist() if len(state.files) else []

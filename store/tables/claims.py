@@ -5,6 +5,7 @@ Publishing says its claims; this says the same of rows that are there already, t
 
 from collections.abc import Iterable
 
+from tamis.store.tables.lives import Life, claims_of_life, is_life, life_of, said_of, thing_of
 from tamis.store.tables.log import Published, Row
 
 FINISHED = "finished"
@@ -27,7 +28,12 @@ def claims_of(table: str, rows: Iterable[Row]) -> list[Published]:
 
 
 def _datasets(rows: Iterable[Row]) -> list[Published]:
-    return [Published((row,), {f"name/{row['dataset']}": row["version"]}) for row in rows]
+    def claims(row: Row) -> dict[str, int]:
+        if is_life("datasets", row):
+            return claims_of_life("datasets", row)
+        return {f"name/{row['dataset']}": row["version"]}
+
+    return [Published((row,), claims(row)) for row in rows]
 
 
 def _changes(rows: Iterable[Row]) -> list[Published]:
@@ -39,37 +45,52 @@ def _changes(rows: Iterable[Row]) -> list[Published]:
 
 
 def _runs(rows: Iterable[Row]) -> list[Published]:
-    found, events, ended = list[Published](), dict[str, int](), set[str]()
+    found, events, ended, lives = list[Published](), dict[str, int](), set[tuple[str, int]](), dict[str, Life]()
     for row in rows:
         run = row["run"]
+        if is_life("runs", row):
+            lives[run] = life_of("runs", row)
+            found.append(Published((row,), claims_of_life("runs", row)))
+            continue
         events[run] = events.get(run, 0) + 1
-        claims = {f"run/{run}": events[run]}
-        if row["status"] == FINISHED and run not in ended:
-            ended.add(run)
-            claims[f"finish/{run}"] = 1
+        claims, number = {f"run/{run}": events[run]}, lives.get(run, Life()).number
+        if row["status"] == FINISHED and (run, number) not in ended:
+            ended.add((run, number))
+            claims[f"finish/{run}"] = number
             if row.get("attempt"):
                 tables = ("boxes", "detections") if row["kind"] in _BOXES else ("scores",)
-                found.append(Published((), {f"{table}/{run}": 1 for table in tables}, {"attempt": row["attempt"]}))
+                found.append(Published((), {f"{table}/{run}": number for table in tables}, {"attempt": row["attempt"]}))
         found.append(Published((row,), claims))
     return found
 
 
 def _selections(rows: Iterable[Row]) -> list[Published]:
-    return _aliased(rows, "selection")
+    return _aliased("selections", rows, "selection")
 
 
 def _packages(rows: Iterable[Row]) -> list[Published]:
-    return _aliased(rows, "package")
+    return _aliased("packages", rows, "package")
 
 
-def _aliased(rows: Iterable[Row], column: str) -> list[Published]:
-    """Things with a key, of which each further name is one of its own."""
-    found, keys = list[Published](), set[str]()
+def _aliased(table: str, rows: Iterable[Row], column: str) -> list[Published]:
+    """Things with a key, of which each further name is one of its own; of a key that is not there any more, the next
+    row is the first again."""
+    found, claimed = list[Published](), dict[str, int]()
+    leads, lives = dict[str, tuple[str, int]](), dict[str, Life]()
     for row in rows:
+        if is_life(table, row):
+            lives[thing_of(table, row)] = life_of(table, row)
+            for key, (name, version, number) in said_of(table, row).get("heirs", {}).items():
+                claimed[f"key/{key}"], leads[key] = number, (name, version)
+            found.append(Published((row,), claims_of_life(table, row)))
+            continue
         key, name = row[column], row["name"]
-        own = f"named/{name}/{key}" if key in keys else f"key/{key}"
-        keys.add(key)
-        found.append(Published((row,), {f"name/{name}": row["version"], own: 1}))
+        there = key in leads and lives.get(leads[key][0], Life()).alive(leads[key][1])
+        own = f"named/{name}/{key}" if there else f"key/{key}"
+        claimed[own] = claimed.get(own, 0) + 1
+        if not there:
+            leads[key] = name, row["version"]
+        found.append(Published((row,), {f"name/{name}": row["version"], own: claimed[own]}))
     return found
 
 

@@ -1,7 +1,8 @@
 """Data files of tables: Parquet, named by the attempt that wrote them and by the digest of their bytes.
 
 `<attempt>-<digest>.parquet` holds the rows of one attempt, `merged.<version>-<digest>.parquet` those of many that had
-been published when the head table was at that version. The name says what the bytes must hash to, so a file that was
+been published when the head table was at that version, and `life.<version>-<digest>.parquet`, of a head, rows that say
+what became of things (`tamis.store.tables.lives`). The name says what the bytes must hash to, so a file that was
 damaged or exchanged is told without asking anything else. Files of earlier versions have other names and no digest;
 they are read as they are.
 
@@ -34,7 +35,10 @@ from tamis.store.roots.roots import UNFINISHED, Root, reporting
 from tamis.store.tables.arrow import pc
 from tamis.store.tables.log import Action, damaged
 
-_NAME = re.compile(r"(?:merged\.(?P<upto>\d{1,18})|(?P<attempt>[0-9a-z]{1,64}))-(?P<digest>[0-9a-f]{32})\.parquet")
+_NAME = re.compile(
+    r"(?:(?:merged|life)\.(?P<upto>\d{1,18})|(?P<attempt>[0-9a-z]{1,64}))-(?P<digest>[0-9a-f]{32})\.parquet"
+)
+LIFE = "life."  # how names of files begin that say what became of things, and publish nothing
 LATE = "correct"  # a column that losses came to have after stores were written without it
 _GROUP = 1 << 18  # rows of a row group: batches are gathered until there are so many, or so many bytes
 _GROUP_BYTES = 64 << 20

@@ -55,6 +55,18 @@ class _Tail:
         return None
 
 
+class Barred(Exception):
+    """A commit would come behind something that forbids it.
+
+    Attributes:
+        what: the claim that somebody has.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
 class Heads:
     """The heads of one table.
 
@@ -86,13 +98,15 @@ class Heads:
 
     def newest(self, what: str) -> int:
         """The last version that was claimed for something, 0 for none. Versions have no gaps."""
+        return self.newest_of(what)[0]
+
+    def newest_of(self, *whats: str) -> list[int]:
+        """As `newest`, of several at one moment."""
         tail = self._tail() or self._young()
-        if tail is None:
-            return max((v for w, v in self._derived() if w == what), default=0)
-        late = [said.claims[what] for c in tail.commits if (said := c.published) is not None and what in said.claims]
-        if late:
-            return max(late)
-        return run_length(lambda v: self._root.exists(self._name(tail.generation, what, v)))
+        if tail is not None:
+            return [self._newest(tail, what) for what in whats]
+        derived = self._derived()
+        return [max((v for w, v in derived if w == what), default=0) for what in whats]
 
     def every(self, what: str) -> list[Published]:
         """What was published with each version of a claim, in order."""
@@ -104,17 +118,39 @@ class Heads:
             found.append(said)
         return found
 
-    def publish(self, rows: Sequence[Row], claims: Claims, note: Mapping[str, str]) -> int | None:
+    def publish(
+        self,
+        rows: Sequence[Row],
+        claims: Claims,
+        note: Mapping[str, str],
+        unless: Claims | None = None,
+        good: Callable[[Sequence[Commit]], bool] | None = None,
+        since: int = -1,
+    ) -> int | None:
         """Commit rows, if nobody has any of the claims; returns the number of the commit, or None.
 
         The rows get their place in the log as `log_version`. Without rows, the claims and the note alone are kept.
 
+        Args:
+            rows: of the table.
+            claims: what is claimed with them.
+            note: texts that are kept with the claims.
+            unless: claims that nobody may have.
+            good: says of the commits behind `since`, which this one will be behind too, whether it still may be made.
+            since: the version of the table that the rows were told from.
+
         Raises:
+            Barred: somebody has one of `unless`.
             WriteConflict: others were faster every time.
         """
         tail = self._tail() or self._build()
         for _ in range(_TRIES):
+            for what, version in (unless or {}).items():
+                if self._taken(tail, what, version):
+                    raise Barred(what)
             if any(self._taken(tail, what, version) for what, version in claims.items()):
+                return None
+            if good is not None and not good(self._log.after(since)):
                 return None
             version = tail.version + 1
             placed = [{**row, "log_version": version} for row in rows]
@@ -148,6 +184,12 @@ class Heads:
             return None
         said = unpacked(f"{self._root.url}/{self._mark}", data)
         return (str(said["generation"]), int(said["mark"])) if self._log.exists(int(said["mark"])) else None
+
+    def _newest(self, tail: _Tail, what: str) -> int:
+        late = [said.claims[what] for c in tail.commits if (said := c.published) is not None and what in said.claims]
+        if late:
+            return max(late)
+        return run_length(lambda v: self._root.exists(self._name(tail.generation, what, v)))
 
     def _taken(self, tail: _Tail, what: str, version: int) -> bool:
         name = self._name(tail.generation, what, version)

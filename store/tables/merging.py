@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tamis.store.roots.roots import Root
 from tamis.store.tables import datafiles
+from tamis.store.tables.datafiles import LIFE
 from tamis.store.tables.log import Action, Log
 from tamis.store.tables.snapshot import Snapshot
 from tamis.store.tables.specs import LOG, TABLES
@@ -56,7 +57,8 @@ def _groups(state: Snapshot, published: Collection[str] | None, few: int) -> Ite
     for file in state.files.to_pylist():
         known = published is None or file["upto"] is not None or file["attempt"] in published
         if file["bytes"] < _SMALL and known:
-            together.setdefault(tuple(file[c] for c in state.layout.parts), []).append(file)
+            life = str(file["path"]).startswith(LIFE)
+            together.setdefault((life, *(file[c] for c in state.layout.parts)), []).append(file)
     return (group for group in together.values() if len(group) > few)
 
 
@@ -71,7 +73,8 @@ def _merged(root: Root, state: Snapshot, group: list[dict[str, object]], upto: i
     if order:
         rows = rows.sort_by([(c, "ascending") for c in order])
     batches = rows.combine_chunks().to_batches()
-    add = datafiles.write(root, state.table, state.layout, batches, f"merged.{upto}")
+    prefix = LIFE if str(group[0]["path"]).startswith(LIFE) else "merged."
+    add = datafiles.write(root, state.table, state.layout, batches, f"{prefix}{upto}")
     if any(f["path"] == add["path"] for f in group):
         return []
     gone = [{"remove": removal(str(f["path"]), values, add["modificationTime"])} for f in group]

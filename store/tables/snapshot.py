@@ -15,7 +15,7 @@ from tamis.store.roots.objects import reaching
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import patiently
 from tamis.store.tables.arrow import pc
-from tamis.store.tables.datafiles import LATE, Layout, named
+from tamis.store.tables.datafiles import LATE, LIFE, Layout, named
 from tamis.store.tables.log import Log, damaged
 from tamis.store.tables.specs import TABLES
 
@@ -40,9 +40,19 @@ class Snapshot:
     layout: Layout
     files: pa.Table
 
+    @property
+    def life(self) -> pa.Table:
+        """The files with rows that say what became of things (`tamis.store.tables.lives`)."""
+        return self.files.filter(pc.starts_with(self.files["path"], LIFE))
+
+    @property
+    def published(self) -> pa.Table:
+        """All other files."""
+        return self.files.filter(pc.invert(pc.starts_with(self.files["path"], LIFE)))
+
     def of(self, **equal: pa.Array) -> pa.Table:
-        """The files that may hold rows whose partitions and attempt have one of the given values each."""
-        files = self.files
+        """The files that may hold published rows whose partitions and attempt have one of the given values each."""
+        files = self.published
         for column, values in equal.items():
             if column == "attempt" and "attempt" not in self.layout.parts:
                 mine = pc.is_in(files["attempt"], value_set=values)

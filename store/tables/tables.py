@@ -17,33 +17,29 @@ import datetime as dt
 import random
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from tamis.store.errors import StoreFormatError, TamisError, WriteConflict
-from tamis.store.roots.objects import reaching
+from tamis.store.errors import TamisError, WriteConflict
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import patiently
 from tamis.store.tables import datafiles
 from tamis.store.tables.arrow import pc
 from tamis.store.tables.claims import claims_of
-from tamis.store.tables.datafiles import Layout
+from tamis.store.tables.datafiles import LIFE, Layout
 from tamis.store.tables.heads import Heads
-from tamis.store.tables.log import Action, Log, Published, Row, damaged
+from tamis.store.tables.lives import NEEDED_BY, Life, is_life, life_of, said_of
+from tamis.store.tables.log import Action, Commit, Log, Published, Row
 from tamis.store.tables.merging import merge, removal
-from tamis.store.tables.parquet import dataset_of
 from tamis.store.tables.preparing import prepare
+from tamis.store.tables.reading import Reading, in_order
 from tamis.store.tables.snapshot import At as At
-from tamis.store.tables.snapshot import Snapshot, open_table, snapshot
+from tamis.store.tables.snapshot import Snapshot
 from tamis.store.tables.specs import LOG, TIME
 from tamis.store.tables.specs import TABLES as TABLES
-from tamis.store.tables.states import States
 
 # Without the first, Delta drops the log's entries, and with them every earlier state, after 30 days. The second keeps
 # checkpoints small: which files are gone is known from the log, and `tamis gc` removes them.
@@ -56,56 +52,19 @@ _UPKEEP = 32  # commits from one checkpoint to the next
 # An append reads what all versions before it have: their files are kept fewer.
 _UPKEEP_OF = {"datasets": 8, "shards": 8, "samples": 8}
 _FILE_ROWS = 1 << 24
-_BATCH = 1 << 12  # rows, of what is read a little at a time
-_CHECKED = 64 << 20  # bytes of a reading up to which every file is checked against its digest
 
 
-class Tables:
+class Tables(Reading):
     """The Delta tables of one root. Every call reads the log as it is now."""
 
     def __init__(self, root: Root) -> None:
-        self._root = root
-        self._states = States(root)
+        super().__init__(root)
         self._layouts: dict[str, Layout] = {}  # of tables that were seen to be there; that does not change
-        self._named: tuple[Snapshot, set[str]] | None = None  # the attempts of the head that was asked for last
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The storage options of the root."""
-        return self._root.options
 
     def create(self) -> None:
         """Make every table that is not there yet. Safe to repeat and to race."""
         for name in TABLES:
             self._prepared(name, making=True)
-
-    def folder(self, name: str) -> str:
-        """Where a table's files are: a folder's path, or a URL."""
-        return self._root.table_uri(name)
-
-    def open(self, name: str, at: At = None) -> DeltaTable:
-        """A table as the Delta library has it.
-
-        Raises:
-            StoreFormatError: the store has none, or it is damaged.
-        """
-        table = open_table(self._root, name, at)
-        if table is None:
-            raise StoreFormatError(f"{self._root.url} has no table {name}: the first writer creates it.")
-        return table
-
-    def state(self, name: str, at: At = None) -> Snapshot:
-        """Which files a table has, now or at a time, or at a version (`{"scores": 3}`; other tables as now)."""
-        now = at is None or (isinstance(at, Mapping) and name not in at)
-        return self._states.now(name) if now else snapshot(self._root, name, at)
-
-    def forget(self) -> None:
-        """Read every table anew from its whole log, whatever was seen of it before."""
-        self._states.forget()
-
-    def versions(self) -> dict[str, int]:
-        """The version each table is at now; -1 where the store has no such table."""
-        return {name: Log(self._root, name).latest() for name in TABLES}
 
     def append(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> tuple[str, ...]:
         """Append one attempt's payload in one commit; returns its files. Appends never conflict.
@@ -124,7 +83,14 @@ class Tables:
         return tuple(add["path"] for add in adds)
 
     def publish(
-        self, name: str, rows: Sequence[Row], claims: Mapping[str, int], note: Mapping[str, str] | None = None
+        self,
+        name: str,
+        rows: Sequence[Row],
+        claims: Mapping[str, int],
+        note: Mapping[str, str] | None = None,
+        unless: Mapping[str, int] | None = None,
+        good: Callable[[Sequence[Commit]], bool] | None = None,
+        since: int = -1,
     ) -> bool:
         """Commit rows of a head, if nobody has any of the claims; whether it was done (`tamis.store.tables.heads`).
 
@@ -133,9 +99,13 @@ class Tables:
             rows: {column: value}; columns that are not given are null.
             claims: {what: version}.
             note: texts that are kept with the claims.
+            unless, good, since: more conditions, as of `Heads.publish`.
+
+        Raises:
+            Barred: somebody has one of `unless`.
         """
         self._prepared(name)
-        version = self._heads(name).publish([_plain(row) for row in rows], claims, note or {})
+        version = self._heads(name).publish([_plain(row) for row in rows], claims, note or {}, unless, good, since)
         if version is not None:
             self._upkeep(name, version)
         return version is not None
@@ -148,27 +118,26 @@ class Tables:
         """The last version claimed for something, 0 for none."""
         return self._heads(name).newest(what)
 
+    def claimed_of(self, name: str, *whats: str) -> list[int]:
+        """As `claimed`, of several at one moment."""
+        return self._heads(name).newest_of(*whats)
+
+    def life(self, name: str, thing: str) -> Life:
+        """What became of a thing of a head table."""
+        return self._life(name, thing, self.claimed(name, f"moves/{thing}"))
+
+    def last_of(self, name: str, thing: str, kind: str = "name") -> tuple[int, Life]:
+        """The last version that was claimed for a name (`name/<thing>`), and what became of it, at one moment."""
+        newest, moves = self.claimed_of(name, f"{kind}/{thing}", f"moves/{thing}")
+        return newest, self._life(name, thing, moves)
+
+    def _life(self, name: str, thing: str, moves: int) -> Life:
+        said = self.found(name, f"moves/{thing}", moves) if moves else None
+        return Life() if said is None else life_of(name, said.rows[0])
+
     def every(self, name: str, what: str) -> list[Row]:
         """The rows that a head published for each version of something, in order."""
         return [row for said in self._heads(name).every(what) for row in said.rows]
-
-    def rows_in_order(self, name: str, at: At = None) -> list[Row]:
-        """As `table_in_order`, a row at a time."""
-        return self.table_in_order(name, at).to_pylist()
-
-    def table_in_order(self, name: str, at: At = None) -> pa.Table:
-        """All rows of a head, in the order of its log.
-
-        Rows of earlier versions have no place in the log; they come first, by their own time.
-        """
-        return self._in_order(self.state(name, at))
-
-    def _in_order(self, state: Snapshot) -> pa.Table:
-        rows = self.rows(state)
-        moment = "updated" if "updated" in rows.column_names else "created"
-        placed = rows.set_column(rows.column_names.index(LOG), LOG, rows[LOG].fill_null(-1))
-        order = pc.sort_indices(placed, [(LOG, "ascending"), (moment, "ascending")])
-        return rows.take(order)
 
     def replace(self, name: str, run: str, epoch: int, rows: pa.Table) -> None:
         """Put one epoch's losses in place of those that are there, in one commit, however many do the same.
@@ -195,6 +164,23 @@ class Tables:
             "other writers. Run the command again."
         )
 
+    def drop_run(self, name: str, run: str, upto: int) -> None:
+        """Take the files of a run from a table that had them at a version; what merging made of them too.
+
+        Raises:
+            WriteConflict: others were faster every time.
+        """
+        log = Log(self._root, name)
+        for wait in _waits():
+            state = self.state(name)
+            mine = state.of(run=pa.array([run])).to_pylist() if len(state.files) else []
+            fresh = {add["path"] for commit in log.after(upto) for add in commit.adds if add.get("dataChange")}
+            gone = [removal(f["path"], {"run": run}, _ms(), True) for f in mine if f["path"] not in fresh]
+            if not gone or self._commit(log, state.version, [{"remove": one} for one in gone], run):
+                return
+            time.sleep(wait)
+        raise WriteConflict(f"Table {name} of {self._root.url}: {_TRIES} tries to clear run {run} lost. Try again.")
+
     def last_epoch(self, name: str, run: str) -> int:
         """The last epoch that a table has of a run; -1 for none."""
         return max((f["high"] for f in self._epochs(self.state(name), run)), default=-1)
@@ -211,68 +197,6 @@ class Tables:
         except (TamisError, OSError):
             return
 
-    def read(
-        self, name: str, at: At = None, columns: list[str] | None = None, /, **equal: str | Collection[str]
-    ) -> pa.Table:
-        """Rows whose text columns equal the given values (one, or any of several), in no stated order."""
-        return self.rows(self.state(name, at), columns, **equal)
-
-    def rows(self, state: Snapshot, columns: list[str] | None = None, /, **equal: str | Collection[str]) -> pa.Table:
-        """As `read`, of one state. Partitions and attempts choose files before any is looked at.
-
-        Raises:
-            StoreFormatError: a file is damaged, or missing.
-        """
-        wanted = {c: pa.array([v] if isinstance(v, str) else list(v), pa.string()) for c, v in equal.items()}
-        files = state.of(**wanted)
-        schema = state.layout.schema if columns is None else pa.schema([state.layout.schema.field(c) for c in columns])
-        if not len(files):
-            return schema.empty_table()
-        if (pc.sum(files["bytes"]).as_py() or 0) > _CHECKED:
-            terms = [pc.field(column).isin(values) for column, values in wanted.items()]
-            with reaching(self._root.url), datafiles.reading(f"Table {state.table} of {self._root.url}"):
-                scan = partial(self.dataset(state, files).to_table, columns=columns, filter=datafiles.either(terms))
-                return patiently(self._root.url, self.options, scan, size=pc.sum(files["bytes"]).as_py())
-        read = [*dict.fromkeys([*schema.names, *wanted])]
-        parts = [datafiles.matching(self._file(state, f, read), wanted) for f in files.to_pylist()]
-        return pa.concat_tables(parts).select(schema.names)
-
-    def batches(self, name: str, columns: list[str], /, **equal: str) -> Iterator[pa.RecordBatch]:
-        """As `read`, a few thousand rows at a time: memory stays that of some batches, and digests are not checked.
-
-        Raises:
-            StoreFormatError: a file is damaged, or missing.
-        """
-        state = self.state(name)
-        files = state.of(**{column: pa.array([value]) for column, value in equal.items()})
-        if not len(files):
-            return
-        terms = [pc.field(column) == value for column, value in equal.items()]
-        with reaching(self._root.url), datafiles.reading(f"Table {name} of {self._root.url}"):
-            yield from self.dataset(state, files).to_batches(
-                columns=columns, filter=datafiles.either(terms), batch_size=_BATCH, batch_readahead=2,
-                fragment_readahead=1,
-            )  # fmt: skip
-
-    def file_rows(self, name: str, path: str) -> pa.Table | None:
-        """The rows of one file that was appended, checked; None where it was merged into another, or is gone."""
-        return datafiles.read(self._root, name, Layout(TABLES[name].schema, ()), path, {})
-
-    def dataset(self, state: Snapshot, files: pa.Table) -> pads.Dataset:
-        """Some of a state's files, at least one, for Arrow and for whatever reads Arrow's datasets."""
-        base = self._root.table_uri(state.table)
-        paths = pa.array([f"{base}/{p}" for p in files["path"].to_pylist()], pa.string())
-        there = files.set_column(files.column_names.index("path"), "path", paths)
-        return dataset_of(self._root, base, state.layout.schema, list(state.layout.parts), there)
-
-    def _file(self, state: Snapshot, file: Mapping[str, Any], columns: list[str]) -> pa.Table:
-        values = {c: file[c] for c in state.layout.parts}
-        rows = datafiles.read(self._root, state.table, state.layout, file["path"], values, columns)
-        if rows is None:
-            name = f"{self._root.table_uri(state.table)}/{file['path']}"
-            raise StoreFormatError(damaged(name, "the table's log names it, and it is missing"))
-        return rows
-
     def marked(self, name: str) -> int | None:
         """Up to which commit the index of a head holds; of a payload, which has none, all; None where it is missing."""
         return self._heads(name).marked() if TABLES[name].is_head else Log(self._root, name).latest()
@@ -283,24 +207,28 @@ class Tables:
 
     def derived(self, name: str) -> list[Published]:
         """All that a head publishes, in order, told from its rows alone."""
-        return claims_of(name, map(_plain, self.rows_in_order(name)))
+        return self._derived(self.state(name))
 
-    def check_file(self, state: Snapshot, file: Mapping[str, Any]) -> None:
-        """Read a data file whole.
+    def _derived(self, state: Snapshot) -> list[Published]:
+        rows = in_order(self._rows_of(state, state.files)).to_pylist()
+        return [*claims_of(state.table, map(_plain, rows)), *self._bars(state.table)]
 
-        Raises:
-            StoreFormatError: it is damaged, or missing.
-        """
-        self._file(state, file, state.layout.schema.names)
+    def _bars(self, name: str) -> Iterator[Published]:
+        """What bars a head's publications: everything that they may need and that somebody removed, or wanted to."""
+        for table in (one for one, those in NEEDED_BY.items() if name in those):
+            state = self.state(table)
+            for row in self._rows_of(state, state.life).to_pylist() if len(state.life) else ():
+                fates = said_of(table, row).get("fates", {})
+                yield from (Published((), {f"bar/{table}/{thing}": number}) for thing, number in fates.items())
 
     def _heads(self, name: str) -> Heads:
         def derive() -> tuple[int, list[Published]]:
             state = self.state(name)
-            return state.version, claims_of(name, map(_plain, self._in_order(state).to_pylist()))
+            return state.version, self._derived(state)
 
         def write(rows: Sequence[Row]) -> list[Action]:
             table = _table(name, rows)
-            prefix = f"{rows[0][LOG]:020d}"
+            prefix = f"{LIFE}{rows[0][LOG]}" if is_life(name, rows[0]) else f"{rows[0][LOG]:020d}"
             return [datafiles.write(self._root, name, self._prepared(name), table.to_batches(), prefix)]
 
         return Heads(self._root, name, derive, write)
@@ -359,13 +287,6 @@ class Tables:
             patiently(self._root.url, self.options, self.open(name).create_checkpoint)
         except (TamisError, DeltaError, OSError):
             return
-
-    def attempts(self, heads: Snapshot) -> set[str]:
-        """The attempts that a state of a head table names."""
-        last = self._named
-        if last is None or last[0] is not heads:
-            last = self._named = (heads, set(self.rows(heads, ["attempt"])["attempt"].to_pylist()) - {None})
-        return last[1]
 
 
 def new_attempt() -> str:

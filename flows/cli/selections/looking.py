@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tamis.flows.cli.common import App, common
+from tamis.flows.cli.lifecycle.commands import add_removal, add_rename
 from tamis.flows.cli.output import emit, say, table
 from tamis.flows.cli.selections.reading import selection
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tamis.training.reports.priority import Overlap
 
 __all__ = ["selection"]  # the group, with what is added to it here
+
+add_removal(selection, "selection", "selections", "cifar10-entropy@1")
+add_rename(selection, "selection", "selections")
 
 
 @selection.command()

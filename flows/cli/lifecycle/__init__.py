@@ -1,0 +1,1 @@
+"""`rm`, `restore` and `rename`, alike for every noun that has them."""
