@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli.common import App, common
+from tamis.flows.cli.lifecycle.commands import add_removal
 from tamis.flows.cli.output import emit, facts, repeatedly, run_facts, table
 
 _COLUMNS = ("run", "kind", "dataset", "model", "selection", "status", "accuracy", "total s")
@@ -80,3 +81,6 @@ def export(app: App, key: str, to: str) -> None:
     folder = export_run(app.open(), key, to)
     answer = {"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())}
     emit(answer, app.as_json, lambda: facts(answer))
+
+
+add_removal(run, "run", "runs", "1f0c9a", " Its scores, losses and model go with it.")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
@@ -19,7 +19,8 @@ from tamis.store.datasets.relabelling import Labels, relabelled, relabelled_rows
 from tamis.store.datasets.splitting import deal, deal_by_time, part_of, part_rows
 from tamis.store.datasets.versions import Versions
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
-from tamis.store.keys import check_name, split_ref
+from tamis.store.keys import NAME, check_name, split_ref
+from tamis.store.lifecycle import Removable
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
 from tamis.store.shards.indexing import (
@@ -38,12 +39,15 @@ from tamis.store.shards.indexing import (
 from tamis.store.shards.naming import number_names
 from tamis.store.shards.shards import Shard, look, shard_digest, shard_uri
 from tamis.store.shards.skipped import summed
+from tamis.store.tables.lives import Life
 from tamis.store.tables.specs import LOG
 from tamis.store.tables.tables import Tables, now, until_claimed
 
 
-class Datasets:
+class Datasets(Removable):
     """The datasets of one store."""
+
+    table = "datasets"
 
     def __init__(self, root: Root, tables: Tables) -> None:
         self._root, self._tables = root, tables
@@ -330,19 +334,22 @@ class Datasets:
         name, version = split_ref(ref)
         heads = self._versions.heads(name)
         if not heads:
+            self._check_there(name, version)
             names = self._names()
             meant = did_you_mean(name, names)
             raise DatasetNotFound(
                 f"No dataset {name!r} in {self._root.url}; there are: {', '.join(names) or 'none'}.{meant}"
             )
-        if version is not None and version > len(heads):
-            raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {len(heads)}, not {version}.")
-        return self._versions.load(heads[: version or len(heads)])
+        upto = [head for head in heads if version is None or head["version"] <= version]
+        if version is not None and (not upto or upto[-1]["version"] != version):
+            self._check_there(name, version)
+            raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {heads[-1]['version']}, not {version}.")
+        return self._versions.load(upto)
 
     @one_patience
     def all(self) -> list[dict[str, object]]:
         """One row a version: dataset, version, samples, shards, bytes, image, label, classes, created."""
-        rows = self._tables.read("datasets").drop_columns(["attempt", LOG])
+        rows = self._tables.alive(self._tables.state("datasets")).drop_columns(["attempt", LOG])
         ordered = rows.sort_by([("dataset", "ascending"), ("version", "ascending")]).to_pylist()
         changed: dict[str, list[dict[str, Any]]] = {}
         for row in self._tables.rows_in_order("dataset_changes"):
@@ -362,7 +369,22 @@ class Datasets:
         return frames
 
     def _names(self) -> list[str]:
-        return sorted(set(self._tables.read("datasets", None, ["dataset"])["dataset"].to_pylist()))
+        heads = self._tables.state("datasets")
+        return sorted(set(self._tables.alive(heads, ["dataset"])["dataset"].to_pylist()))
+
+    def _check_there(self, name: str, version: int | None) -> None:
+        """Say of what was removed that it was."""
+        newest, life = self._tables.last_of("datasets", name) if NAME.fullmatch(name) else (0, Life())
+        if newest and not life.alive(version or newest) and (version or 0) <= newest:
+            what = name if version is None else f"{name}@{version}"
+            raise DatasetNotFound(
+                f"Dataset {what} was removed. `tamis dataset restore {what}` undoes that until its files are freed "
+                "(tamis gc)."
+            )
+
+    def _lost(self, ref: str) -> NoReturn:
+        self.get(ref)
+        super()._lost(ref)
 
     def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""

@@ -39,6 +39,20 @@ class Changes:
         return next((names for upto, names in reversed(self.names) if upto >= version), published)
 
 
+def holding(rows: Iterable[Mapping[str, Any]], heads: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The changes of a dataset that are of shards which it has: those of a version that was removed are not.
+
+    Args:
+        rows: of `dataset_changes`.
+        heads: of the versions that are there, in order.
+    """
+
+    def shards(version: int) -> int:
+        return max((int(head["shards"]) for head in heads if head["version"] <= version), default=0)
+
+    return [row for row in rows if row["kind"] != MOVED or row["shard"] < shards(row["version"])]
+
+
 def overlaid(name: str, source: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """A source of SQL rows of a table, with the changes put in.
 

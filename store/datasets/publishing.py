@@ -17,11 +17,14 @@ import pyarrow as pa
 
 from tamis.store.datasets.dataset import Dataset
 from tamis.store.datasets.versions import Versions
-from tamis.store.errors import DatasetExists
-from tamis.store.keys import key_of
+from tamis.store.errors import DatasetExists, TamisError
+from tamis.store.keys import key_of, split_ref
+from tamis.store.naming.needs import publish_needing
 from tamis.store.roots.roots import Root
 from tamis.store.roots.urls import is_remote
 from tamis.store.shards.shards import Shard
+from tamis.store.tables.heads import Barred
+from tamis.store.tables.lives import Need
 from tamis.store.tables.specs import TABLES
 from tamis.store.tables.tables import Tables, new_attempt, now, rows_of, until_claimed
 
@@ -90,7 +93,11 @@ class Publisher:
         frames: Callable[[str], pa.Table] | None = None,
     ) -> Dataset | None:
         """Publish shards and the rows of their samples, which an attempt's name is given to, behind a version's."""
-        attempt, version = new_attempt(), 1 if base is None else base.version + 1
+        attempt = new_attempt()
+        next_one = self._versions.following(name, 0 if base is None else base.version)
+        if next_one is None:
+            return None
+        version, moves = next_one
         before = () if base is None else base.shards
         everything = (*before, *shards)
         contents = {"shards": [s.content for s in everything], "image": image, "label": label}
@@ -111,12 +118,33 @@ class Publisher:
             "bytes": sum(s.bytes for s in everything), "image": image, "label": label, "classes": list(classes),
             "seconds": seconds, "created": now(), "attempt": attempt,
         }  # fmt: skip
-        if self._tables.publish("datasets", [head], {f"name/{name}": version}):
+        needs = [] if base is None else [Need("datasets", name, base.version)]
+        if origin is not None and origin.get("source"):
+            source, number = split_ref(str(origin["source"]))
+            needs.append(Need("datasets", source, number or 0))
+        try:
+            made = self._shown(head, version, needs, moves)
+        except TamisError:
+            self._forget(written)
+            raise
+        if made:
             attempts = (*(() if base is None else base.attempts), attempt)
             return Dataset(name, version, key, count, everything, image, label, tuple(classes), self._tables, attempts)
+        self._forget(written)
+        return None
+
+    def _shown(self, head: dict[str, Any], version: int, needs: list[Need], moves: int) -> bool:
+        """Publish a head, unless versions of its name were removed or restored meanwhile."""
+        name = head["dataset"]
+        stays = {f"moves/{name}": moves + 1}
+        try:
+            return publish_needing(self._tables, "datasets", [head], {f"name/{name}": version}, needs, stays)
+        except Barred:
+            return False
+
+    def _forget(self, written: Mapping[str, tuple[str, ...]]) -> None:
         for table, where in written.items():
             self._tables.drop_attempt(table, where)
-        return None
 
     def _shard_rows(self, name: str, version: int, attempt: str, before: int, shards: list[Shard]) -> pa.Table:
         columns: dict[str, object] = {"dataset": name, "version": version, "attempt": attempt}

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tamis.store.datasets.changes import Changes
+from tamis.store.datasets.changes import Changes, holding
 from tamis.store.datasets.dataset import Dataset
 from tamis.store.keys import NAME
 from tamis.store.roots.roots import Root
@@ -46,15 +46,18 @@ class Versions:
         self._seen: _Seen | None = None
 
     def heads(self, name: str) -> list[dict[str, Any]]:
-        """The heads of all versions of a name, in order."""
+        """The heads of all versions of a name that are there, in order."""
         if not NAME.fullmatch(name):
             return []
-        if self._tables.claimed("datasets", f"name/{name}") > _MANY:
-            return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
-        return self._tables.every("datasets", f"name/{name}")
+        newest, life = self._tables.last_of("datasets", name)
+        if newest > _MANY:
+            rows = self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
+        else:
+            rows = self._tables.every("datasets", f"name/{name}")
+        return [row for row in rows if life.alive(row["version"])]
 
     def changes(self, name: str) -> list[dict[str, Any]]:
-        """What was put right since, in order."""
+        """What was put right since, in order; of removed versions too."""
         return self._tables.every("dataset_changes", f"name/{name}") if NAME.fullmatch(name) else []
 
     def load(self, heads: Sequence[Mapping[str, Any]]) -> Dataset:
@@ -71,8 +74,15 @@ class Versions:
         return None if self._seen is None else self._seen.dataset
 
     def is_newest(self, name: str, version: int) -> bool:
-        """Whether nothing is published behind a version; of 0, whether nothing is."""
-        return self._tables.found("datasets", f"name/{name}", version + 1) is None
+        """Whether a version is the last that is there; of 0, whether none is."""
+        return self.following(name, version) is not None
+
+    def following(self, name: str, version: int) -> tuple[int, int] | None:
+        """What the next version is called, and how many rows say what became of the name; None where others are there
+        behind this version."""
+        newest, life = self._tables.last_of("datasets", name)
+        last = next((v for v in range(newest, 0, -1) if life.alive(v)), 0)
+        return (newest + 1, life.moves) if last == version else None
 
     def published_classes(self, dataset: Dataset) -> tuple[str, ...]:
         """What the classes of a version were called when it was published."""
@@ -119,7 +129,7 @@ class Versions:
         head = heads[-1]
         name, version, attempts = head["dataset"], int(head["version"]), tuple(str(h["attempt"]) for h in heads)
         rows = self.changes(name)
-        changes = Changes.of(rows)
+        changes = Changes.of(holding(rows, heads))
         there = self._tables.read("shards", dataset=name, attempt=attempts).sort_by("shard").to_pylist()
         dataset = Dataset(
             name, version, head["key"], int(head["samples"]), tuple(self._shard(row, changes) for row in there),

@@ -30,7 +30,7 @@ from tamis.store.roots.objects import explained, reaching
 from tamis.store.roots.roots import Root
 from tamis.store.sql.files import MEMORY, TableFiles, connect, lock, memory_limit
 from tamis.store.sql.statements import tables_read, translated, without_semicolons
-from tamis.store.sql.views import DERIVED, VIEWS, Visible, gone, living, tables_of, view, visible
+from tamis.store.sql.views import DERIVED, VIEWS, Visible, changes_at, gone, living, tables_of, view, visible
 from tamis.store.tables.tables import TABLES, At, Tables
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ def ask(
             shown = visible(tables, names, at)
             connection = making.result()
         connection.execute("set variable gone = ?::varchar[]", [gone(tables, at) if "runs" in names else []])
-        changes = tables.rows_in_order("dataset_changes", at) if {"datasets", "shards"} & names else []
+        changes = changes_at(tables, at) if {"datasets", "shards"} & names else []
         paths: dict[str, list[str]] = {}
         for name, one in shown.items():
             if root.path is None and len(one.files):

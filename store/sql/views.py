@@ -8,13 +8,16 @@ only.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
+from tamis.store.datasets.changes import holding
 from tamis.store.processes import is_gone
 from tamis.store.tables.arrow import pc
 from tamis.store.tables.claims import FINISHED
 from tamis.store.tables.lives import COLUMNS, numbered
+from tamis.store.tables.log import Row
 from tamis.store.tables.snapshot import At, Snapshot
 from tamis.store.tables.specs import LOG, TABLES
 from tamis.store.tables.tables import Tables
@@ -146,6 +149,18 @@ def tables_of(names: Collection[str]) -> set[str]:
     """The tables behind some views."""
     behind = {"losses" if name in DERIVED else name for name in names}
     return behind | {other for name, other in (("boxes", "runs"), ("candidates", "packages")) if name in behind}
+
+
+def changes_at(tables: Tables, at: At) -> list[Mapping[str, Any]]:
+    """The changes of datasets that count in one state of the store."""
+    rows: list[Mapping[str, Any]] = list(tables.rows_in_order("dataset_changes", at))
+    state = tables.state("datasets", at) if rows else None
+    if state is None or not tables.lives(state).gone:
+        return rows
+    heads: dict[str, list[Row]] = {}
+    for head in sorted(tables.alive(state).to_pylist(), key=lambda head: head["version"]):
+        heads.setdefault(head["dataset"], []).append(head)
+    return [row for row in rows if holding([row], heads.get(row["dataset"], ()))]
 
 
 def living(tables: Tables, name: str, state: Snapshot, source: str) -> str:

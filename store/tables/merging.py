@@ -11,7 +11,7 @@ no row; where somebody else took one of its files away meanwhile, it is given up
 Cost: reading and writing what is merged, at most some MiB a partition, once every 32 commits.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -79,6 +79,24 @@ def _merged(root: Root, state: Snapshot, group: list[dict[str, object]], upto: i
         return []
     gone = [{"remove": removal(str(f["path"]), values, add["modificationTime"])} for f in group]
     return [*gone, {"add": {**add, "dataChange": False}}]
+
+
+def rewritten(root: Root, state: Snapshot, file: Mapping[str, object], rows: pa.Table, moment: int) -> bool:
+    """Put fewer rows in place of a merged file; False where somebody merged or removed it meanwhile.
+
+    Args:
+        root: the store's.
+        state: of the table.
+        file: one of its files.
+        rows: those that stay, none at all too.
+        moment: now, ms since 1970.
+    """
+    values = {c: str(file[c]) for c in state.layout.parts}
+    actions: list[Action] = [{"remove": removal(str(file["path"]), values, moment, True)}]
+    if len(rows):
+        batches = rows.combine_chunks().to_batches()
+        actions.append({"add": datafiles.write(root, state.table, state.layout, batches, f"merged.{file['upto']}")})
+    return _commit(Log(root, state.table), state.version, actions)
 
 
 def removal(path: str, values: dict[str, str], moment: int, changes: bool = False) -> Action:

@@ -1,9 +1,9 @@
 """Removing what nobody can ask for any more: old log, files that only old states of a table name, and what killed or
 beaten writers left behind.
 
-Kept: every published dataset, run, selection and package whole, and every finished candidate; of the history (`--at`)
-the last `keep` before the newest commit of each table; and every file younger than a day, which a writer may be about
-to name. Nothing is removed that a name, a run or a replay needs, so it is safe beside writers and may be killed: what
+Kept: every published dataset, run, selection and package whole, but for those that were removed and are not in the
+history that is kept (`tamis.store.upkeep.freeing`); every finished candidate; of the history (`--at`) the last `keep`
+before the newest commit of each table; and every file younger than a day, which a writer may be about to name. Nothing is removed that a name, a run or a replay needs, so it is safe beside writers and may be killed: what
 is left is found the next time.
 
 Ages are told by the clock of the medium (a file is written and looked at), and history by that of the log, not by this
@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tamis.store.roots.roots import UNFINISHED
+from tamis.store.tables.lives import COLUMNS, Life
 from tamis.store.tables.log import Log
 from tamis.store.tables.merging import removal
 from tamis.store.tables.specs import TABLES
+from tamis.store.upkeep.freeing import NOTHING, Freed, free, thinned
 
 if TYPE_CHECKING:
     from tamis.store.store import Store
@@ -37,7 +39,7 @@ class Garbage:
     Attributes:
         name: in the store.
         bytes: its size.
-        why: "unfinished", "never published", "merged or replaced", "old log", or "old index".
+        why: "unfinished", "never published", "removed", "merged or replaced", "old log", or "old index".
     """
 
     name: str
@@ -58,10 +60,12 @@ def collect(store: "Store", *, keep: dt.timedelta = KEEP, dry_run: bool = False)
     """
     now = store.root.clock(probe=not dry_run)
     found: list[Garbage] = []
+    freed = {table: _freed(store, table, keep, dry_run) for table in COLUMNS}
     for table in TABLES:
-        found += _of_table(store, table, keep, now, dry_run)
+        found += _of_table(store, table, keep, now, dry_run, freed.get(TABLES[table].head or ""))
         found += _old_indexes(store, table, now)
-    found += _lost_blobs(store, now)
+    found += _lost_blobs(store, now, freed["runs"])
+    found += _checkpoints(store, now, freed["runs"])
     found += [
         Garbage(name, size, "unfinished")
         for name, size, changed in store.root.unfinished()
@@ -74,15 +78,39 @@ def collect(store: "Store", *, keep: dt.timedelta = KEEP, dry_run: bool = False)
     return found
 
 
-def _lost_blobs(store: "Store", now: float) -> list[Garbage]:
+def _freed(store: "Store", table: str, keep: dt.timedelta, dry_run: bool) -> Freed:
+    """What is freed of a head table."""
+    log = Log(store.root, table)
+    newest = log.latest()
+    if newest < 0:
+        return NOTHING
+    files = [name.removeprefix(f"tables/{table}/") for name, _, _ in store.root.aged(f"tables/{table}/_delta_log")]
+    return free(store, table, _begin(store, log, table, newest, keep, files), dry_run=dry_run)
+
+
+def _checkpoints(store: "Store", now: float, runs: Freed) -> Iterator[Garbage]:
+    for run in sorted(runs.runs):
+        for name, size, changed in store.root.aged(f"checkpoints/{run}"):
+            if now - changed > _GRACE:
+                yield Garbage(name, size, "removed")
+
+
+def _lost_blobs(store: "Store", now: float, freed: Freed) -> list[Garbage]:
     """Blobs that no run, base model or candidate names: of writers that were killed, or of refused imports."""
     old = [(name, size) for name, size, changed in store.root.aged("blobs") if now - changed > _GRACE]
     named = {
         blob
         for table in (_BLOBS_OF if old else ())  # after the blobs: what was put since is young
-        for blob in store.tables.read(table, None, ["blob"])["blob"].unique().to_pylist()
+        for blob in _blobs_of(store, table, freed)
     }
     return [Garbage(name, size, "never published") for name, size in old if name.rpartition("/")[2] not in named]
+
+
+def _blobs_of(store: "Store", table: str, freed: Freed) -> list[str]:
+    if table != "runs":
+        return store.tables.read(table, None, ["blob"])["blob"].unique().to_pylist()
+    rows = store.tables.read(table, None, ["run", "blob"]).to_pylist()
+    return [row["blob"] for row in rows if row["run"] not in freed.runs]
 
 
 def _put_again(store: "Store", one: Garbage, now: float) -> bool:
@@ -91,7 +119,9 @@ def _put_again(store: "Store", one: Garbage, now: float) -> bool:
     return changed is not None and now - changed <= _GRACE
 
 
-def _of_table(store: "Store", table: str, keep: dt.timedelta, now: float, dry_run: bool) -> Iterator[Garbage]:
+def _of_table(
+    store: "Store", table: str, keep: dt.timedelta, now: float, dry_run: bool, freed: Freed | None
+) -> Iterator[Garbage]:
     log = Log(store.root, table)
     newest = log.latest()
     if newest < 0:
@@ -99,12 +129,16 @@ def _of_table(store: "Store", table: str, keep: dt.timedelta, now: float, dry_ru
     folder = f"tables/{table}/"
     files = {name.removeprefix(folder): (size, changed) for name, size, changed in store.root.aged(f"tables/{table}")}
     old = {name for name, (_, changed) in files.items() if now - changed > _GRACE}
-    lost = {path for path in _never_published(store, table) if path in old}
+    if freed is not None:
+        thinned(store, table, freed, int(now * 1000), dry_run=dry_run)
+    removed = _removed(store, table, freed)
+    lost = {path for path in _never_published(store, table, freed) | removed if path in old}
     if lost and not dry_run:
         parts = store.tables.state(table).layout.parts
         gone = [removal(p, dict(x.split("=", 1) for x in p.split("/")[: len(parts)]), int(now * 1000)) for p in lost]
         log.append([{"remove": one} for one in gone])
-    yield from (Garbage(folder + path, files[path][0], "never published") for path in sorted(lost))
+    for path in sorted(lost):
+        yield Garbage(folder + path, files[path][0], "removed" if path in removed else "never published")
     begin = _begin(store, log, table, newest, keep, list(files))
     needed = _needed(store, log, table, begin)
     for path in sorted(old - lost):
@@ -144,19 +178,30 @@ def _old_indexes(store: "Store", table: str, now: float) -> Iterator[Garbage]:
             yield Garbage(name, size, "old index")
 
 
-def _never_published(store: "Store", table: str) -> set[str]:
+def _removed(store: "Store", table: str, freed: Freed | None) -> set[str]:
+    """Files that only freed things need."""
+    if freed is None or not (freed.attempts or freed.runs):
+        return set()
+    files = store.tables.state(table).files.to_pylist()
+    return {f["path"] for f in files if f["attempt"] in freed.attempts or f.get("run") in freed.runs}
+
+
+def _never_published(store: "Store", table: str, freed: Freed | None) -> set[str]:
     """Files of attempts that no head names."""
     head = TABLES[table].head
     if head is None or TABLES[table].by_parts:
         return set()
     files = store.tables.state(table)  # before the head: what is appended later may be published by then
-    named = store.tables.attempts(store.tables.state(head))
+    named = set(store.tables.read(head, None, ["attempt"])["attempt"].to_pylist())
+    lives = freed.lives if freed is not None else dict[str, Life]()
     paths: set[str] = set()
     for file in files.files.to_pylist():
         if file["attempt"] is None or file["attempt"] in named:
             continue
-        said = store.tables.found("runs", f"{table}/{file['run']}", 1) if head == "runs" else None
         old_run = table == "scores" and "attempt" in files.layout.parts  # of an earlier version: runs name no attempts
-        if not old_run and (said is None or said.note["attempt"] != file["attempt"]):
+        life = lives.get(file["run"], Life()) if head == "runs" else Life()
+        kept = (store.tables.found("runs", f"{table}/{file['run']}", n) for n in range(1, life.number + 1))
+        claimed = head == "runs" and any(said is not None and said.note["attempt"] == file["attempt"] for said in kept)
+        if not old_run and not claimed:
             paths.add(file["path"])
     return paths
