@@ -82,7 +82,9 @@ def chosen(root: Root, selection: Selection | Draft, number: int) -> pa.Table:
         samples, weights = selection.read_round(number)
         return pa.table({"sample": samples, "weight": weights, "by_place": np.argsort(samples)})
 
-    return _mapped(root, "round", {"selection": selection.key, "round": number}, make)
+    # A key that was removed and computed anew may have other samples.
+    content = {} if isinstance(selection, Draft) else {"digest": selection.digest}
+    return _mapped(root, "round", {"selection": selection.key, "round": number, **content}, make)
 
 
 def array(

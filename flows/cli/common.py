@@ -51,6 +51,23 @@ class Share(click.ParamType[Any]):
             self.fail(f"{text!r} is no share: expected a percentage or a fraction, such as 10% or 0.1.", param, ctx)
 
 
+class Days(click.ParamType[Any]):
+    """An age: 90d, 12h, or a number of days."""
+
+    name = "days"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The age in days."""
+        text = str(value).strip().lower()
+        try:
+            days = float(text.removesuffix("h")) / 24 if text.endswith("h") else float(text.removesuffix("d"))
+        except ValueError:
+            days = -1.0
+        if not 0 <= days <= 36500:
+            self.fail(f"{value!r} is no age: expected days or hours, such as 90d or 12h.", param, ctx)
+        return days
+
+
 class Names(click.ParamType[Any]):
     """One of some names, which are asked for when they are needed: a listing loads no library.
 

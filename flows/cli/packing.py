@@ -10,6 +10,7 @@ from tamis.flows.cli.dataset import dataset
 from tamis.flows.cli.datasets.relabel import relabel
 from tamis.flows.cli.datasets.showing import show_dataset
 from tamis.flows.cli.detections.packing import pack_boxes
+from tamis.flows.cli.lifecycle.commands import add_removal
 from tamis.flows.cli.output import emit, facts, size
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["dataset"]  # the group, with what is added to it here
 
 dataset.add_command(relabel)
+add_removal(dataset, "dataset", "datasets", "cifar10@2", " Only its last versions can go: later ones share its shards.")
 
 
 @dataset.command()

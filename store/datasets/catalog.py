@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
 
@@ -381,10 +381,6 @@ class Datasets(Removable):
                 f"Dataset {what} was removed. `tamis dataset restore {what}` undoes that until its files are freed "
                 "(tamis gc)."
             )
-
-    def _lost(self, ref: str) -> NoReturn:
-        self.get(ref)
-        super()._lost(ref)
 
     def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""

@@ -1,9 +1,8 @@
 """What catalogues of things that can be removed, restored and renamed have in common."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
-from tamis.store.errors import NotFound
 from tamis.store.lifecycle.going import Removal
 from tamis.store.lifecycle.removing import plan, remove
 from tamis.store.lifecycle.renaming import rename
@@ -13,7 +12,7 @@ from tamis.store.roots.waiting import one_patience
 from tamis.store.tables.tables import Tables
 
 
-class Removable:
+class Removable(ABC):
     """Things of one table that can be removed, and restored until their files are freed.
 
     Attributes:
@@ -34,7 +33,9 @@ class Removable:
         Raises:
             NotFound: there is no such thing.
         """
-        return plan(self._tables, self.table, self._told(ref)) or self._lost(ref)
+        while (found := plan(self._tables, self.table, self._told(ref))) is None:
+            self._lost(ref)
+        return found
 
     @one_patience
     def remove(self, ref: str) -> Removal:
@@ -50,7 +51,9 @@ class Removable:
             NotFound: there is no such thing.
             StillNeeded: naming everything that needs it; nothing was removed.
         """
-        return remove(self._tables, self.table, self._told(ref)) or self._lost(ref)
+        while (found := remove(self._tables, self.table, self._told(ref))) is None:
+            self._lost(ref)
+        return found
 
     @one_patience
     def restore(self, ref: str) -> list[str]:
@@ -65,25 +68,21 @@ class Removable:
         """
         return restore(self._tables, self.table, ref)
 
-    def _lost(self, ref: str) -> NoReturn:
-        """Say why a reference names nothing."""
-        raise NotFound(f"{ref[:200]!r} is not there: it was removed just now.")
+    @abstractmethod
+    def get(self, ref: str, /) -> object:
+        """The thing of a reference, or the error that says why there is none."""
+
+    def _lost(self, ref: str) -> None:
+        """Say why a reference names nothing; nothing, where it was published a moment ago."""
+        self.get(ref)
 
     def _told(self, ref: str) -> str:
         """A reference as it is written in full. By default it is one."""
         return ref
 
 
-class Renamable(ABC, Removable):
+class Renamable(Removable):
     """Things that can also get another name."""
-
-    @abstractmethod
-    def get(self, ref: str) -> object:
-        """The thing of a reference, or the error that says what there is."""
-
-    def _lost(self, ref: str) -> NoReturn:
-        self.get(ref)
-        super()._lost(ref)
 
     @one_patience
     def rename(self, old: str, new: str) -> list[str]:

@@ -83,7 +83,7 @@ class Runs(Events):
             RunNotFound: the run is not finished, or has no features.
             SelectionError: they are of another dataset version.
         """
-        _, extent = self._features(run)
+        attempt, extent = self._features(run)
         if extent.samples != dataset.samples:
             raise SelectionError(
                 f"Run {run} has {extent.samples} vectors where {dataset.ref} has {dataset.samples} samples: they are "
@@ -101,7 +101,8 @@ class Runs(Events):
                     "tables/features from a copy; `tamis verify` names everything that is damaged."
                 )
 
-        return mapped.array(self._root, {"features": run}, (extent.samples, extent.width), extent.dtype, fill)
+        what = {"features": run, "attempt": attempt}  # what was removed and computed anew has another
+        return mapped.array(self._root, what, (extent.samples, extent.width), extent.dtype, fill)
 
     def put_boxes(self, run: str, batches: Iterator[Frames]) -> Tally:
         """Keep the boxes of a whole pass; they show once the run is finished. Memory stays that of some batches.

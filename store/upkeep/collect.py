@@ -3,8 +3,9 @@ beaten writers left behind.
 
 Kept: every published dataset, run, selection and package whole, but for those that were removed and are not in the
 history that is kept (`tamis.store.upkeep.freeing`); every finished candidate; of the history (`--at`) the last `keep`
-before the newest commit of each table; and every file younger than a day, which a writer may be about to name. Nothing is removed that a name, a run or a replay needs, so it is safe beside writers and may be killed: what
-is left is found the next time.
+before the newest commit of each table; and every file younger than a day, which a writer may be about to name. Nothing
+is removed that a name, a run or a replay needs, so it is safe beside writers and may be killed: what is left is found
+the next time.
 
 Ages are told by the clock of the medium (a file is written and looked at), and history by that of the log, not by this
 machine's, which may be wrong.
@@ -60,7 +61,7 @@ def collect(store: "Store", *, keep: dt.timedelta = KEEP, dry_run: bool = False)
     """
     now = store.root.clock(probe=not dry_run)
     found: list[Garbage] = []
-    freed = {table: _freed(store, table, keep, dry_run) for table in COLUMNS}
+    freed = {table: _freed(store, table, keep, now, dry_run) for table in COLUMNS}
     for table in TABLES:
         found += _of_table(store, table, keep, now, dry_run, freed.get(TABLES[table].head or ""))
         found += _old_indexes(store, table, now)
@@ -78,14 +79,12 @@ def collect(store: "Store", *, keep: dt.timedelta = KEEP, dry_run: bool = False)
     return found
 
 
-def _freed(store: "Store", table: str, keep: dt.timedelta, dry_run: bool) -> Freed:
+def _freed(store: "Store", table: str, keep: dt.timedelta, now: float, dry_run: bool) -> Freed:
     """What is freed of a head table."""
     log = Log(store.root, table)
-    newest = log.latest()
-    if newest < 0:
+    if log.latest() < 0:
         return NOTHING
-    files = [name.removeprefix(f"tables/{table}/") for name, _, _ in store.root.aged(f"tables/{table}/_delta_log")]
-    return free(store, table, _begin(store, log, table, newest, keep, files), dry_run=dry_run)
+    return free(store, table, log.at(int((now - keep.total_seconds()) * 1000)), dry_run=dry_run)
 
 
 def _checkpoints(store: "Store", now: float, runs: Freed) -> Iterator[Garbage]:
@@ -130,7 +129,8 @@ def _of_table(
     files = {name.removeprefix(folder): (size, changed) for name, size, changed in store.root.aged(f"tables/{table}")}
     old = {name for name, (_, changed) in files.items() if now - changed > _GRACE}
     if freed is not None:
-        thinned(store, table, freed, int(now * 1000), dry_run=dry_run)
+        if not dry_run:
+            thinned(store, table, freed, int(now * 1000))
     removed = _removed(store, table, freed)
     lost = {path for path in _never_published(store, table, freed) | removed if path in old}
     if lost and not dry_run:

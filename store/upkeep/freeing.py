@@ -43,20 +43,20 @@ class Freed:
 NOTHING = Freed({}, frozenset(), frozenset())
 
 
-def free(store: "Store", table: str, begin: int, *, dry_run: bool) -> Freed:
+def free(store: "Store", table: str, begin: int | None, *, dry_run: bool) -> Freed:
     """Free what is gone, and was so when the history that is kept begins.
 
     Args:
         store: an open store.
         table: a head table.
-        begin: the version of it with which that history begins.
+        begin: the version of it with which that history begins; None where all of its history is younger.
         dry_run: only say what would be freed.
     """
     if table not in COLUMNS:
         return NOTHING
     state = store.tables.state(table)
     lives = dict(store.tables.lives(state).of) if len(state.life) else {}
-    old = store.tables.lives(store.tables.state(table, {table: begin})).of if lives else {}
+    old = store.tables.lives(store.tables.state(table, {table: begin})).of if lives and begin is not None else {}
     for thing, life in lives.items():
         fresh = _fresh(table, life, old.get(thing, Life()))
         if fresh:
@@ -101,21 +101,24 @@ def _over(rows: list[Row], lives: Mapping[str, Life]) -> frozenset[str]:
     return frozenset(run for run, over in found.items() if over)
 
 
-def thinned(store: "Store", table: str, freed: Freed, now_ms: int, *, dry_run: bool) -> int:
-    """Write merged files anew without the rows of freed attempts; how many files hold such."""
+def thinned(store: "Store", table: str, freed: Freed, moment: int) -> None:
+    """Write merged files anew without the rows of freed attempts.
+
+    Args:
+        store: an open store.
+        table: a payload table.
+        freed: what is freed of its head.
+        moment: now, ms since 1970.
+    """
     if not freed.attempts or TABLES[table].head == "runs":
-        return 0
-    count = 0
+        return
     for file in _shared(store.tables.state(table)):
         rows = datafiles.read(store.root, table, store.tables.state(table).layout, file["path"], dict(file))
         if rows is None:
             continue
         mine = pc.is_in(rows["attempt"], value_set=pa.array(sorted(freed.attempts), pa.string()))
         if pc.any(mine, min_count=0).as_py():
-            count += 1
-            if not dry_run:
-                rewritten(store.root, store.tables.state(table), file, rows.filter(pc.invert(mine)), now_ms)
-    return count
+            rewritten(store.root, store.tables.state(table), file, rows.filter(pc.invert(mine)), moment)
 
 
 def _shared(state: "Snapshot") -> Iterator[Row]:

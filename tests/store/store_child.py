@@ -5,6 +5,8 @@ back as there were stores before: 0 is before the first; "-" is none, and only c
 that gets its name or loses it (a data file, a commit, an entry of an index, a mark, a blob), or the making of a table.
 """
 
+import contextlib
+import datetime as dt
 import os
 import signal
 import sys
@@ -17,8 +19,10 @@ from deltalake import DeltaTable
 from storekit import publish
 
 from tamis.store import Store
+from tamis.store.errors import NotFound, SelectionNotFound
 from tamis.store.roots.roots import Root
 from tamis.store.tables import datafiles, preparing
+from tamis.store.upkeep import collect as upkeep
 
 RUN = "f00d" + "0" * 28
 
@@ -76,7 +80,22 @@ def blob(path: str | Path, shard: Path) -> None:
     Store.open(path).blobs.put(b"weights" * 1000)
 
 
-WORK = {f.__name__: f for f in (create, add, append, select, alias, score, finish, lose, watch, blob)}
+def remove(path: str | Path, shard: Path) -> None:
+    with contextlib.suppress(SelectionNotFound):  # done before
+        Store.open(path).selections.remove("some")
+
+
+def rename(path: str | Path, shard: Path) -> None:
+    with contextlib.suppress(NotFound):
+        Store.open(path).selections.rename("some", "new")
+
+
+def collect(path: str | Path, shard: Path) -> None:
+    upkeep.collect(Store.open(path), keep=dt.timedelta(0))
+
+
+_ALL = (create, add, append, select, alias, score, finish, lose, watch, blob, remove, rename, collect)
+WORK = {f.__name__: f for f in _ALL}
 
 
 def kill_after(calls: int) -> None:

@@ -6,6 +6,7 @@ import click
 
 from tamis.flows.cli.common import App, common, limit_options, resources, run_flow
 from tamis.flows.cli.fields import FieldsCommand
+from tamis.flows.cli.lifecycle.commands import add_removal, add_rename
 from tamis.flows.cli.output import emit, note, say
 from tamis.flows.cli.packages.package import package
 from tamis.flows.cli.packages.showing import package_answer, show_package
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from tamis.training.mainstream.trainer.config import PackageConfig
 
 __all__ = ["package"]  # the group, with what is added to it here
+
+add_removal(package, "package", "packages", "trains@1", " Its candidates stay, for later builds.")
+add_rename(package, "package", "packages")
 
 
 def _config() -> "type[PackageConfig]":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from storekit import counts, publish, shard
 
-from tamis.store import Store
+from tamis.store import Store, mapped
 from tamis.store.datasets import Dataset
 from tamis.store.errors import InvalidName, NotFound, RestoreRefused, SelectionNotFound, StillNeeded
 from tamis.store.selections import Request, RoundData
@@ -154,3 +154,12 @@ def test_an_index_that_is_made_again_says_the_same(store: Store, base: Dataset) 
     assert publish(fresh, base, seed=0).confirmed
     assert publish(fresh, base, "new", seed=5).selection.ref == "new@4"
     assert verify(fresh).problems == []
+
+
+def test_copies_for_streams_are_those_of_what_is_there(store: Store, base: Dataset) -> None:
+    made = publish(store, base).selection
+    assert mapped.chosen(store.root, made, 0)["sample"].to_pylist() == [2, 0, 1]
+    store.selections.remove("some")
+    again = publish(store, base, chosen=(4, 3)).selection
+    assert again.key == made.key
+    assert mapped.chosen(store.root, again, 0)["sample"].to_pylist() == [4, 3]
