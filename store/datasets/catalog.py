@@ -19,7 +19,7 @@ from tamis.store.datasets.relabelling import Labels, relabelled, relabelled_rows
 from tamis.store.datasets.splitting import deal, deal_by_time, part_of, part_rows
 from tamis.store.datasets.versions import Versions
 from tamis.store.errors import DatasetExists, DatasetNotFound, ShardError
-from tamis.store.keys import NAME, check_name, split_ref
+from tamis.store.keys import check_name, split_ref
 from tamis.store.lifecycle import Removable
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
@@ -39,7 +39,6 @@ from tamis.store.shards.indexing import (
 from tamis.store.shards.naming import number_names
 from tamis.store.shards.shards import Shard, look, shard_digest, shard_uri
 from tamis.store.shards.skipped import summed
-from tamis.store.tables.lives import Life
 from tamis.store.tables.specs import LOG
 from tamis.store.tables.tables import Tables, now, until_claimed
 
@@ -334,7 +333,7 @@ class Datasets(Removable):
         name, version = split_ref(ref)
         heads = self._versions.heads(name)
         if not heads:
-            self._check_there(name, version)
+            self._versions.check_there(name, version)
             names = self._names()
             meant = did_you_mean(name, names)
             raise DatasetNotFound(
@@ -342,7 +341,7 @@ class Datasets(Removable):
             )
         upto = [head for head in heads if version is None or head["version"] <= version]
         if version is not None and (not upto or upto[-1]["version"] != version):
-            self._check_there(name, version)
+            self._versions.check_there(name, version)
             raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {heads[-1]['version']}, not {version}.")
         return self._versions.load(upto)
 
@@ -371,16 +370,6 @@ class Datasets(Removable):
     def _names(self) -> list[str]:
         heads = self._tables.state("datasets")
         return sorted(set(self._tables.alive(heads, ["dataset"])["dataset"].to_pylist()))
-
-    def _check_there(self, name: str, version: int | None) -> None:
-        """Say of what was removed that it was."""
-        newest, life = self._tables.last_of("datasets", name) if NAME.fullmatch(name) else (0, Life())
-        if newest and not life.alive(version or newest) and (version or 0) <= newest:
-            what = name if version is None else f"{name}@{version}"
-            raise DatasetNotFound(
-                f"Dataset {what} was removed. `tamis dataset restore {what}` undoes that until its files are freed "
-                "(tamis gc)."
-            )
 
     def _same(self, there: Dataset, found: list[Found]) -> Dataset:
         """The version that consists of exactly these shards, else DatasetExists."""

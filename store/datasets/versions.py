@@ -18,10 +18,12 @@ import pyarrow as pa
 
 from tamis.store.datasets.changes import Changes, holding
 from tamis.store.datasets.dataset import Dataset
+from tamis.store.errors import DatasetNotFound
 from tamis.store.keys import NAME
 from tamis.store.roots.roots import Root
 from tamis.store.roots.urls import is_remote
 from tamis.store.shards.shards import Shard
+from tamis.store.tables.lives import Life
 from tamis.store.tables.tables import Tables
 
 _MANY = 24  # versions of a name from which on the table is read, not an entry of its index for each
@@ -83,6 +85,20 @@ class Versions:
         newest, life = self._tables.last_of("datasets", name)
         last = next((v for v in range(newest, 0, -1) if life.alive(v)), 0)
         return (newest + 1, life.moves) if last == version else None
+
+    def check_there(self, name: str, version: int | None) -> None:
+        """Say of what was removed that it was.
+
+        Raises:
+            DatasetNotFound: it was.
+        """
+        newest, life = self._tables.last_of("datasets", name) if NAME.fullmatch(name) else (0, Life())
+        if newest and not life.alive(version or newest) and (version or 0) <= newest:
+            what = name if version is None else f"{name}@{version}"
+            raise DatasetNotFound(
+                f"Dataset {what} was removed. `tamis dataset restore {what}` undoes that until its files are freed "
+                "(tamis gc)."
+            )
 
     def published_classes(self, dataset: Dataset) -> tuple[str, ...]:
         """What the classes of a version were called when it was published."""

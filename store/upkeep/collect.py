@@ -128,9 +128,8 @@ def _of_table(
     folder = f"tables/{table}/"
     files = {name.removeprefix(folder): (size, changed) for name, size, changed in store.root.aged(f"tables/{table}")}
     old = {name for name, (_, changed) in files.items() if now - changed > _GRACE}
-    if freed is not None:
-        if not dry_run:
-            thinned(store, table, freed, int(now * 1000))
+    if freed is not None and not dry_run:
+        thinned(store, table, freed, int(now * 1000))
     removed = _removed(store, table, freed)
     lost = {path for path in _never_published(store, table, freed) | removed if path in old}
     if lost and not dry_run:

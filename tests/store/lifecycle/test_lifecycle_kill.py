@@ -1,4 +1,4 @@
-"""kill -9 in the middle of removing, renaming and collecting: all or nothing is seen, and saying it again finishes it."""
+"""kill -9 in removing, renaming and collecting: all or nothing is seen, and saying it again finishes it."""
 
 import shutil
 import signal

@@ -63,7 +63,7 @@ def test_restored_is_as_it_was(store: Store, base: Dataset) -> None:
     assert store.selections.restore("some") == ["some@1"]
     assert (counts(store), store.selections.get(made.key).ref) == (before, "some@1")
     assert publish(store, base).confirmed
-    with pytest.raises(NotFound, match="nothing.*removed"):
+    with pytest.raises(NotFound, match=r"nothing.*removed"):
         store.selections.restore("some")
 
 
@@ -108,7 +108,7 @@ def test_what_trains_on_it_keeps_it(store: Store, base: Dataset) -> None:
     store.runs.finish("run1")
     said = store.selections.removal("some")
     assert said.needed_by == (f"run run1 (train, finished) trains on selection {key[:12]}",)
-    with pytest.raises(StillNeeded, match="run1.*Nothing was removed"):
+    with pytest.raises(StillNeeded, match=r"run1.*Nothing was removed"):
         store.selections.remove("some")
     publish(store, base, "other")  # now another name has it
     store.selections.remove("some")
