@@ -109,7 +109,7 @@ def test_a_walk_at_random_is_what_a_model_says(store: Store, base: Dataset) -> N
     names = {"a": "a", "b": "b"}  # first name -> what it is called
     there: dict[tuple[str, int], int] = {}  # (first name, version) -> seed
     gone: dict[tuple[str, int], int] = {}
-    last, fresh = dict.fromkeys(names, 0), itertools.count()
+    last, fresh, shown = dict.fromkeys(names, 0), itertools.count(), list[tuple[str, int, int]]()
     for _ in range(40):
         thing = draw.choice(sorted(names))
         step = draw.choice(["publish", "publish", "publish", "remove", "remove", "restore", "rename", "gc"])

@@ -1,20 +1,18 @@
 """Datasets, runs and packages that are removed: what needs them, what is found afterwards, and stores of old."""
 
-import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import packkit
 import pytest
 from lifekit import finished
 from storekit import counts, publish, shard
 
 from tamis.store import Store
-from tamis.store.errors import DatasetNotFound, PackageNotFound, RestoreRefused, RunNotFound, StillNeeded
+from tamis.store.errors import DatasetNotFound, PackageNotFound, RestoreRefused, RunBusy, RunNotFound, StillNeeded
 from tamis.store.upkeep.verify import verify
-
-sys.path.append(str(Path(__file__).parents[1] / "packages"))
-import packkit
 
 FORMATS = Path(__file__).parents[2] / "formats"
 
@@ -152,11 +150,24 @@ def test_stores_of_old_can_remove(tmp_path: Path, artefact: str) -> None:
     assert verify(store, shards=False).problems == []
 
 
+BUSY = """
+import sys
+from tamis.store import Store
+Store.open(sys.argv[1]).runs.begin(kind="train", key="busy1", dataset="d@1")
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
 def test_a_run_whose_process_lives_stays(store: Store) -> None:
-    row = json.dumps({"x": 1})
-    store.runs.begin(kind="train", key="busy1", dataset="d@1", config={"said": row})
-    said = store.runs.remove("busy1")  # by the process itself
-    assert said.removes == ("busy1",)
+    command = [sys.executable, "-c", BUSY, store.root.url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        with pytest.raises(RunBusy, match="busy1 is being written by"):
+            store.runs.remove("busy1")
+        child.kill()
+    assert store.runs.remove("busy1").removes == ("busy1",)
     with pytest.raises(RunNotFound, match="removed"):
         store.runs.finish("busy1")
     assert counts(store)["runs"] == 0
