@@ -19,7 +19,9 @@ AFTER = {"remove": ["kept"], "rename": ["kept", "new"], "collect": ["kept"]}
 MOMENTS = (0, 1, 3, 6, 30)  # writes until it dies; none has 30
 
 
-@pytest.mark.parametrize("work", AFTER)
+@pytest.mark.parametrize(
+    "work", ["remove", *(pytest.param(work, marks=pytest.mark.nightly) for work in ("rename", "collect"))]
+)
 def test_killed_after_so_many_writes(tmp_path: Path, work: str) -> None:
     store = Store.create(tmp_path / "ready")
     base = store.datasets.add("base", [shard(tmp_path / "base.tar", "abcde")])

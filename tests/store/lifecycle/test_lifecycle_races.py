@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from lifekit import remove_or_need, remove_or_publish
 from storekit import counts, publish, shard, together
 
@@ -29,6 +30,7 @@ def test_nothing_is_ever_published_of_what_was_removed(tmp_path: Path) -> None:
     assert verify(store).problems == []
 
 
+@pytest.mark.nightly
 def test_removers_and_publishers_of_one_name(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
     dataset = store.datasets.add("base", [shard(tmp_path / "base.tar", "abcde")])
