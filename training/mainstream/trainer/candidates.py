@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.loop import At, Step, check_finite, train_step
 from tamis.training.mainstream.trainer.config import PackageConfig
+from tamis.training.mainstream.trainer.depthwise import quickened
 from tamis.training.mainstream.trainer.features import Features
 from tamis.training.mainstream.trainer.sources import Ints, in_order
 from tamis.training.seeds import derive_seed
@@ -83,7 +84,7 @@ def fine_tune(
     began, recipe, device = perf_counter(), _recipe(config), features.stem.device
     optimizer, scaler = make_optimizer(rest, recipe), make_scaler(recipe, device)
     history, best, kept, epoch, steps = list[dict[str, float]](), (float("inf"), 0), dict[str, Tensor](), 0, 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quickened(rest):
         while epoch < config.epochs and epoch - best[1] < config.patience:
             losses = list[Tensor]()
             rows = _shuffled(fit, config, epoch)
