@@ -7,7 +7,7 @@ again, so that a changed plan loads what is new.
 Cost: reading the weights; tracing a base takes a second, once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import safetensors.torch
@@ -65,12 +65,16 @@ class Schedule:
         applications: by name.
         trees: by name.
         device: that they are on.
+        bases: by key, split.
+        candidates: where they are to be checked: of each application, all on its package's Pareto frontier by branch.
     """
 
     plan: Plan
     applications: dict[str, Deployed]
     trees: dict[str, Tree]
     device: torch.device
+    bases: dict[str, Split] = field(default_factory=dict[str, Split])
+    candidates: dict[str, dict[int, nn.Module]] = field(default_factory=dict[str, dict[int, nn.Module]])
 
     def members(self, without: frozenset[str] = frozenset()) -> list[Member]:
         """The applications for `Rates`, without some."""
@@ -92,10 +96,11 @@ class Deployer:
         store: with the packages.
         device: to run on.
         jpeg: whether frames of videos are encoded as those that a package was trained on were.
+        checks: whether all candidates are loaded, to be checked against each other.
     """
 
-    def __init__(self, store: Store, device: torch.device, *, jpeg: bool = True) -> None:
-        self._store, self._device, self._jpeg = store, device, jpeg
+    def __init__(self, store: Store, device: torch.device, *, jpeg: bool = True, checks: bool = False) -> None:
+        self._store, self._device, self._jpeg, self._checks = store, device, jpeg, checks
         self._splits = dict[str, Split]()
         self._rests = dict[tuple[str, int], nn.Module]()
 
@@ -115,11 +120,16 @@ class Deployer:
         for one, _ in found:
             together.setdefault(one.tree, []).append(one)
         trees = {name: self._tree(bases[some[0].package.base], some, rests) for name, some in together.items()}
-        self._rests = {(c.content, len(one.package.classes)): rests[one.planned.name] for one, c in found}
+        every = {one.planned.name: self._candidates(bases[one.package.base], one) for one, _ in found}
+        self._rests = {(c.content, len(one.package.classes)): rests[one.planned.name] for one, c in found} | {
+            (c.content, len(one.package.classes)): every[one.planned.name][c.branch]
+            for one, _ in found for c in one.package.candidates if c.pareto and every[one.planned.name]
+        }  # fmt: skip
         self._splits = {key: made for key, made in self._splits.items() if key in bases}
         for tree in trees.values():
             self._warm(tree)
-        return Schedule(plan, {one.planned.name: one for one, _ in found}, trees, self._device)
+        applications = {one.planned.name: one for one, _ in found}
+        return Schedule(plan, applications, trees, self._device, dict(self._splits), every)
 
     def _tree(self, base: Base, some: list[Deployed], rests: dict[str, nn.Module]) -> Tree:
         members = [Specialised(one.planned.name, one.planned.branch, rests[one.planned.name]) for one in some]
@@ -147,6 +157,11 @@ class Deployer:
         except HeadError as error:
             raise HeadError(f"Package {one.package.ref}, branchpoint {candidate.branch}: {error}") from error
         return made.to(self._device).eval()
+
+    def _candidates(self, base: Base, one: Deployed) -> dict[int, nn.Module]:
+        """All that are to be checked, by branch."""
+        some = [candidate for candidate in one.package.candidates if candidate.pareto] if self._checks else []
+        return {candidate.branch: self._rest(base, one, candidate) for candidate in some}
 
     def _of_jpegs(self, package: Package) -> bool:
         """Whether a package was trained on JPEGs; its dataset may be elsewhere, as that of a package from afar is."""
