@@ -113,7 +113,8 @@ def replan(
     names = [one.name for one in old.applications]
     workload, profiles = workload_of(
         packages, [*(one.package for one in old.applications), *added],
-        rates=rates or [one.fps for one in old.applications], votes=votes or [one.votes for one in old.applications] or (1,),
+        rates=rates or [one.fps for one in old.applications],
+        votes=votes or [one.votes for one in old.applications] or (1,),
         device=device, threads=threads, names=names, known=old.profiles,
     )  # fmt: skip
     for name in removed:
