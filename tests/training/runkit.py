@@ -63,7 +63,7 @@ def keep_base(store: Store) -> Base:
 
 def package(
     store: Store, name: str, branches: Sequence[int] | None = None, dataset: str = "none@1",
-    claims: Mapping[int, float] | None = None,
+    claims: Mapping[int, float] | None = None, fit: str | None = None,
 ) -> str:  # fmt: skip
     """A published package with candidates at some branchpoints, whose accuracies are claimed so; name@version."""
     base, cut, made = keep_base(store), parts(), list[Candidate]()
@@ -78,7 +78,8 @@ def package(
         )  # fmt: skip
         made.append(store.packages.finish_candidate(one, pack_state(state)))
     figures = EventFigures(1.0, 0.5, 0.3, 0.0)
-    new = NewPackage(name, base.key, dataset, None, ("dark", "bright"), "bright", figures, SIDE, 0)
+    config = {} if fit is None else {"fit": fit}
+    new = NewPackage(name, base.key, dataset, None, ("dark", "bright"), "bright", figures, SIDE, 0, config)
     return store.packages.publish(new, [one.key for one in made]).package.ref
 
 

@@ -8,7 +8,7 @@ Cost: reading the weights; tracing a base takes a second, once.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import safetensors.torch
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from tamis.store import Store
 from tamis.store.packages import Base, Candidate, Package
 from tamis.training.decoding.pixels import is_jpeg
+from tamis.training.decoding.whole import How
 from tamis.training.errors import HeadError, RunnerError
 from tamis.training.mainstream.base.splitting import Split, split
 from tamis.training.mainstream.base.tree import SharedTree, Specialised
@@ -134,7 +135,9 @@ class Deployer:
     def _tree(self, base: Base, some: list[Deployed], rests: dict[str, nn.Module]) -> Tree:
         members = [Specialised(one.planned.name, one.planned.branch, rests[one.planned.name]) for one in some]
         jpeg = self._jpeg and all(self._of_jpegs(one.package) for one in some)
-        return Tree(SharedTree(self._split(base), members), Fit(base.image_size, base.channels, jpeg))
+        return Tree(
+            SharedTree(self._split(base), members), Fit(base.image_size, base.channels, jpeg, how_of(some[0].package))
+        )
 
     def _warm(self, tree: Tree) -> None:
         fit = tree.fit
@@ -169,15 +172,35 @@ class Deployer:
         return bool(found) and is_jpeg(str(found[0]["image"]))
 
 
+def how_of(package: Package) -> How:
+    """How a package takes pictures.
+
+    Raises:
+        RunnerError: in a way that this version does not know.
+    """
+    found = next((how for how in get_args(How) if how == package.fit), None)
+    if found is None:
+        raise RunnerError(
+            f"Package {package.ref} takes pictures by {package.fit!r}; this tamis knows {', '.join(get_args(How))}: "
+            "update tamis."
+        )
+    return found
+
+
+def _short(tree: str) -> str:
+    key, plus, how = tree.partition("+")
+    return key[:12] + plus + how
+
+
 def _resolved(store: Store, planned: Planned, shared: bool) -> tuple[Deployed, Candidate]:
     """The package of an application, and its candidate."""
     if not planned.package:
         raise RunnerError(f"Application {planned.name} has no package in the plan: plan it from packages of the store.")
     package = store.packages.get(planned.package)
-    if package.base != planned.base:
+    if package.tree != planned.base:
         raise RunnerError(
-            f"Application {planned.name}: {package.ref} is of base {package.base[:12]}, and the plan says "
-            f"{planned.base[:12]}: plan anew."
+            f"Application {planned.name}: {package.ref} is of base {_short(package.tree)}, and the plan "
+            f"says {_short(planned.base)}: plan anew."
         )
     found = [one for one in package.candidates if one.branch == planned.branch]
     if not found:

@@ -1,7 +1,8 @@
 """A workload from the packages of a store and the latency profiles of their base models.
 
 What: `workload_of` makes each package an application and its candidates on the Pareto frontier the options.
-How: latencies are the newest stored profile of each base on one device. What lies behind the last branchpoint, the
+How: packages of one base that take pictures in different ways share no layers, so each way has a tree of its own.
+Latencies are the newest stored profile of each base on one device. What lies behind the last branchpoint, the
 heads, is added to every option's own layers.
 Cost: a few small reads a package.
 """
@@ -61,13 +62,13 @@ def workload_of(
     kept = packages.profiles.all() if found else []
     meant = known if device is None and threads is None else None
     chosen = {
-        key: _profile(kept, key, device, threads, (meant or {}).get(key))
-        for key in dict.fromkeys(package.base for package in found)
+        tree: _profile(kept, base, device, threads, (meant or {}).get(tree))
+        for tree, base in {package.tree: package.base for package in found}.items()
     }
     applications: list[Application] = []
     for at, package in enumerate(found):
         name = names[at] if at < len(names) else _free(package.name, {*names, *(one.name for one in applications)})
-        applications.append(_application(package, name, chosen[package.base]))
+        applications.append(_application(package, name, chosen[package.tree]))
     bases = {key: profile.segments for key, profile in chosen.items()}
     workload = Workload(tuple(applications), bases, tuple(sorted(set(rates))), tuple(sorted(set(votes))))
     return Packaged(workload, {key: profile.key for key, profile in chosen.items()})
@@ -118,4 +119,4 @@ def _application(package: Package, name: str, profile: Profile) -> Application:
     )
     events = package.events
     figures = Events(events.average, events.minimum, events.frequency, events.correlation)
-    return Application(name, package.base, figures, options, package.ref)
+    return Application(name, package.tree, figures, options, package.ref)

@@ -153,7 +153,7 @@ class Build:
             name=config.name, base=self.base.key, dataset=data.dataset.ref,
             selection=None if data.selection is None else data.selection.ref, classes=data.classes,
             event_class=data.classes[data.event], events=figures_of(config, data.dataset, data.event, there),
-            image_size=data.side, seed=config.seed, config=config.model_dump(mode="json"),
+            image_size=data.side, seed=config.seed, config=config.recorded(),
             lineage={
                 "evaluate_on": data.judged.ref, "held": len(data.held.samples_N), "fit": len(data.fit),
                 "validation": len(data.validation), "branches": [one.branch for one in there],
