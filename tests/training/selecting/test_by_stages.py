@@ -11,7 +11,7 @@ from tamis.training.job import TrainConfig, train
 from tamis.training.selecting import by_stages
 from tamis.training.selecting.by_stages import StagesConfig, cull_classes
 from tamis.training.signals.outputs import load_model, predict
-from tamis.training.streaming.batches import Chosen, load_batches
+from tamis.training.streaming.batches import Chosen, Images, load_batches
 from tamis.training.streaming.lookup import Index
 
 LOOK, KEEP = 60, 20
@@ -27,7 +27,7 @@ def probabilities(store: Store, dataset: Dataset, run: str) -> np.ndarray:
     model, meta = load_model(store, str(store.runs.get(run).blob))
     everything = np.arange(dataset.samples)
     index = Index.open(store, dataset, [dataset.image])
-    images = by_stages.Images(meta.in_channels, meta.image_size)
+    images = Images(meta.in_channels, meta.image_size)
     (loaded,) = load_batches(index, [Chosen(everything, np.ones(len(everything), np.float32))], images)
     ((_, logits),) = predict(model, [loaded.batch], "cpu")
     return torch.softmax(logits.double(), dim=1).numpy()
