@@ -2,10 +2,11 @@
 
 What it does:
     From a pool of B samples b are drawn with replacement, each in proportion to its score; the score is the loss. It
-    is begun when the batch that it draws is worth more than what scoring the pool costs: tau is how many times as large
-    a uniform batch of the same variance would be, 1/tau = sqrt(1 - |g - u|^2 / |g|^2), g the scores scaled to sum 1 and
-    u = 1/B. With a backward pass twice as dear as a forward pass a step costs B + 3b in place of 3 tau b, so it
-    pays from tau = (B + 3b)/(3b) on. tau is a running mean over pools.
+    is begun when the batch that it draws is worth more than what scoring the pool costs: 1/tau = sqrt(1 - |g - u|^2 /
+    |g|^2), g the scores scaled to sum 1 and u = 1/B, so tau^2 is the ratio of the second moments under uniform and
+    proportional draws. The draw is taken to be worth a uniform batch of tau b samples. With a backward pass twice as
+    dear as a forward pass a step costs B + 3b in place of 3 tau b, so it pays from tau = (B + 3b)/(3b) on. tau is a
+    running mean over pools.
 
 When to use it:
     As a baseline for Selective-Backprop, and where few samples of many have a large gradient.

@@ -18,7 +18,7 @@ from tamis.flows.interrupts import CODE, end_now, ending_in_time
 from tamis.flows.server.settings import prepare
 
 _COMMANDS = {  # name: its module, which is imported when the command is asked for
-    "dataset": "packing", "score": "detections.resolution", "select": "selections.gradmatch",
+    "dataset": "packing", "score": "detections.resolution", "select": "selections.stages",
     "selection": "selections.looking", "cull": "detections.cull", "priority": "priority", "train": "train",
     "adapt": "adapt", "evaluate": "evaluate", "run": "run", "history": "history", "report": "reports.report",
     "package": "packages.building",

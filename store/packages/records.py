@@ -161,6 +161,16 @@ class Package(NewPackage):
         """name@version."""
         return f"{self.name}@{self.version}"
 
+    @property
+    def fit(self) -> str:
+        """How it takes pictures: "crop", "stretch" or "pad"."""
+        return str(self.config.get("fit", "crop"))
+
+    @property
+    def tree(self) -> str:
+        """What it can share layers with: its base's key, and how it takes pictures where that is not by cropping."""
+        return self.base if self.fit == "crop" else f"{self.base}+{self.fit}"
+
 
 def package_key(package: NewPackage, candidates: Iterable[Candidate]) -> str:
     """32 hex characters over all of a package but its name, its lineage and times."""

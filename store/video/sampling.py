@@ -166,6 +166,7 @@ class _Reader:
                 packet = next(packets, None)
             except errors as error:
                 self._damaged(why(error))
+                yield from self._waiting()
                 return
             if packet is None:
                 return
@@ -176,6 +177,15 @@ class _Reader:
                 continue
             self._told.decoded += len(frames)
             yield from frames
+
+    def _waiting(self) -> Iterator[Any]:
+        """Frames that the decoder still has, where no end of the video made it give them."""
+        try:
+            frames = self._video.stream.codec_context.decode(None)
+        except pyav().error.FFmpegError:  # it has ended, or was given nothing yet
+            return
+        self._told.decoded += len(frames)
+        yield from frames
 
     def _timed(self, frame: Any) -> Timed:
         stamp = frame.pts if frame.pts is not None else frame.dts

@@ -4,7 +4,7 @@ The base is a preact8 with drawn weights. A candidate has the base's own layers 
 dark ones: the line between the mean features of both. So every candidate gives the same answers, whatever it shares.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,21 +61,25 @@ def keep_base(store: Store) -> Base:
     )  # fmt: skip
 
 
-def package(store: Store, name: str, branches: Sequence[int] | None = None, dataset: str = "none@1") -> str:
-    """A published package with candidates at some branchpoints; name@version."""
+def package(
+    store: Store, name: str, branches: Sequence[int] | None = None, dataset: str = "none@1",
+    claims: Mapping[int, float] | None = None, fit: str | None = None,
+) -> str:  # fmt: skip
+    """A published package with candidates at some branchpoints, whose accuracies are claimed so; name@version."""
     base, cut, made = keep_base(store), parts(), list[Candidate]()
     for branch in range(cut.segments + 1) if branches is None else branches:
         weights = network().state_dict()
         state = {entry: weights[entry] for entry in cut.rest_names(branch)}
         state[f"{cut.head}.weight"], state[f"{cut.head}.bias"] = head()
-        at = cut.branchpoints[branch]
+        at, claim = cut.branchpoints[branch], (claims or {}).get(branch, 0.9)
         one = Candidate(
             key=key_of("candidate", {"name": name, "branch": branch}), base=base.key, branch=branch,
-            branchpoint=at.name, frozen=at.layers, parameters=at.parameters, accuracy=0.9, tpr=0.9, fpr=0.1,
+            branchpoint=at.name, frozen=at.layers, parameters=at.parameters, accuracy=claim, tpr=claim, fpr=1 - claim,
         )  # fmt: skip
         made.append(store.packages.finish_candidate(one, pack_state(state)))
     figures = EventFigures(1.0, 0.5, 0.3, 0.0)
-    new = NewPackage(name, base.key, dataset, None, ("dark", "bright"), "bright", figures, SIDE, 0)
+    config = {} if fit is None else {"fit": fit}
+    new = NewPackage(name, base.key, dataset, None, ("dark", "bright"), "bright", figures, SIDE, 0, config)
     return store.packages.publish(new, [one.key for one in made]).package.ref
 
 

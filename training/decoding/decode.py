@@ -34,6 +34,7 @@ from tamis.store.shards import images as store_images
 from tamis.training.decoding import jpeg
 from tamis.training.decoding.pixels import JPEGS
 from tamis.training.decoding.scaling import fit_image, fit_pixels, fit_rows, to_image
+from tamis.training.decoding.whole import How, fit_whole, whole_pixels
 from tamis.training.errors import DecodeError, DecoderRefused
 
 MAX_PIXELS = 2**28  # the largest WebP; more is taken for a decompression bomb
@@ -110,6 +111,7 @@ def decode_images(
     *,
     channels: int = 3,
     size: int | None = None,
+    fit: How = "crop",
     limit: int | None = None,
     name: Callable[[int], str] = "image {}".format,
 ) -> Tensor:
@@ -121,6 +123,7 @@ def decode_images(
         channels: 1 (grey) or 3 (RGB).
         size: None takes images as they are, which must then be equally large; a number scales the shorter side to it
             and cuts the centre out.
+        fit: with a size: "crop" is that; "stretch" and "pad" keep the whole picture (`tamis.training.decoding.whole`).
         limit: bytes that the decoded batch may take; by default those of `decoded_limit`.
         name: what image i is called in an error message.
 
@@ -136,7 +139,7 @@ def decode_images(
     for i, data in enumerate(members):
         try:
             encoded = bytes(data)
-            pixels = _pixels(encoded, store_images.told(encoded) if mixed else suffix, channels, size, room)
+            pixels = _pixels(encoded, store_images.told(encoded) if mixed else suffix, channels, size, fit, room)
         except DecodeError:
             raise
         except _UNREADABLE as error:
@@ -225,30 +228,35 @@ def _new_turn() -> None:
 os.register_at_fork(after_in_child=_new_turn)
 
 
-def _pixels(data: bytes, suffix: str, channels: int, size: int | None, room: _Room) -> Pixels:
+def _pixels(data: bytes, suffix: str, channels: int, size: int | None, fit: How, room: _Room) -> Pixels:
     """uint8 [H, W, channels]."""
     if size is not None and suffix in JPEGS:
         frame = jpeg.read_frame(data)
         if frame is not None:
-            return _scaled_jpeg(data, frame, channels, size, room)
+            return _scaled_jpeg(data, frame, channels, size, fit, room)
     mode = "RGB" if channels == 3 else "L"
     found = _SHORT_WAY.get(suffix, _no_short_way)(data, room)
     if isinstance(found, np.ndarray):
         if size is None and found.shape[2] == channels:
             return found
-        image = to_image(found, mode) if size is None else fit_rows(found, mode, size)
+        image = fit_rows(found, mode, size) if size is not None and fit == "crop" else to_image(found, mode)
     else:
         image = found or _long_way(data, suffix, room)
         image = image if image.mode == mode else image.convert(mode)
-        image = image if size is None else fit_image(image, size)
+        image = fit_image(image, size) if size is not None and fit == "crop" else image
+    image = fit_whole(image, size, fit) if size is not None and fit != "crop" else image
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)
 
 
-def _scaled_jpeg(data: bytes, frame: jpeg.Frame, channels: int, size: int, room: _Room) -> Pixels:
+def _scaled_jpeg(data: bytes, frame: jpeg.Frame, channels: int, size: int, fit: How, room: _Room) -> Pixels:
     """uint8 [size, size, channels]."""
     room.admit(frame.width, frame.height, len(data))
     scale = jpeg.pick_scale(frame, size)
-    found = fit_pixels(jpeg.decode(data, frame, scale), (frame.height, frame.width), scale, size)
+    decoded, full = jpeg.decode(data, frame, scale), (frame.height, frame.width)
+    if fit == "crop":
+        found = fit_pixels(decoded, full, scale, size)
+    else:
+        found = np.asarray(whole_pixels(decoded, full, scale, size, fit)).reshape(size, size, -1)
     if frame.channels == channels:
         return found
     if channels == 3:

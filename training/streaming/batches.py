@@ -26,6 +26,7 @@ from torch import Tensor
 
 from tamis.training.border import IMAGE
 from tamis.training.decoding.decode import IMAGES, check_suffix, decode_images, decoded_limit
+from tamis.training.decoding.whole import How
 from tamis.training.streaming.local import Reader
 from tamis.training.streaming.lookup import Index
 from tamis.training.streaming.readers import Media, open_reader
@@ -180,10 +181,12 @@ class Images:
     Attributes:
         channels: 3 (RGB) or 1 (grey).
         size: None for images as they are, all equally large; a number scales and cuts them to size x size.
+        fit: with a size: "crop" cuts the centre out, "stretch" and "pad" keep the whole image.
     """
 
     channels: int = 3
     size: int | None = None
+    fit: How = "crop"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -241,6 +244,7 @@ class Loader:
             suffix,
             channels=self._images.channels,
             size=self._images.size,
+            fit=self._images.fit,
             limit=decoded_limit(self._held),
             name=lambda i: index.name(int(samples[i])),
         )

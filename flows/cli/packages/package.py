@@ -9,6 +9,7 @@ from tamis.flows.cli.output import emit, facts, size, table
 from tamis.flows.cli.packages.branchpoints import branchpoints
 from tamis.flows.cli.packages.planning import plan
 from tamis.flows.cli.packages.profiling import profile
+from tamis.flows.cli.packages.replanning import replan
 from tamis.flows.cli.packages.running import run
 
 if TYPE_CHECKING:
@@ -122,4 +123,5 @@ def _row(one: "Package", models: dict[str, str]) -> dict[str, Any]:
 package.add_command(branchpoints)
 package.add_command(plan)
 package.add_command(profile)
+package.add_command(replan)
 package.add_command(run)

@@ -10,12 +10,12 @@ from tamis.flows.cli.output import emit, facts, table
 if TYPE_CHECKING:
     from tamis.training.mainstream.scheduling.plan import Plan
 
-_MODES = ("mainstream", "optimum", "fair", "no-sharing", "max-sharing")
+MODES = ("mainstream", "optimum", "fair", "no-sharing", "max-sharing")
 _APPLICATIONS = ("name", "package", "branch", "branchpoint", "fps", "votes", "f1", "recall", "precision")
 _MOVES = ("application", "branch", "fps", "gain", "added", "why")
 
 
-class _Numbers(click.ParamType[tuple[float, ...]]):
+class Numbers(click.ParamType[tuple[float, ...]]):
     """Numbers with commas between them."""
 
     name = "numbers"
@@ -35,13 +35,13 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
 @click.command()
 @click.argument("refs", metavar="NAME...", nargs=-1)
 @click.option("--budget", type=Share(), required=True, metavar="SHARE", help="Compute to use, e.g. 50% of the device.")
-@click.option("--mode", type=click.Choice(_MODES), default="mainstream", show_default=True, help="How to schedule.")
+@click.option("--mode", type=click.Choice(MODES), default="mainstream", show_default=True, help="How to schedule.")
 @click.option(
-    "--rates", type=_Numbers(float), default="1,2,3,4,5,6,7,8,9,10", show_default=True, metavar="FPS,...",
+    "--rates", type=Numbers(float), default="1,2,3,4,5,6,7,8,9,10", show_default=True, metavar="FPS,...",
     help="Frames per second to choose from.",
 )  # fmt: skip
 @click.option(
-    "--votes", type=_Numbers(int), default="1", show_default=True, metavar="X,...",
+    "--votes", type=Numbers(int), default="1", show_default=True, metavar="X,...",
     help="Numbers of consecutive hits to choose from.",
 )  # fmt: skip
 @click.option("--profile-device", metavar="NAME", help="Device of the latency profile, if there are several.")
@@ -73,10 +73,11 @@ def plan(
     made = schedule(workload, budget, mode, profiles=profiles)
     if out is not None:
         write_plan(out, made)
-    emit(made.model_dump(mode="json") | {"out": out}, app.as_json, lambda: _show(made, out))
+    emit(made.model_dump(mode="json") | {"out": out}, app.as_json, lambda: show_plan(made, out))
 
 
-def _show(made: "Plan", out: str | None) -> None:
+def show_plan(made: "Plan", out: str | None) -> None:
+    """Print a plan for people."""
     table([a.model_dump() for a in made.applications], _APPLICATIONS, "Applications")
     if made.moves:
         table([m.model_dump() for m in made.moves], _MOVES, "Moves")

@@ -77,13 +77,17 @@ _JUDGED = ("application", "labelled", "found", "false", "recall", "precision", "
     "--jpeg/--no-jpeg", default=True, show_default=True,
     help="Encode frames of videos as those that a package was trained on, for the same pixels.",
 )  # fmt: skip
+@click.option(
+    "--check-every", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+    help="Let all candidates of a package answer a frame every so many seconds, for `tamis package replan --monitor`.",
+)  # fmt: skip
 @click.option("--record/--no-record", default=True, show_default=True, help="Keep looks and events in the store.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @common
 def run(
     app: App, plan: str, source: str, out: str | None, lines: Any, pace: str, image_fps: str | None, queue: int,
-    stall_timeout: float, close_after: str, max_failures: int, labels: str | None, jpeg: bool, record: bool,
-    device: str,
+    stall_timeout: float, close_after: str, max_failures: int, labels: str | None, jpeg: bool,
+    check_every: float | None, record: bool, device: str,
 ) -> None:  # fmt: skip
     """Execute a PLAN on SOURCE: a video, a folder of images, a URL (rtsp://...) or a capture device.
 
@@ -107,14 +111,16 @@ def run(
 
     options = Options(pace == "real", queue, stall_timeout, close_after, max_failures)
     store, opened = app.open(), open_source(source, rate=image_fps, stall=stall_timeout)
-    deployer = Deployer(store, pick_device(device), jpeg=jpeg)
+    deployer = Deployer(store, pick_device(device), jpeg=jpeg, checks=check_every is not None)
     schedule = deployer.deploy(read_plan(plan))
     named = [(name, one.package) for name, one in schedule.applications.items()]
     judged = None if labels is None else labels_of(store, labels, opened.name, named)
     key = uuid.uuid4().hex if record else None
     try:
         with _lines_file(out) as file:
-            summary = _run(store, Path(plan), deployer, schedule, opened, options, judged, file, lines, key)
+            summary = _run(
+                store, Path(plan), deployer, schedule, opened, options, judged, file, lines, key, check_every
+            )
     except BrokenPipeError:  # whoever read the lines has enough, as `head` has
         quiet_pipe()
         return
@@ -125,9 +131,10 @@ def run(
 
 def _run(
     store: "Store", plan: Path, deployer: Any, schedule: "Schedule", source: "Source", options: "Options",
-    labels: "Labels | None", file: TextIO, kinds: Any, key: str | None,
+    labels: "Labels | None", file: TextIO, kinds: Any, key: str | None, check_every: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     from tamis.flows.progress import display, track
+    from tamis.training.mainstream.runner.checking import Checking
     from tamis.training.mainstream.runner.reloading import Reloader
     from tamis.training.mainstream.runner.results import Lines, Recorder
     from tamis.training.mainstream.runner.running import Runner
@@ -143,7 +150,7 @@ def _run(
             recorder = Recorder(store, key, source=source.name, dataset=dataset, config=config)
         runner = Runner(
             schedule, source, options, lines=Lines(file, kinds), recorder=recorder, reloader=Reloader(plan, deployer),
-            labels=labels, say=note, progress=progress,
+            labels=labels, checking=None if check_every is None else Checking(check_every), say=note, progress=progress,
         )  # fmt: skip
         return runner.run(control) | {"signal": control.stop}
 

@@ -7,8 +7,8 @@ again, so that a changed plan loads what is new.
 Cost: reading the weights; tracing a base takes a second, once.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, get_args
 
 import safetensors.torch
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from tamis.store import Store
 from tamis.store.packages import Base, Candidate, Package
 from tamis.training.decoding.pixels import is_jpeg
+from tamis.training.decoding.whole import How
 from tamis.training.errors import HeadError, RunnerError
 from tamis.training.mainstream.base.splitting import Split, split
 from tamis.training.mainstream.base.tree import SharedTree, Specialised
@@ -65,12 +66,16 @@ class Schedule:
         applications: by name.
         trees: by name.
         device: that they are on.
+        bases: by key, split.
+        candidates: where they are to be checked: of each application, all on its package's Pareto frontier by branch.
     """
 
     plan: Plan
     applications: dict[str, Deployed]
     trees: dict[str, Tree]
     device: torch.device
+    bases: dict[str, Split] = field(default_factory=dict[str, Split])
+    candidates: dict[str, dict[int, nn.Module]] = field(default_factory=dict[str, dict[int, nn.Module]])
 
     def members(self, without: frozenset[str] = frozenset()) -> list[Member]:
         """The applications for `Rates`, without some."""
@@ -92,10 +97,11 @@ class Deployer:
         store: with the packages.
         device: to run on.
         jpeg: whether frames of videos are encoded as those that a package was trained on were.
+        checks: whether all candidates are loaded, to be checked against each other.
     """
 
-    def __init__(self, store: Store, device: torch.device, *, jpeg: bool = True) -> None:
-        self._store, self._device, self._jpeg = store, device, jpeg
+    def __init__(self, store: Store, device: torch.device, *, jpeg: bool = True, checks: bool = False) -> None:
+        self._store, self._device, self._jpeg, self._checks = store, device, jpeg, checks
         self._splits = dict[str, Split]()
         self._rests = dict[tuple[str, int], nn.Module]()
 
@@ -115,16 +121,23 @@ class Deployer:
         for one, _ in found:
             together.setdefault(one.tree, []).append(one)
         trees = {name: self._tree(bases[some[0].package.base], some, rests) for name, some in together.items()}
-        self._rests = {(c.content, len(one.package.classes)): rests[one.planned.name] for one, c in found}
+        every = {one.planned.name: self._candidates(bases[one.package.base], one) for one, _ in found}
+        self._rests = {(c.content, len(one.package.classes)): rests[one.planned.name] for one, c in found} | {
+            (c.content, len(one.package.classes)): every[one.planned.name][c.branch]
+            for one, _ in found for c in one.package.candidates if c.pareto and every[one.planned.name]
+        }  # fmt: skip
         self._splits = {key: made for key, made in self._splits.items() if key in bases}
         for tree in trees.values():
             self._warm(tree)
-        return Schedule(plan, {one.planned.name: one for one, _ in found}, trees, self._device)
+        applications = {one.planned.name: one for one, _ in found}
+        return Schedule(plan, applications, trees, self._device, dict(self._splits), every)
 
     def _tree(self, base: Base, some: list[Deployed], rests: dict[str, nn.Module]) -> Tree:
         members = [Specialised(one.planned.name, one.planned.branch, rests[one.planned.name]) for one in some]
         jpeg = self._jpeg and all(self._of_jpegs(one.package) for one in some)
-        return Tree(SharedTree(self._split(base), members), Fit(base.image_size, base.channels, jpeg))
+        return Tree(
+            SharedTree(self._split(base), members), Fit(base.image_size, base.channels, jpeg, how_of(some[0].package))
+        )
 
     def _warm(self, tree: Tree) -> None:
         fit = tree.fit
@@ -148,10 +161,35 @@ class Deployer:
             raise HeadError(f"Package {one.package.ref}, branchpoint {candidate.branch}: {error}") from error
         return made.to(self._device).eval()
 
+    def _candidates(self, base: Base, one: Deployed) -> dict[int, nn.Module]:
+        """All that are to be checked, by branch."""
+        some = [candidate for candidate in one.package.candidates if candidate.pareto] if self._checks else []
+        return {candidate.branch: self._rest(base, one, candidate) for candidate in some}
+
     def _of_jpegs(self, package: Package) -> bool:
         """Whether a package was trained on JPEGs; its dataset may be elsewhere, as that of a package from afar is."""
         found = [one for one in self._store.datasets.all() if f"{one['dataset']}@{one['version']}" == package.dataset]
         return bool(found) and is_jpeg(str(found[0]["image"]))
+
+
+def how_of(package: Package) -> How:
+    """How a package takes pictures.
+
+    Raises:
+        RunnerError: in a way that this version does not know.
+    """
+    found = next((how for how in get_args(How) if how == package.fit), None)
+    if found is None:
+        raise RunnerError(
+            f"Package {package.ref} takes pictures by {package.fit!r}; this tamis knows {', '.join(get_args(How))}: "
+            "update tamis."
+        )
+    return found
+
+
+def _short(tree: str) -> str:
+    key, plus, how = tree.partition("+")
+    return key[:12] + plus + how
 
 
 def _resolved(store: Store, planned: Planned, shared: bool) -> tuple[Deployed, Candidate]:
@@ -159,10 +197,10 @@ def _resolved(store: Store, planned: Planned, shared: bool) -> tuple[Deployed, C
     if not planned.package:
         raise RunnerError(f"Application {planned.name} has no package in the plan: plan it from packages of the store.")
     package = store.packages.get(planned.package)
-    if package.base != planned.base:
+    if package.tree != planned.base:
         raise RunnerError(
-            f"Application {planned.name}: {package.ref} is of base {package.base[:12]}, and the plan says "
-            f"{planned.base[:12]}: plan anew."
+            f"Application {planned.name}: {package.ref} is of base {_short(package.tree)}, and the plan "
+            f"says {_short(planned.base)}: plan anew."
         )
     found = [one for one in package.candidates if one.branch == planned.branch]
     if not found:

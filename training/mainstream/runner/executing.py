@@ -10,7 +10,7 @@ Cost: the layers that run, and beside them a tenth of a millisecond.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from time import perf_counter
@@ -63,6 +63,25 @@ class Failure:
     off: bool
 
 
+def answered(work: Callable[[], Tensor], event: int) -> tuple[bool, float] | Exception:
+    """Whether a frame is taken for the event, and the event's probability; or what an application raised.
+
+    Args:
+        work: gives its outputs [1, classes].
+        event: number of the event's class.
+    """
+    try:
+        values: list[float] = work()[0].tolist()
+    except Exception as error:  # noqa: BLE001 - whatever an application raises is its own; the others go on
+        return error
+    if not all(map(math.isfinite, values)):
+        return ArithmeticError("its outputs are not finite")
+    highest = max(values)
+    return values.index(highest) == event, math.exp(values[event] - highest) / sum(
+        math.exp(v - highest) for v in values
+    )
+
+
 class Executor:
     """Runs a schedule.
 
@@ -106,22 +125,13 @@ class Executor:
         return found
 
     def _answer(self, frame: Frame, tree: Tree, name: str, values: Tensor) -> Look | Failure:
-        try:
-            hit, score = self._hit(tree.module.finish(name, values), self.schedule.applications[name].event)
-        except Exception as error:  # noqa: BLE001 - whatever an application raises is its own; the others go on
-            return self._failure(frame, name, error)
+        event = self.schedule.applications[name].event
+        said = answered(lambda: tree.module.finish(name, values), event)
+        if isinstance(said, Exception):
+            return self._failure(frame, name, said)
+        hit, score = said
         self._failed.pop(name, None)
         return Look(name, frame.number, float(frame.seconds), hit, score, (perf_counter() - frame.read) * 1e3)
-
-    @staticmethod
-    def _hit(logits: Tensor, event: int) -> tuple[bool, float]:
-        values: list[float] = logits[0].tolist()
-        if not all(map(math.isfinite, values)):
-            raise ArithmeticError("its outputs are not finite")
-        highest = max(values)
-        return values.index(highest) == event, math.exp(values[event] - highest) / sum(
-            math.exp(v - highest) for v in values
-        )
 
     def _failure(self, frame: Frame, name: str, error: Exception) -> Failure:
         count = self._failed[name] = self._failed.get(name, 0) + 1

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from tamis.store.video.encoding import jpg
 from tamis.training.decoding.decode import decode_images
-from tamis.training.decoding.scaling import fit_rows
+from tamis.training.decoding.scaling import fit_rows, to_image
+from tamis.training.decoding.whole import How, fit_whole
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -32,11 +33,13 @@ class Fit(NamedTuple):
         size: pixels a side.
         channels: 1 or 3.
         jpeg: whether its packages were trained on JPEGs.
+        how: pictures become squares; see `tamis.training.decoding.whole`.
     """
 
     size: int
     channels: int
     jpeg: bool
+    how: How = "crop"
 
 
 class Encoded(NamedTuple):
@@ -84,10 +87,14 @@ class Frame:
 def fit_picture(picture: Pixels | Encoded, fit: Fit) -> Tensor:
     """As `Frame.fitted`."""
     if isinstance(picture, np.ndarray) and not fit.jpeg:
-        image = fit_rows(picture, "RGB" if fit.channels == 3 else "L", fit.size)
+        mode = "RGB" if fit.channels == 3 else "L"
+        if fit.how == "crop":
+            image = fit_rows(picture, mode, fit.size)
+        else:
+            image = fit_whole(to_image(picture, mode), fit.size, fit.how)
         pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(1, fit.size, fit.size, fit.channels)
         return torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)
     member = Encoded(jpg(picture), "jpg", "a frame") if isinstance(picture, np.ndarray) else picture
     return decode_images(
-        [member.data], member.suffix, channels=fit.channels, size=fit.size, name=lambda _: member.name
-    )  # fmt: skip
+        [member.data], member.suffix, channels=fit.channels, size=fit.size, fit=fit.how, name=lambda _: member.name
+    )

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from tamis.training.errors import SourceStalled
 
 T = TypeVar("T")
+_NAP = 1.0  # s after which who waits looks again, whatever signs there were
 
 
 class FrameQueue(Generic[T]):
@@ -39,7 +40,7 @@ class FrameQueue(Generic[T]):
         """Hand a frame over; False where nobody takes any more."""
         with self._changed:
             while not self._drops and len(self._waiting) >= self._size and not self._closed:
-                self._changed.wait()
+                self._changed.wait(_NAP)
             if self._closed:
                 return False
             if len(self._waiting) >= self._size:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO
 
 from tamis.store import Store
 from tamis.store.keys import check_name
+from tamis.training.mainstream.runner.checking import Check
 from tamis.training.mainstream.runner.executing import Failure, Look
 from tamis.training.mainstream.runner.noticing import Noticed
 
@@ -57,6 +58,13 @@ class Lines:
     ) -> None:
         """An event that was opened, or is over."""
         self._write(kind, **event_fields(application, package, votes, event))
+
+    def check(self, package: str, check: Check) -> None:
+        """What all candidates say of a frame."""
+        hits = {str(branch): hit for branch, hit in check.hits.items()}
+        self._write(
+            "check", application=check.application, package=package, frame=check.frame, seconds=check.seconds, hits=hits
+        )
 
     def other(self, kind: str, **fields: Any) -> None:
         """Anything else."""

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from tamis.training.errors import RunnerError
+from tamis.training.mainstream.runner.checking import Checking
 from tamis.training.mainstream.runner.deploying import Deployed, Schedule
 from tamis.training.mainstream.runner.executing import Executor, Failure, Look
 from tamis.training.mainstream.runner.figures import Figures, application_rows
@@ -66,6 +67,7 @@ class Runner:
         recorder: into the store; None for none.
         reloader: of plans; None where the schedule stays.
         labels: that the run is judged by; None for none.
+        checking: of candidates against each other; None for none.
         say: is told what happens beside the results.
         progress: called with seconds of the source that were done since.
 
@@ -84,12 +86,13 @@ class Runner:
         recorder: Recorder | None = None,
         reloader: Reloader | None = None,
         labels: Labels | None = None,
+        checking: Checking | None = None,
         say: Callable[[str], None] = lambda _: None,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._source, self._options, self._gap = source, options, Gap.of(options.close_after)
         self._lines, self._recorder, self._reloader, self._labels = lines, recorder, reloader, labels
-        self._say, self._progress = say, progress
+        self._say, self._progress, self._checking = say, progress, checking
         self.executor = Executor(schedule, patience=options.failures)
         self.figures, self._known = dict[str, Figures](), dict[str, Deployed]()
         self._noticing = dict[str, Noticing]()
@@ -134,11 +137,13 @@ class Runner:
 
     def _frame(self, frame: Frame) -> None:
         began = perf_counter()
-        for said in self.executor.step(frame):
+        answers = self.executor.step(frame)
+        for said in answers:
             if isinstance(said, Look):
                 self._look(said)
             else:
                 self._failure(said)
+        self._check(frame, [said.application for said in answers])
         if self._lines is not None:
             self._lines.flush()
         seconds = float(frame.seconds)
@@ -163,6 +168,13 @@ class Runner:
             self._event(name, noticing.votes, ended)
         if opened is not None and self._lines is not None:
             self._lines.event("opened", name, package, noticing.votes, opened)
+
+    def _check(self, frame: Frame, names: list[str]) -> None:
+        if self._checking is None:
+            return
+        for check in self._checking.step(self.executor.schedule, frame, names):
+            if self._lines is not None:
+                self._lines.check(self._package(check.application), check)
 
     def _failure(self, failure: Failure) -> None:
         name = failure.application
@@ -230,6 +242,8 @@ class Runner:
         damage = self._source.told.damage
         if self._labels is not None:
             rows = [row | self._verdict(row["application"], self._labels) for row in rows]
+        if self._checking is not None:
+            rows = [row | self._checking.told(row["application"]) for row in rows]
         return {
             "source": self._source.name, "ended": "stopped" if stop else "source ended", "seconds": self._reached,
             "wall": wall, "frames": self._reading.read, "processed": self._processed, "dropped": self._queue.dropped,

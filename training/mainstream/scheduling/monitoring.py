@@ -12,14 +12,16 @@ Source: the threat and the idea: Jiang, thesis, section 5.3.3, "Potential Threat
 inequality of the share of frames on which two functions differ, the truth being a third.
 """
 
-from dataclasses import replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tamis.training.mainstream.scheduling.errors import WorkloadError
-from tamis.training.mainstream.scheduling.table import Floats
+from tamis.training.mainstream.scheduling.table import Floats, Ints
 from tamis.training.mainstream.scheduling.workload import Application, Workload
 
 
@@ -37,6 +39,48 @@ class Suspicion(NamedTuple):
     against: int
     claimed: float
     allowed: float
+
+
+@dataclass
+class Agreement:
+    """On how many frames the candidates of a package agreed.
+
+    Attributes:
+        branches: of the candidates, rising.
+        frames: on which all of them answered.
+        differ_OO: int64, frames on which two of them differed.
+    """
+
+    branches: tuple[int, ...]
+    frames: int = 0
+    differ_OO: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+
+    def __post_init__(self) -> None:
+        if not self.differ_OO.size:
+            self.differ_OO = np.zeros((len(self.branches),) * 2, np.int64)
+
+    def add(self, hits: Mapping[int, bool]) -> None:
+        """Count a frame: hit or miss by branch."""
+        answers = np.array([hits[branch] for branch in self.branches])
+        self.frames, self.differ_OO = self.frames + 1, self.differ_OO + (answers[:, None] != answers)
+
+    def plus(self, other: "Agreement") -> "Agreement":
+        """Both together; the newer one alone where they are of other candidates."""
+        if self.branches != other.branches:
+            return other
+        return Agreement(self.branches, self.frames + other.frames, self.differ_OO + other.differ_OO)
+
+    def discordance(self) -> Floats:
+        """Share of frames on which two candidates differed [O, O]."""
+        return self.differ_OO / max(1, self.frames)
+
+    def slack(self) -> float:
+        """What chance makes of so many frames: a share's true value is above what was counted by less, 95 times of 100.
+
+        sqrt(ln(20) / (2 frames)), W. Hoeffding, "Probability Inequalities for Sums of Bounded Random Variables", 1963,
+        theorem 1, of frames that are independent: let checks be further apart than events last.
+        """
+        return math.sqrt(math.log(20) / (2 * self.frames)) if self.frames else 1.0
 
 
 def add(workload: Workload, application: Application) -> Workload:

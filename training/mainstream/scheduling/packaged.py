@@ -1,13 +1,14 @@
 """A workload from the packages of a store and the latency profiles of their base models.
 
 What: `workload_of` makes each package an application and its candidates on the Pareto frontier the options.
-How: latencies are the newest stored profile of each base on one device. What lies behind the last branchpoint, the
+How: packages of one base that take pictures in different ways share no layers, so each way has a tree of its own.
+Latencies are the newest stored profile of each base on one device. What lies behind the last branchpoint, the
 heads, is added to every option's own layers.
 Cost: a few small reads a package.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,8 @@ def workload_of(
     votes: Sequence[int] = (1,),
     device: str | None = None,
     threads: int | None = None,
+    names: Sequence[str] = (),
+    known: Mapping[str, str] | None = None,
 ) -> Packaged:
     """The workload of some packages.
 
@@ -48,6 +51,8 @@ def workload_of(
         votes: consecutive hits that may be chosen.
         device: of the profiles; None: the only one that a base was measured on.
         threads: of the profiles; None: the only number.
+        names: of the applications of the first refs, where they have names already.
+        known: keys of profiles by base, which are taken where they are still there and no device or threads are given.
 
     Raises:
         PackageNotFound: no such package.
@@ -55,20 +60,31 @@ def workload_of(
     """
     found = [packages.get(ref) for ref in refs]
     kept = packages.profiles.all() if found else []
-    chosen = {key: _profile(kept, key, device, threads) for key in dict.fromkeys(package.base for package in found)}
-    seen = Counter[str]()
+    meant = known if device is None and threads is None else None
+    chosen = {
+        tree: _profile(kept, base, device, threads, (meant or {}).get(tree))
+        for tree, base in {package.tree: package.base for package in found}.items()
+    }
     applications: list[Application] = []
-    for package in found:
-        seen[package.name] += 1
-        name = package.name if seen[package.name] == 1 else f"{package.name}-{seen[package.name]}"
-        applications.append(_application(package, name, chosen[package.base]))
+    for at, package in enumerate(found):
+        name = names[at] if at < len(names) else _free(package.name, {*names, *(one.name for one in applications)})
+        applications.append(_application(package, name, chosen[package.tree]))
     bases = {key: profile.segments for key, profile in chosen.items()}
     workload = Workload(tuple(applications), bases, tuple(sorted(set(rates))), tuple(sorted(set(votes))))
     return Packaged(workload, {key: profile.key for key, profile in chosen.items()})
 
 
-def _profile(kept: Sequence[Profile], base: str, device: str | None, threads: int | None) -> Profile:
+def _free(name: str, taken: set[str]) -> str:
+    """A name, or where it is taken name-2, name-3, ..."""
+    return name if name not in taken else next(n for i in count(2) if (n := f"{name}-{i}") not in taken)
+
+
+def _profile(
+    kept: Sequence[Profile], base: str, device: str | None, threads: int | None, known: str | None = None
+) -> Profile:
     """The one profile of a base that is meant."""
+    if known is not None and (same := [p for p in kept if p.key == known]):
+        return same[0]
     of = [p for p in kept if p.base == base and p.batch == 1]
     fitting = [p for p in of if device in (None, p.device) and threads in (None, p.threads)]
     if len(fitting) == 1:
@@ -103,4 +119,4 @@ def _application(package: Package, name: str, profile: Profile) -> Application:
     )
     events = package.events
     figures = Events(events.average, events.minimum, events.frequency, events.correlation)
-    return Application(name, package.base, figures, options, package.ref)
+    return Application(name, package.tree, figures, options, package.ref)

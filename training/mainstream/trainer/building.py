@@ -3,9 +3,10 @@
 What: a `Build` is a config whose names are resolved. `prepare` computes the stem features of all candidates that are
 missing, `train` makes one candidate, `finish` publishes the package. `build` does all of it in this process; the flow
 `package_build` (`tamis.flows.mainstream.building`) has `train` as tasks.
-How: every candidate has a key of what decides its weights and figures, and is in the store as soon as it is finished.
-So a build that was killed and is asked again trains what is left, and one that asks for other branchpoints, other
-events or another name begins with the candidates that are there. The package itself is a row that names them.
+How: every candidate has a key of what decides its weights and figures, and is in the store as soon as it is finished;
+one under way has a checkpoint. So a build that was killed and is asked again trains what is left, and one that asks for
+other branchpoints, other events or another name begins with the candidates that are there. The package itself is a row
+that names them.
 All candidates are in it with their figures; those that specialise more without being more accurate are marked as not on
 the Pareto frontier, and no plan takes them.
 Cost: one pass of the stem over the data, and of each candidate its epochs behind the branchpoint.
@@ -29,6 +30,7 @@ from tamis.training.mainstream.base.splitting import Split, split
 from tamis.training.mainstream.events.measuring import discordance
 from tamis.training.mainstream.trainer.bases import keep_base, open_base, pack_state
 from tamis.training.mainstream.trainer.candidates import Tuned, fine_tune, predict
+from tamis.training.mainstream.trainer.checkpoints import Saved
 from tamis.training.mainstream.trainer.config import DIGEST, PackageConfig
 from tamis.training.mainstream.trainer.data import Data, data_of
 from tamis.training.mainstream.trainer.evaluating import doubts, judge, pack_hits, unpack_hits
@@ -128,9 +130,12 @@ class Build:
             return there
         train, held = self._features(device, rows)
         rest = self.split.specialised(branch, len(self.data.classes), seed=self.config.seed).to(train.stem.device)
-        tuned = fine_tune(rest, branch, train, self.data.fit, self.data.validation, self.config, progress)
+        saved, data = Saved(self.store.root, self.key(branch)), self.data
+        tuned = fine_tune(rest, branch, train, data.fit, data.validation, self.config, progress, saved=saved)
         made = self._judged(branch, rest, held, tuned)
-        return self.store.packages.finish_candidate(made, pack_state(rest.state_dict()))
+        finished = self.store.packages.finish_candidate(made, pack_state(rest.state_dict()))
+        saved.forget()
+        return finished
 
     def finish(self) -> Published:
         """Publish the package of the candidates, or find the one that is there.
@@ -148,7 +153,7 @@ class Build:
             name=config.name, base=self.base.key, dataset=data.dataset.ref,
             selection=None if data.selection is None else data.selection.ref, classes=data.classes,
             event_class=data.classes[data.event], events=figures_of(config, data.dataset, data.event, there),
-            image_size=data.side, seed=config.seed, config=config.model_dump(mode="json"),
+            image_size=data.side, seed=config.seed, config=config.recorded(),
             lineage={
                 "evaluate_on": data.judged.ref, "held": len(data.held.samples_N), "fit": len(data.fit),
                 "validation": len(data.validation), "branches": [one.branch for one in there],

@@ -10,6 +10,7 @@ losses as in other training runs; validation counts every sample alike.
 Nothing moves pixels: features are those of the images as they are.
 Determinism: everything random is a function of (seed, epoch, position), so on a CPU the same candidate comes out to the
 last bit. PyTorch's random state is one a process: train candidates at once in processes of their own.
+Resume: see `tamis.training.mainstream.trainer.checkpoints`.
 Cost: of each epoch one forward and backward pass of the specialised layers.
 Source: A. Jiang, thesis, 2021, sections 5.3.1 and 5.3.2.
 
@@ -25,10 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from tamis.training.errors import NonFiniteLoss
 from tamis.training.loop import At, Step, check_finite, train_step
+from tamis.training.mainstream.trainer.checkpoints import Going, Saved
 from tamis.training.mainstream.trainer.config import PackageConfig
+from tamis.training.mainstream.trainer.depthwise import quickened
 from tamis.training.mainstream.trainer.features import Features
 from tamis.training.mainstream.trainer.sources import Ints, in_order
 from tamis.training.seeds import derive_seed
@@ -66,6 +70,8 @@ def fine_tune(
     validation: Ints,
     config: PackageConfig,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    saved: Saved | None = None,
 ) -> Tuned:
     """Train specialised layers; they end with the weights of their best epoch, in evaluation mode.
 
@@ -76,43 +82,57 @@ def fine_tune(
         fit, validation: rows to train on, and to stop by.
         config: recipe and seed.
         progress: called with (epochs done, epochs at most).
+        saved: the candidate's checkpoint, to go on from and to write; None for neither.
 
     Raises:
         NonFiniteLoss: it diverged.
     """
-    began, recipe, device = perf_counter(), _recipe(config), features.stem.device
-    optimizer, scaler = make_optimizer(rest, recipe), make_scaler(recipe, device)
-    history, best, kept, epoch, steps = list[dict[str, float]](), (float("inf"), 0), dict[str, Tensor](), 0, 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        while epoch < config.epochs and epoch - best[1] < config.patience:
-            losses = list[Tensor]()
-            rows = _shuffled(fit, config, epoch)
-            rest.train()
-            with closing(batches(features, branch, rows)) as given:
-                for number, batch in enumerate(given):
-                    at = At(epoch, number * config.batch_size, steps)
-                    set_rate(optimizer, rate(config, epoch, steps))
-                    torch.manual_seed(derive_seed(config.seed, "step", at.epoch, at.position))
-                    seen = train_step(rest, batch, optimizer, scaler, recipe, torch.Generator(), device)
-                    check_finite(Step(batch.samples, seen.losses_B, len(batch.samples)), at, recipe)
-                    losses.append(seen.losses_B)
-                    steps += 1
-            epoch += 1
+    began, device = perf_counter(), features.stem.device
+    optimizer = make_optimizer(rest, _recipe(config))
+    going = Going() if saved is None else saved.resume(rest, optimizer)
+    earlier = going.seconds
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quickened(rest):
+        while going.epoch < config.epochs and going.epoch - going.best < config.patience:
+            trained = _trained(rest, branch, features, fit, optimizer, going, config)
             judged = CLASSIFICATION.evaluate(rest, batches(features, branch, _parts(validation)), device)
             if not np.isfinite(judged["loss"]):
                 raise NonFiniteLoss(
-                    f"The validation loss is {judged['loss']} after epoch {epoch} of the candidate at branchpoint "
-                    f"{branch}: training has diverged. Lower the learning rate (it is {config.lr})."
+                    f"The validation loss is {judged['loss']} after epoch {going.epoch} of the candidate at "
+                    f"branchpoint {branch}: training has diverged. Lower the learning rate (it is {config.lr})."
                 )
-            trained = float(torch.cat(losses).double().mean())
-            history.append({"train_loss": trained, "loss": judged["loss"], "accuracy": judged["accuracy"]})
-            if judged["loss"] < best[0]:
-                best, kept = (judged["loss"], epoch), _copied(rest)
+            going.history.append({"train_loss": trained, "loss": judged["loss"], "accuracy": judged["accuracy"]})
+            if judged["loss"] < going.loss:
+                going.loss, going.best, going.kept = judged["loss"], going.epoch, _copied(rest)
+            going.seconds = earlier + perf_counter() - began
+            if saved is not None:
+                saved.save(rest, optimizer, going)
             if progress is not None:
-                progress(epoch, config.epochs)
-    rest.load_state_dict(kept)
+                progress(going.epoch, config.epochs)
+    rest.load_state_dict(going.kept)
     rest.eval()
-    return Tuned(best[1], epoch, best[0], tuple(history), perf_counter() - began)
+    seconds = earlier + perf_counter() - began
+    return Tuned(going.best, going.epoch, going.loss, tuple(going.history), seconds)
+
+
+def _trained(
+    rest: nn.Module, branch: int, features: Features, fit: Ints, optimizer: Optimizer, going: Going,
+    config: PackageConfig,
+) -> float:  # fmt: skip
+    """Train for one epoch; the mean loss."""
+    recipe, device, losses = _recipe(config), features.stem.device, list[Tensor]()
+    scaler = make_scaler(recipe, device)
+    rest.train()
+    with closing(batches(features, branch, _shuffled(fit, config, going.epoch))) as given:
+        for number, batch in enumerate(given):
+            at = At(going.epoch, number * config.batch_size, going.steps)
+            set_rate(optimizer, rate(config, going.epoch, going.steps))
+            torch.manual_seed(derive_seed(config.seed, "step", at.epoch, at.position))
+            seen = train_step(rest, batch, optimizer, scaler, recipe, torch.Generator(), device)
+            check_finite(Step(batch.samples, seen.losses_B, len(batch.samples)), at, recipe)
+            losses.append(seen.losses_B)
+            going.steps += 1
+    going.epoch += 1
+    return float(torch.cat(losses).double().mean())
 
 
 def rate(config: PackageConfig, epoch: int, steps: int) -> float:

@@ -53,6 +53,9 @@ class PackageConfig(BaseModel):
         validation: share of the training samples that is not trained on and decides when to stop.
         block: seconds of video that stay together when frames are held out: neighbouring frames are nearly alike.
         image_size: resize and crop images to this many pixels; default: keep their size.
+        fit: how images become squares of image_size: crop (the shorter side is scaled, and the centre cut out); stretch
+            or pad keep all of a picture, for events at its sides. Packages of one base share layers where they fit
+            alike.
         channels: read images as RGB (3) or grayscale (1).
         branchpoints: where candidates branch off: all, a number of them (spread evenly), or their numbers or names with
             commas, as in 0,4,8.
@@ -89,6 +92,7 @@ class PackageConfig(BaseModel):
     validation: _Share = 0.15
     block: _Seconds = 2.0
     image_size: int | None = Field(default=None, ge=1, le=border.IMAGE)
+    fit: Literal["crop", "stretch", "pad"] = "crop"
     channels: Literal[1, 3] = 3
     branchpoints: str = "all"
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -136,9 +140,15 @@ class PackageConfig(BaseModel):
             raise ValueError("mean and std belong together: give both, or neither")
         if self.mean is not None and not len(self.mean) == len(self.std or ()) == self.channels:
             raise ValueError(f"mean and std have a number for each of {self.channels} channels")
+        if self.fit != "crop" and self.image_size is None:
+            raise ValueError(f"fit {self.fit} makes squares of a size: give image_size")
         if self.average is not None and self.minimum is not None and self.minimum > self.average:
             raise ValueError(f"the shortest event, {self.minimum} s, is longer than the mean, {self.average} s")
         return self
+
+    def recorded(self) -> dict[str, Any]:
+        """What a package says of it. What came later is there where it is not what it was before."""
+        return self.model_dump(mode="json", exclude={"fit"} if self.fit == "crop" else None)
 
     def deciding(self) -> dict[str, Any]:
         """The fields that enter the keys of candidates."""

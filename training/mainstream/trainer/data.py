@@ -90,7 +90,7 @@ def data_of(store: Store, config: PackageConfig) -> Data:
     event = _event(config.event, classes, dataset)
     fit, validation, held, weights = _dealt(dataset, selection, judged, event, config)
     side = config.image_size or _side(Source(store, dataset, fit[:1], np.ones(1, np.float32), Images(config.channels)))
-    images, both = Images(config.channels, config.image_size), np.union1d(fit, validation)
+    images, both = Images(config.channels, config.image_size, config.fit), np.union1d(fit, validation)
     source = Source(store, dataset, both, weights[both], images)
     data = Data(
         dataset, selection, judged, classes, event, source,

@@ -55,6 +55,7 @@ class Source:
         return {
             "dataset": self.dataset.key, "samples": digest, "channels": self.images.channels,
             "image_size": self.images.size, **decoder_key((self.dataset.image, self.images.size)),
+            **({} if self.images.fit == "crop" else {"fit": self.images.fit}),
         }  # fmt: skip
 
     def batches(self, rows: Iterable[Ints]) -> Generator[Batch]:

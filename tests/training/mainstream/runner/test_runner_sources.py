@@ -19,6 +19,7 @@ from tamis.store import Store
 from tamis.store.errors import ShardError
 from tamis.store.video import Source as VideoSource
 from tamis.store.video.adding import add_videos
+from tamis.training.decoding.whole import How
 from tamis.training.errors import RunnerError, SourceStalled
 from tamis.training.mainstream.runner.pictures import Fit, Frame
 from tamis.training.mainstream.runner.queue import FrameQueue
@@ -36,17 +37,19 @@ def noisy(i: int) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_are_those_of_the_training_stream(store: Store, tmp_path: Path, kind: str, channels: int) -> None:
+@pytest.mark.parametrize(("channels", "how"), [(1, "crop"), (3, "crop"), (1, "pad"), (3, "stretch")])
+def test_pixels_are_those_of_the_training_stream(
+    store: Store, tmp_path: Path, kind: str, channels: int, how: How
+) -> None:
     """To the bit: the frames that a dataset of 5 frames a second has, decoded and scaled by a training stream."""
     path = video(tmp_path / "a.mp4", 20, picture=noisy)
     dataset = add_videos(
         store.datasets, "site", [VideoSource(str(path), "c")], tmp_path / "s", fps="5", kind=kind
     ).dataset
-    images = Images(channels, 24)
+    images = Images(channels, 24, how)
     samples = Samples(store, dataset, np.arange(10), np.ones(10, np.float32), images)
     (batch,) = samples.batches(in_order(10, 10))
-    fit, rates = Fit(24, channels, kind == "jpg"), Rates([Member("a", "t", 0, 5.0)])
+    fit, rates = Fit(24, channels, kind == "jpg", how), Rates([Member("a", "t", 0, 5.0)])
     mine = [frame.fitted(fit) for frame in Video(str(path)).frames() if rates.due(frame.seconds)]
     assert torch.equal(torch.cat(mine), batch.images)
     other = torch.cat([frame.fitted(fit._replace(jpeg=kind == "png")) for frame in Video(str(path)).frames()])
