@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from tamis.flows.configs import Resources
+    from tamis.flows.rays.cluster import Cluster
     from tamis.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _RUNNER = "tamis.runner"  # in the context of a command
+_CLUSTER = "tamis.cluster"  # there too: what was said of it
 
 
 @dataclass
@@ -103,17 +105,37 @@ def _runner(context: click.Context, _option: click.Parameter, name: str | None) 
     context.meta[_RUNNER] = name
 
 
+def _cluster(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None:
+        context.meta.setdefault(_CLUSTER, {})[option.name] = value
+
+
 def runner_option(command: F) -> F:
-    """`--runner`, for commands that are a flow; `run_flow` obeys it."""
-    return click.option(
-        "--runner", type=click.Choice(["direct", "prefect"]), envvar="TAMIS_RUNNER", callback=_runner,
-        expose_value=False,
-        help="Run tasks in this process, or as a flow on Prefect. Default: Prefect if a server is configured.",
-    )(command)  # fmt: skip
+    """`--runner` and where, for commands that are a flow; `run_flow` obeys them."""
+    shared: dict[str, Any] = {"callback": _cluster, "expose_value": False}
+    options = (
+        click.option(
+            "--runner", type=click.Choice(["direct", "prefect", "ray"]), envvar="TAMIS_RUNNER", callback=_runner,
+            expose_value=False,
+            help="Run tasks in this process, as a flow on Prefect, or over a Ray cluster. Default: Prefect if a server "
+            "is configured.",
+        ),
+        click.option(
+            "--address", metavar="HOST:PORT", help="With --runner ray, the cluster: host:port, ray://host:port or "
+            "auto. Default: RAY_ADDRESS, or the cluster on this machine.", **shared,
+        ),
+        click.option("--cpus-per-task", type=click.FloatRange(0, min_open=True), metavar="N",
+                     help="With --runner ray, cores per task. Default: 1.", **shared),
+        click.option("--gpus-per-task", type=click.FloatRange(0), metavar="N",
+                     help="With --runner ray, GPUs per task. Default: 0.", **shared),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def resource_options(command: F) -> F:
-    """`--device`, `--workers`, `--score-batch`, `--runner` and `--force`, for commands that compute."""
+    """`--device`, `--workers`, `--score-batch`, those of `--runner` and `--force`, for commands that compute."""
     force = click.option("--force", is_flag=True, help="Recompute, and report whether the stored result matches.")
     return limit_options(force(command))
 
@@ -142,7 +164,9 @@ def machine_options(command: F) -> F:
 def resources(device: str, workers: int, score_batch: int) -> "Resources":
     from tamis.flows.configs import Resources
 
-    if device.startswith("cuda"):  # whether it is there is asked before anything is started
+    context = click.get_current_context(silent=True)
+    beside = context is not None and context.meta.get(_RUNNER) == "ray"
+    if device.startswith("cuda") and not beside:  # whether it is there is asked before anything is started
         from tamis.training.devices import pick_device
 
         pick_device(device)
@@ -154,7 +178,24 @@ def run_flow(name: str, limits: "Resources | None", store: str, config: "BaseMod
     from tamis.flows.work import run
 
     context = click.get_current_context(silent=True)
-    return run(name, store, config, limits, force=force, runner=context and context.meta.get(_RUNNER))
+    runner = context and context.meta.get(_RUNNER)
+    return run(name, store, config, limits, force=force, runner=runner, cluster=context and _told(context, runner))
+
+
+def _told(context: click.Context, runner: str | None) -> "Cluster | None":
+    """What was said of the cluster, checked."""
+    from tamis.flows.rays.cluster import Cluster
+
+    told = context.meta.get(_CLUSTER, {})
+    if runner != "ray":
+        if told:
+            names = " and ".join(f"--{name.replace('_', '-')}" for name in told)
+            raise click.UsageError(f"{names} without a cluster: add --runner ray.")
+        return None
+    if context.get_parameter_source("workers") == click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--workers is for this machine. On a cluster, --cpus-per-task says how many tasks fit.")
+    fields = {"address": "address", "cpus_per_task": "cpus", "gpus_per_task": "gpus"}
+    return Cluster(**{fields[name]: value for name, value in told.items()})
 
 
 def said(created: bool, confirmed: bool | None) -> str:
