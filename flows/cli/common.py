@@ -11,13 +11,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from tamis.flows.configs import Resources
-    from tamis.flows.rays.cluster import Cluster
     from tamis.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _RUNNER = "tamis.runner"  # in the context of a command
-_CLUSTER = "tamis.cluster"  # there too: what was said of it
+_TOLD, _CLUSTER = "tamis.told", "tamis.cluster"  # there too: what was said of a cluster, and what it makes
 
 
 @dataclass
@@ -107,7 +106,7 @@ def _runner(context: click.Context, _option: click.Parameter, name: str | None) 
 
 def _cluster(context: click.Context, option: click.Parameter, value: Any) -> None:
     if value is not None:
-        context.meta.setdefault(_CLUSTER, {})[option.name] = value
+        context.meta.setdefault(_TOLD, {})[option.name] = value
 
 
 def runner_option(command: F) -> F:
@@ -129,9 +128,16 @@ def runner_option(command: F) -> F:
         click.option("--gpus-per-task", type=click.FloatRange(0), metavar="N",
                      help="With --runner ray, GPUs per task. Default: 0.", **shared),
     )  # fmt: skip
+
+    @functools.wraps(command)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        _check_cluster(click.get_current_context())
+        return command(*args, **kwargs)
+
+    wrapped: Any = checked
     for option in reversed(options):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def resource_options(command: F) -> F:
@@ -178,24 +184,24 @@ def run_flow(name: str, limits: "Resources | None", store: str, config: "BaseMod
     from tamis.flows.work import run
 
     context = click.get_current_context(silent=True)
-    runner = context and context.meta.get(_RUNNER)
-    return run(name, store, config, limits, force=force, runner=runner, cluster=context and _told(context, runner))
+    told: dict[str, Any] = {} if context is None else context.meta
+    return run(name, store, config, limits, force=force, runner=told.get(_RUNNER), cluster=told.get(_CLUSTER))
 
 
-def _told(context: click.Context, runner: str | None) -> "Cluster | None":
-    """What was said of the cluster, checked."""
-    from tamis.flows.rays.cluster import Cluster
-
-    told = context.meta.get(_CLUSTER, {})
-    if runner != "ray":
+def _check_cluster(context: click.Context) -> None:
+    """Make a Cluster of what was said of it."""
+    told: dict[str, Any] = context.meta.pop(_TOLD, {})
+    if context.meta.get(_RUNNER) != "ray":
         if told:
             names = " and ".join(f"--{name.replace('_', '-')}" for name in told)
             raise click.UsageError(f"{names} without a cluster: add --runner ray.")
-        return None
+        return
+    from tamis.flows.rays.cluster import Cluster
+
     if context.get_parameter_source("workers") == click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers is for this machine. On a cluster, --cpus-per-task says how many tasks fit.")
     fields = {"address": "address", "cpus_per_task": "cpus", "gpus_per_task": "gpus"}
-    return Cluster(**{fields[name]: value for name, value in told.items()})
+    context.meta[_CLUSTER] = Cluster(**{fields[name]: value for name, value in told.items()})
 
 
 def said(created: bool, confirmed: bool | None) -> str:

@@ -1,13 +1,15 @@
 """The connection of this process to a Ray cluster.
 
 Ray waits minutes for a cluster that is not there, and then ends the process: whether somebody answers is asked first.
-It is asked to send no usage statistics, and to print nothing: what goes wrong is told by tamis.
+It is asked to send no usage statistics and not to print what workers print: what goes wrong is told by tamis.
 """
 
 import contextlib
 import importlib.util
 import logging
 import os
+import socket
+import sys
 import uuid
 from collections.abc import Generator
 from typing import Any
@@ -45,14 +47,15 @@ def connected(cluster: Cluster) -> Generator[None]:
     address = os.environ.get("RAY_ADDRESS") or AUTO if cluster.address == AUTO else cluster.address
     if address != AUTO:
         check_answer(Cluster(address=address).address)
-    try:
-        _init(ray, address)
-    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
-        raise _refused(address, error) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with contextlib.redirect_stdout(sys.stderr):  # Ray tells there what dies, and answers go to the other
+        try:
+            _init(ray, address)
+        except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+            raise _refused(address, error) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def check_answer(address: str) -> None:
@@ -64,19 +67,18 @@ def check_answer(address: str) -> None:
     import grpc
 
     host, port = endpoint(address)
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    secured = os.environ.get("RAY_USE_TLS", "0") not in ("", "0")
-    if secured:
-        return  # Ray alone knows its certificates
-    channel: Any = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+    options = [("grpc.enable_http_proxy", 0)]
     try:
-        grpc.channel_ready_future(channel).result(timeout=PATIENCE)
-    except grpc.FutureTimeoutError as error:
+        socket.create_connection((host, port), PATIENCE).close()  # says at once that nobody listens
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return  # Ray alone knows its certificates
+        with grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", options) as channel:
+            grpc.channel_ready_future(channel).result(timeout=PATIENCE)
+    except (OSError, grpc.FutureTimeoutError) as error:
+        why = f" ({error})" if isinstance(error, OSError) else f" in {PATIENCE:g} s"
         raise ClusterUnreachable(
-            f"No Ray cluster answers at {address} in {PATIENCE:g} s. {_EXPECTED} Or run without one (--runner direct)."
+            f"No Ray cluster answers at {address}{why}. {_EXPECTED} Or run without one (--runner direct)."
         ) from error
-    finally:
-        channel.close()
 
 
 def _init(ray: Any, address: str) -> None:

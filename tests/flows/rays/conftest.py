@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes, a worker on each, in processes of their own."""
+"""A real Ray cluster with room for two workers, in processes of its own."""
 
 import os
 import subprocess
@@ -14,9 +14,10 @@ STARTING = """
 import sys
 from ray.cluster_utils import Cluster
 
-small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-cluster.add_node(**small)
+cluster = Cluster(
+    initialize_head=True,
+    head_node_args={"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False},
+)
 print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
@@ -39,13 +40,13 @@ class Rays:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What nodes and drivers share."""
+        """What workers and drivers share."""
         return {"HOME": str(self.home), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @pytest.fixture(scope="session")
 def rays(tmp_path_factory: pytest.TempPathFactory, _s3_server: S3Server) -> Iterator[Rays]:
-    """Nodes that know the S3 server; when it goes, no process of the cluster is left."""
+    """Workers that know the S3 server; when it goes, no process of the cluster is left."""
     folder = tmp_path_factory.mktemp("ray")
     made = Rays("", folder / "notes", folder / "home")
     made.notes.mkdir()
