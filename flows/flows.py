@@ -26,6 +26,7 @@ from tamis.flows.configs import (
 from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
 from tamis.flows.mainstream.building import package_build
+from tamis.flows.passes.scoring import score
 from tamis.flows.searching import adapt
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
@@ -98,7 +99,7 @@ def score_flow(
 ) -> list[ScoreResult]:
     """Train the proxies that are not trained yet, and score every shard that is not scored yet."""
     limits = resources or Resources()
-    return work.score(OnPrefect(limits.workers), store, config, limits, force)
+    return score(OnPrefect(limits.workers), store, config, limits, force)
 
 
 @flow(name="features", persist_result=False)

@@ -7,7 +7,7 @@ A task whose worker was killed runs again, up to three times; what it had finish
 Cost: .16 s a task, and loading PyTorch once a worker.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,7 +63,7 @@ class ClusterTasks(RayTaskRunner[Any]):
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
+def _bounded() -> Generator[None]:
     """Within: PyTorch uses as many threads as the task has cores."""
     import torch
 
