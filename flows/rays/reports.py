@@ -93,6 +93,12 @@ def _watch(tally: Any, ended: threading.Event) -> None:
     while not over:
         over = ended.wait(EVERY)
         with contextlib.suppress(RayError, TimeoutError):
-            counts: Counts = ray.get(tally.counts.remote(), timeout=EVERY)
-            for what, told in counts.items():
-                bars.setdefault(what, gauge(what))(*told)
+            show(ray.get(tally.counts.remote(), timeout=EVERY), bars)
+
+
+def show(counts: Counts, bars: dict[str, Callable[[float, float], None]]) -> None:
+    """Move the bars, and make those that are not there yet."""
+    for what, told in counts.items():
+        if what not in bars:
+            bars[what] = gauge(what)
+        bars[what](*told)
