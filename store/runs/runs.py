@@ -25,7 +25,7 @@ from tamis.store.runs.events import Events
 from tamis.store.runs.watching import watched_rows
 from tamis.store.tables.tables import TABLES, new_attempt, rows_of
 
-_AT_ONCE = 2**22  # scores; beyond, their table would take several times the memory of the answer
+_AT_ONCE = 2**17  # scores; beyond, their table would take many times the memory of the answer
 
 
 class Runs(Events):
