@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tamis.store.datasets import Shard
 
-LEAST = 4096  # samples a task: some seconds of a small network on one core
+LEAST = 8192  # samples a task: some seconds of a small network on one core
 _MOST, _SHARE = 64, 4  # tasks, in all and a worker
 
 
