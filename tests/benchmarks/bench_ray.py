@@ -2,7 +2,7 @@
 
 Both clusters run on this machine the whole time, idle but for the flow that is measured; flows take turns. Measured is
 the flow, from its start on a Prefect server to its end: loading PyTorch in fresh workers is in it, the connection to
-the cluster is not. The store is a folder.
+the cluster is not. The store is a folder. Ray would run workers at niceness 15, behind all else that a machine does.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ def run(quick: bool, data: Path | None) -> list[Result]:
 def cluster(workers: int) -> Iterator[str]:
     """The address of a cluster of this machine with so many cores to give."""
     command = [sys.executable, "-W", "ignore", "-c", CLUSTER, str(workers)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as child:
