@@ -9,3 +9,19 @@ class ServerUnreachable(TamisError, ConnectionError):
 
 class ServerFailed(TamisError, RuntimeError):
     """The temporary Prefect server did not start."""
+
+
+class ServerNeeded(TamisError, RuntimeError):
+    """What was asked for needs a Prefect server, and none is configured."""
+
+
+class ClusterUnreachable(TamisError, ConnectionError):
+    """There is no Ray cluster where one was named, or it takes no work from here."""
+
+
+class ClusterFailed(TamisError, RuntimeError):
+    """A Ray cluster gave up a task: its workers died again and again."""
+
+
+class StoreUnseen(TamisError, RuntimeError):
+    """A machine of a cluster does not see the store that the others work on."""

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
 
 from tamis.flows import work
 from tamis.flows.configs import (
@@ -25,6 +26,7 @@ from tamis.flows.configs import (
 from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
 from tamis.flows.mainstream.building import package_build
+from tamis.flows.passes.scoring import score
 from tamis.flows.searching import adapt
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
@@ -44,16 +46,32 @@ class OnPrefect:
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
 
+    @property
+    def width(self) -> int:
+        return _cluster_width() or self._workers
+
+    @property
+    def apart(self) -> bool:
+        return _cluster_width() is not None
+
     def call(self, given: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.apart and given.computes:
+            return _task(given).submit(*args, **kwargs).result()
         return _task(given)(*args, **kwargs)
 
     def each(self, given: Task[..., R], calls: Sequence[Mapping[str, Any]], /) -> list[R]:
         futures: list[Any] = []
         for arguments in calls:
-            if len(futures) >= self._workers:
+            if not self.apart and len(futures) >= self._workers:  # a cluster bounds them itself
                 futures[-self._workers].wait()
             futures.append(_task(given).submit(**arguments))
         return [future.result() for future in futures]
+
+
+def _cluster_width() -> int | None:
+    """Tasks at once on the cluster that the present flow runs over (`tamis.flows.rays`); None: it runs over none."""
+    run = FlowRunContext.get()
+    return getattr(run.task_runner, "width", None) if run is not None else None
 
 
 @cache
@@ -81,7 +99,7 @@ def score_flow(
 ) -> list[ScoreResult]:
     """Train the proxies that are not trained yet, and score every shard that is not scored yet."""
     limits = resources or Resources()
-    return work.score(OnPrefect(limits.workers), store, config, limits, force)
+    return score(OnPrefect(limits.workers), store, config, limits, force)
 
 
 @flow(name="features", persist_result=False)

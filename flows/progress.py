@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Advance = Callable[[float], None]
 
 _display: Progress | None = None
+_elsewhere: Callable[[str, float], Advance] | None = None
 
 
 @contextlib.contextmanager
@@ -40,12 +41,42 @@ def display(enabled: bool | None = None) -> Generator[None]:
             _display = None
 
 
+@contextlib.contextmanager
+def reporting(to: Callable[[str, float], Advance]) -> Generator[None]:
+    """Within: what is tracked is told elsewhere, as by the worker of a cluster.
+
+    Args:
+        to: takes the place of `track`.
+    """
+    global _elsewhere
+    _elsewhere = to
+    try:
+        yield
+    finally:
+        _elsewhere = None
+
+
+def shown() -> bool:
+    """Whether bars show."""
+    return _display is not None and not _display.disable
+
+
 def track(what: str, total: float) -> Advance:
     """A bar; call the answer with how much more is done. Does nothing where nothing is displayed."""
+    if _elsewhere is not None:
+        return _elsewhere(what, total)
     if _display is None:
         return lambda _: None
     shown, task = _display, _display.add_task(what, total=total)
     return lambda step: shown.update(task, advance=step)
+
+
+def gauge(what: str) -> Callable[[float, float], None]:
+    """A bar that is told (done, total) whenever either has changed."""
+    if _display is None:
+        return lambda _done, _total: None
+    shown, task = _display, _display.add_task(what, total=None)
+    return lambda done, total: shown.update(task, completed=done, total=total)
 
 
 def steps(what: str) -> Callable[[int, int], None]:

@@ -18,6 +18,16 @@ from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 class Runner(Protocol):
     """Runs tasks."""
 
+    @property
+    def width(self) -> int:
+        """Tasks at once."""
+        ...
+
+    @property
+    def apart(self) -> bool:
+        """Whether tasks at once have a process each."""
+        ...
+
     def call(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task; what it raises at the last try comes out as it is."""
         ...
@@ -37,6 +47,14 @@ class Direct:
 
     def __init__(self, workers: int = 1, *, pause: float = PAUSE) -> None:
         self._workers, self._pause = workers, pause
+
+    @property
+    def width(self) -> int:
+        return self._workers
+
+    @property
+    def apart(self) -> bool:
+        return False
 
     def call(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         for _ in range(RETRIES if task.retried else 0):

@@ -20,6 +20,7 @@ from tamis.training import job
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.adapting.process import do_apart
 from tamis.training.adapting.search import Search
+from tamis.training.apart import train_apart
 from tamis.training.detection import detecting
 from tamis.training.detection.detector import find_detector
 from tamis.training.detection.trained import open_trained
@@ -47,11 +48,13 @@ class Task(Generic[P, R]):
         name: as a server shows it.
         body: does the work.
         retried: whether a fault of the machine is met by trying again.
+        computes: whether it is worth another machine, where there are several. What does not is done beside the flow.
     """
 
     name: str
     body: Callable[P, R]
     retried: bool = True
+    computes: bool = True
 
 
 def worth_retrying(error: BaseException) -> bool:
@@ -65,7 +68,9 @@ def _index(store: str, config: IndexConfig) -> IndexResult:
     return IndexResult.of(opened.datasets.index(config.name, config.shards, progress=steps("index"), **options))
 
 
-def _train(store: str, config: TrainConfig, resources: Resources, force: bool) -> dict[str, Any]:
+def _train(store: str, config: TrainConfig, resources: Resources, force: bool, apart: bool = False) -> dict[str, Any]:
+    if apart:
+        return train_apart(store, config, resources.device, force)
     bar = steps(f"train {config.model}")
     result = job.train(Store.open(store), config, device=resources.device, force=force, progress=bar)
     return {"run": result.run.key, "cached": result.cached, "confirmed": result.confirmed}
@@ -174,17 +179,17 @@ def _package(store: str, config: PackageConfig) -> dict[str, Any]:
     return {"package": published.package.ref, "cached": not published.created}
 
 
-INDEX = Task("index-shards", _index)
+INDEX = Task("index-shards", _index, computes=False)
 TRAIN = Task("train", _train, retried=False)  # it resumes by itself, and may have run for hours
 SCORE = Task("score-shards", _score)
 FEATURES = Task("features-of-shards", _features)
 DETECT = Task("detect-in-shards", _detect)
 DISTINCT = Task("distinct-frames", _distinct)
-CULLING = Task("score-culling", _culling)
-SELECT = Task("select", _select)
+CULLING = Task("score-culling", _culling, computes=False)
+SELECT = Task("select", _select, computes=False)
 MATCH = Task("match", _match)
 TRIAL = Task("trial", _trial, retried=False)  # it resumes by itself
-PACKAGE_PLAN = Task("plan-package", _package_plan)
+PACKAGE_PLAN = Task("plan-package", _package_plan, computes=False)
 STEM = Task("stem-features", _stem)
 CANDIDATE = Task("train-candidate", _candidate)
-PACKAGE = Task("publish-package", _package)
+PACKAGE = Task("publish-package", _package, computes=False)

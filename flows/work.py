@@ -6,7 +6,7 @@ one on a Prefect server), so there is one orchestration however its tasks run. R
 Nothing here imports Prefect, torch or a model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,12 +25,17 @@ from tamis.flows.configs import (
 from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
 from tamis.flows.mainstream.building import package_build
+from tamis.flows.passes.grouping import groups
+from tamis.flows.passes.scoring import score
 from tamis.flows.progress import display
+from tamis.flows.rays.cluster import Cluster
+from tamis.flows.rays.running import on_cluster
 from tamis.flows.runners import Direct, Runner
 from tamis.flows.searching import adapt
 from tamis.flows.server.settings import has_server, on_server
 from tamis.store import Store
 from tamis.store.errors import RunNotFound
+from tamis.store.roots.roots import Root
 from tamis.training import job
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.job import TrainConfig
@@ -40,10 +45,8 @@ from tamis.training.selecting.by_scores import SelectConfig
 from tamis.training.signals import passes, scoring
 from tamis.training.signals.features import Question, finish_features
 from tamis.training.signals.own import find_scorer
-from tamis.training.signals.scorers import Scorer
 
-RunnerName = Literal["direct", "prefect"]
-_GROUPS = 64  # tasks of one pass at the most: a task costs Prefect some milliseconds, a killed one its shards
+RunnerName = Literal["direct", "prefect", "ray"]
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,13 @@ class Flow:
         """What the flow takes of these."""
         return ({"resources": limits} if self.resources else {}) | ({"force": force} if self.force else {})
 
-    def on_prefect(self, workers: int = 1) -> Any:
-        """The flow as Prefect has it, its tasks on so many threads."""
+    def on_prefect(self, workers: int = 1, tasks: Any = None) -> Any:
+        """The flow as Prefect has it, its tasks on so many threads, or by a task runner."""
         from prefect.task_runners import ThreadPoolTaskRunner
 
         from tamis.flows import flows
 
-        runner: Any = ThreadPoolTaskRunner(max_workers=workers)
+        runner: Any = tasks or ThreadPoolTaskRunner(max_workers=workers)
         return getattr(flows, f"{self.name}_flow").with_options(task_runner=runner)
 
 
@@ -86,6 +89,7 @@ def run(
     *,
     force: bool = False,
     runner: RunnerName | None = None,
+    cluster: Cluster | None = None,
 ) -> Any:
     """Run a flow once, with bars on a terminal.
 
@@ -96,16 +100,21 @@ def run(
         resources: what it may use.
         force: compute what is there already, and say whether it is confirmed.
         runner: None takes "prefect" where a Prefect server is configured, else "direct".
+        cluster: for "ray"; None is the one that RAY_ADDRESS names or that runs on this machine.
 
     Raises:
         ServerUnreachable: the configured server is not there, or went away.
         ServerFailed: a temporary one, for "prefect" where none is configured, did not start.
+        TamisError: for "ray", what `tamis.flows.rays.running.on_cluster` raises.
     """
     flow, limits = FLOWS[name], resources or Resources()
     arguments = flow.arguments(limits, force)
     if (runner or ("prefect" if has_server() else "direct")) == "direct":
         with display():
             return flow.body(Direct(limits.workers), store, config, **arguments)
+    if runner == "ray":
+        with on_cluster(cluster or Cluster(), store) as tasks:
+            return flow.on_prefect(tasks=tasks)(Root(store).url, config, **arguments)
     with on_server(), display():
         return flow.on_prefect(limits.workers)(store, config, **arguments)
 
@@ -113,48 +122,6 @@ def run(
 def index(runner: Runner, store: str, config: IndexConfig) -> IndexResult:
     """Index shards as a dataset, or as its next version."""
     return runner.call(tasks.INDEX, store, config)
-
-
-def score(
-    runner: Runner, store: str, config: ScoreConfig, resources: Resources, force: bool = False
-) -> list[ScoreResult]:
-    """Train the proxies that are not trained yet, and score every shard that is not scored yet."""
-    scorer = find_scorer(config.scorer)
-    models: list[tuple[str, bool | None]] = [(key, None) for key in config.runs]
-    for proxy in config.proxies:
-        scorer.check_task(proxy.task)
-        trained = runner.call(tasks.TRAIN, store, proxy, resources, force)
-        models.append((trained["run"], trained["confirmed"]))
-    asked = (Store.open(store), config.dataset, scorer)
-    results = [_score(runner, *asked, *model, resources, force) for model in models]
-    for result in results if config.losses else ():
-        passes.record_losses(Store.open(store), result.run)
-    return results
-
-
-def _score(
-    runner: Runner,
-    opened: Store,
-    ref: str,
-    scorer: Scorer,
-    trained: str,
-    confirmed: bool | None,
-    resources: Resources,
-    force: bool,
-) -> ScoreResult:
-    """Score by one trained model; `confirmed` says whether a forced training of it came out the same."""
-    run, dataset = opened.runs.get(trained), opened.datasets.get(ref)
-    assert run.blob is not None
-    missing = scoring.missing_parts(opened, dataset, run.blob, scorer)
-    cached = not missing and scoring.find_scores(opened, dataset, run.blob, scorer) is not None
-    groups = _split(range(len(dataset.shards)) if force else missing)
-    shared: dict[str, Any] = {"store": opened.root.url, "dataset": dataset.ref, "model": run.blob}
-    shared |= {"resources": resources, "force": force, "scorer": scorer.name}
-    worst = max(runner.each(tasks.SCORE, [shared | {"shards": group} for group in groups]), default=0.0)
-    scored = scoring.finish_scores(opened, dataset, run.blob, name=run.model, model_run=run.key, scorer=scorer)
-    same = (worst <= 1e-5 and confirmed is not False) if force and cached else None
-    parts = len(missing), len(dataset.shards)
-    return ScoreResult.of(scored, model_run=run.key, cached=cached, parts=parts, confirmed=same)
 
 
 def features(runner: Runner, store: str, config: FeaturesConfig, resources: Resources) -> ScoreResult:
@@ -170,7 +137,7 @@ def features(runner: Runner, store: str, config: FeaturesConfig, resources: Reso
     missing = [] if there is not None else asked.missing()
     pinned = config.model_copy(update={"dataset": dataset.ref})
     shared: dict[str, Any] = {"store": store, "config": pinned, "model": trained.blob, "resources": resources}
-    runner.each(tasks.FEATURES, [shared | {"shards": group} for group in _split(missing)])
+    runner.each(tasks.FEATURES, [shared | {"shards": group} for group in groups(dataset.shards, missing, runner.width)])
     made = there or finish_features(asked, name=trained.model, model_run=trained.key)
     parts = len(missing), len(dataset.shards)
     return ScoreResult.of(made, model_run=trained.key, cached=there is not None, parts=parts)
@@ -219,8 +186,3 @@ def cached_scores(store: Store, config: ScoreConfig) -> list[ScoreResult] | None
             return None
         results.append(ScoreResult.of(scored, model_run=run.key, cached=True, parts=(0, len(dataset.shards))))
     return results
-
-
-def _split(shards: Sequence[int]) -> list[list[int]]:
-    size = max(1, -(-len(shards) // _GROUPS))
-    return [list(shards[i : i + size]) for i in range(0, len(shards), size)]

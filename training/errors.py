@@ -35,6 +35,10 @@ class NonFiniteLoss(TamisError, ArithmeticError):
     """The training loss is NaN or infinite: the run has diverged, or its data holds such numbers."""
 
 
+class TrainingEnded(TamisError, RuntimeError):
+    """The process of a training run ended without its result."""
+
+
 class RecordingRefused(TamisError, ValueError):
     """Losses that cannot be recorded: wrong lengths or numbers, or a run that is finished or of another dataset."""
 

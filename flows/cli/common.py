@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _RUNNER = "tamis.runner"  # in the context of a command
+_TOLD, _CLUSTER = "tamis.told", "tamis.cluster"  # there too: what was said of a cluster, and what it makes
 
 
 @dataclass
@@ -120,17 +121,44 @@ def _runner(context: click.Context, _option: click.Parameter, name: str | None) 
     context.meta[_RUNNER] = name
 
 
+def _cluster(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None:
+        context.meta.setdefault(_TOLD, {})[option.name] = value
+
+
 def runner_option(command: F) -> F:
-    """`--runner`, for commands that are a flow; `run_flow` obeys it."""
-    return click.option(
-        "--runner", type=click.Choice(["direct", "prefect"]), envvar="TAMIS_RUNNER", callback=_runner,
-        expose_value=False,
-        help="Run tasks in this process, or as a flow on Prefect. Default: Prefect if a server is configured.",
-    )(command)  # fmt: skip
+    """`--runner` and where, for commands that are a flow; `run_flow` obeys them."""
+    shared: dict[str, Any] = {"callback": _cluster, "expose_value": False}
+    options = (
+        click.option(
+            "--runner", type=click.Choice(["direct", "prefect", "ray"]), envvar="TAMIS_RUNNER", callback=_runner,
+            expose_value=False,
+            help="Run tasks in this process, as a flow on Prefect, or over a Ray cluster. Default: Prefect if a server "
+            "is configured.",
+        ),
+        click.option(
+            "--address", metavar="HOST:PORT", help="With --runner ray, the cluster: host:port, ray://host:port or "
+            "auto. Default: RAY_ADDRESS, or the cluster on this machine.", **shared,
+        ),
+        click.option("--cpus-per-task", type=click.FloatRange(0, min_open=True), metavar="N",
+                     help="With --runner ray, cores per task. Default: 1.", **shared),
+        click.option("--gpus-per-task", type=click.FloatRange(0), metavar="N",
+                     help="With --runner ray, GPUs per task. Default: 0.", **shared),
+    )  # fmt: skip
+
+    @functools.wraps(command)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        _check_cluster(click.get_current_context())
+        return command(*args, **kwargs)
+
+    wrapped: Any = checked
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def resource_options(command: F) -> F:
-    """`--device`, `--workers`, `--score-batch`, `--runner` and `--force`, for commands that compute."""
+    """`--device`, `--workers`, `--score-batch`, those of `--runner` and `--force`, for commands that compute."""
     force = click.option("--force", is_flag=True, help="Recompute, and report whether the stored result matches.")
     return limit_options(force(command))
 
@@ -159,7 +187,9 @@ def machine_options(command: F) -> F:
 def resources(device: str, workers: int, score_batch: int) -> "Resources":
     from tamis.flows.configs import Resources
 
-    if device.startswith("cuda"):  # whether it is there is asked before anything is started
+    context = click.get_current_context(silent=True)
+    beside = context is not None and context.meta.get(_RUNNER) == "ray"
+    if device.startswith("cuda") and not beside:  # whether it is there is asked before anything is started
         from tamis.training.devices import pick_device
 
         pick_device(device)
@@ -171,7 +201,24 @@ def run_flow(name: str, limits: "Resources | None", store: str, config: "BaseMod
     from tamis.flows.work import run
 
     context = click.get_current_context(silent=True)
-    return run(name, store, config, limits, force=force, runner=context and context.meta.get(_RUNNER))
+    told: dict[str, Any] = {} if context is None else context.meta
+    return run(name, store, config, limits, force=force, runner=told.get(_RUNNER), cluster=told.get(_CLUSTER))
+
+
+def _check_cluster(context: click.Context) -> None:
+    """Make a Cluster of what was said of it."""
+    told: dict[str, Any] = context.meta.pop(_TOLD, {})
+    if context.meta.get(_RUNNER) != "ray":
+        if told:
+            names = " and ".join(f"--{name.replace('_', '-')}" for name in told)
+            raise click.UsageError(f"{names} without a cluster: add --runner ray.")
+        return
+    from tamis.flows.rays.cluster import Cluster
+
+    if context.get_parameter_source("workers") == click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--workers is for this machine. On a cluster, --cpus-per-task says how many tasks fit.")
+    fields = {"address": "address", "cpus_per_task": "cpus", "gpus_per_task": "gpus"}
+    context.meta[_CLUSTER] = Cluster(**{fields[name]: value for name, value in told.items()})
 
 
 def said(created: bool, confirmed: bool | None) -> str:

@@ -22,7 +22,7 @@ def detect(runner: Runner, store: str, config: DetectConfig, resources: Resource
         numbers = range(len(asked.dataset.shards))
         missing = {number: count for number in numbers if (count := len(asked.missing(number)))}
         shared: dict[str, Any] = {"store": store, "config": pinned, "resources": resources}
-        size = max(1, -(-len(missing) // resources.workers))  # a task opens the detector: one a worker
+        size = max(1, -(-len(missing) // runner.width))  # a task opens the detector: one a worker
         groups = [[*missing][a : a + size] for a in range(0, len(missing), size)]
         seconds = sum(runner.each(tasks.DETECT, [shared | {"shards": group} for group in groups]))
         every, new = sum(len(asked.chosen(shard)) for shard in asked.dataset.shards), sum(missing.values())

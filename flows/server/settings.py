@@ -136,6 +136,14 @@ def shown(url: str) -> str:
     return "The address in PREFECT_API_URL" if "@" in plain or not plain else plain
 
 
+def is_loopback(url: str) -> bool:
+    """Whether an address leads back to the machine that asks for it."""
+    import httpx
+
+    host = httpx.URL(url).host
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _configured() -> str | None:
     """What Prefect has been told beside PREFECT_API_URL."""
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")

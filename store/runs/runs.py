@@ -23,8 +23,9 @@ from tamis.store.roots.waiting import one_patience
 from tamis.store.run import run_of
 from tamis.store.runs.events import Events
 from tamis.store.runs.watching import watched_rows
-from tamis.store.tables.arrow import pc
 from tamis.store.tables.tables import TABLES, new_attempt, rows_of
+
+_AT_ONCE = 2**17  # scores; beyond, their table would take many times the memory of the answer
 
 
 class Runs(Events):
@@ -165,21 +166,32 @@ class Runs(Events):
                 f"Run {run} is not finished, so its scores cannot be read. Run the scoring again to finish it."
             )
         attempt = row.get("attempt")  # runs of earlier versions name none: all that is there is theirs
-        mine = {"run": run} if attempt is None else {"run": run, "attempt": attempt}
-        rows = self._tables.read("scores", None, ["metric", "sample", "value"], **mine)
-        metrics = sorted(set(rows["metric"].unique().to_pylist()))
-        if metric not in metrics:
+        mine = {"run": run, "metric": metric} if attempt is None else {"run": run, "metric": metric, "attempt": attempt}
+        values, seen, rows = np.full(count, np.nan), np.zeros(count, bool), 0
+        for sample, value in self._score_blocks(count, **mine):
+            rows += len(sample)
+            inside = sample < count
+            values[sample[inside]], seen[sample[inside]] = value[inside], True
+        if not rows:
+            there = {"run": run} if attempt is None else {"run": run, "attempt": attempt}
+            metrics = sorted(self._tables.read("scores", None, ["metric"], **there)["metric"].unique().to_pylist())
             raise RunNotFound(f"Run {run} has no metric {metric!r}; it has: {', '.join(metrics) or 'none'}.")
-        rows = rows.filter(pc.equal(rows["metric"], metric))
-        values = np.full(count, np.nan)
-        sample = np.asarray(rows["sample"])
-        if len(sample) != count or (np.sort(sample) != np.arange(count)).any():
+        if rows != count or not seen.all():
             raise SelectionError(
-                f"Run {run} has {len(sample)} scores of {metric!r} where the dataset has {count} samples: it scored "
+                f"Run {run} has {rows} scores of {metric!r} where the dataset has {count} samples: it scored "
                 "another version. Score this version (only what is new is computed)."
             )
-        values[sample] = np.asarray(rows["value"])
         return values
+
+    def _score_blocks(self, count: int, **equal: str) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Sample numbers and values: checked and at once, or where they are many some thousand at a time."""
+        columns = ["sample", "value"]
+        if count <= _AT_ONCE:
+            rows = self._tables.read("scores", None, columns, **equal)
+            yield np.asarray(rows["sample"]), np.asarray(rows["value"])
+            return
+        for batch in self._tables.batches("scores", columns, **equal):
+            yield np.asarray(batch["sample"]), np.asarray(batch["value"])
 
     def hardness(self, run: str, metric: str, count: int) -> npt.NDArray[np.float64]:
         """[count] as `scores`, turned so that higher means harder, whatever the run declares of its scores."""

@@ -6,10 +6,13 @@ import pytest
 from benchlib import table
 from run import NAMES, measure
 
+# Those that start a Ray cluster take most of a minute.
+CASES = [pytest.param(name, marks=pytest.mark.nightly) if name == "ray" else name for name in NAMES]
+
 
 # WebDataset, a peer, leaves it to the collector to close shards.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_benchmark_runs(name: str) -> None:
     results = measure(name, quick=True, data=None)
     gc.collect()

@@ -50,14 +50,23 @@ class Job:
         assert len(ranks) == world
         return self._noted()
 
+    def killed_by_torchrun(self, world: int, at: int) -> list[Note]:
+        """As `killed`; torchrun ends the other ranks, and says so."""
+        done = self._torchrun(world, at)
+        assert done.returncode != 0
+        assert "Signal 9 (SIGKILL)" in done.stderr, done.stderr
+        return self._noted()
+
     def finished_by_torchrun(self, world: int) -> list[Note]:
         """As the example's docstring says."""
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
-        done = subprocess.run(
-            [*torchrun, *self._command()], env=environment(), capture_output=True, text=True, timeout=120, check=False
-        )
+        done = self._torchrun(world)
         assert done.returncode == 0, done.stderr
         return self._noted()
+
+    def _torchrun(self, world: int, die_at: int = 0) -> "subprocess.CompletedProcess[str]":
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
+        command = [*torchrun, *self._command(die_at)]
+        return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
 
     def saved(self) -> dict[str, Any]:
         """What the checkpoint says of the stream."""
@@ -126,7 +135,7 @@ def job(store: Store, chosen: Selection, tmp_path: Path) -> Job:
 
 def test_killed_with_two_goes_on_with_one(store: Store, chosen: Selection, job: Job) -> None:
     """The steps after the last checkpoint are undone with the process: the model that goes on knows nothing of them."""
-    first = job.killed(2, at=7)
+    first = job.killed_by_torchrun(2, at=7)
     state = job.saved()
     assert state == {"selection": chosen.key, "seed": 0, "epoch": 0, "samples_consumed": EVERY * BATCH * 2}
     rest = job.finished_by_torchrun(1)
