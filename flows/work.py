@@ -1,5 +1,5 @@
-"""The flows: index, score, features, detect, cull, select, train, match, adapt, package_build. Each is thin: the work
-is library functions, results are in the store.
+"""The flows: index, score, features, detect, cull, select, train, match, renew, adapt, package_build. Each is thin: the
+work is library functions, results are in the store.
 
 One list, `FLOWS`: the commands, `tamis serve` and the schedule read it. A flow's body takes a runner (`Direct`, or the
 one on a Prefect server), so there is one orchestration however its tasks run. Results of a flow are keys and figures.
@@ -26,6 +26,8 @@ from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
 from tamis.flows.mainstream.building import package_build
 from tamis.flows.progress import display
+from tamis.flows.renewal import renewing
+from tamis.flows.renewal.config import RenewConfig, RenewResult
 from tamis.flows.runners import Direct, Runner
 from tamis.flows.searching import adapt
 from tamis.flows.server.settings import has_server, on_server
@@ -145,8 +147,8 @@ def _score(
     """Score by one trained model; `confirmed` says whether a forced training of it came out the same."""
     run, dataset = opened.runs.get(trained), opened.datasets.get(ref)
     assert run.blob is not None
-    missing = scoring.missing_parts(opened, dataset, run.blob, scorer)
-    cached = not missing and scoring.find_scores(opened, dataset, run.blob, scorer) is not None
+    cached = scoring.find_scores(opened, dataset, run.blob, scorer) is not None
+    missing = [] if cached else scoring.missing_parts(opened, dataset, run.blob, scorer)
     groups = _split(range(len(dataset.shards)) if force else missing)
     shared: dict[str, Any] = {"store": opened.root.url, "dataset": dataset.ref, "model": run.blob}
     shared |= {"resources": resources, "force": force, "scorer": scorer.name}
@@ -191,6 +193,11 @@ def match(runner: Runner, store: str, config: MatchConfig, resources: Resources,
     return runner.call(tasks.MATCH, store, config, resources, force)
 
 
+def renew(runner: Runner, store: str, config: RenewConfig, resources: Resources) -> RenewResult:
+    """Index and score what is new of a growing dataset, and make its selections again."""
+    return renewing.renew(runner, store, config, resources, renewing.Bodies(score, features))
+
+
 FLOWS = {
     flow.name: flow
     for flow in (
@@ -202,6 +209,7 @@ FLOWS = {
         Flow("select", SelectConfig, select, resources=False),
         Flow("train", TrainConfig, train),
         Flow("match", MatchConfig, match),
+        Flow("renew", RenewConfig, renew, force=False),
         Flow("adapt", AdaptConfig, adapt, force=False),
         Flow("package_build", PackageConfig, package_build, force=False),
     )

@@ -8,6 +8,7 @@ import click
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.dataset import dataset
 from tamis.flows.cli.datasets.relabel import relabel
+from tamis.flows.cli.datasets.renew import renew
 from tamis.flows.cli.datasets.showing import show_dataset
 from tamis.flows.cli.detections.packing import pack_boxes
 from tamis.flows.cli.output import emit, facts, size
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["dataset"]  # the group, with what is added to it here
 
 dataset.add_command(relabel)
+dataset.add_command(renew)
 
 
 @dataset.command()

@@ -340,6 +340,11 @@ class Datasets:
         return self._versions.load(heads[: version or len(heads)])
 
     @one_patience
+    def samples(self, name: str, version: int) -> int:
+        """How many samples a version has; its shards are not looked at."""
+        return self._versions.samples(name, version)
+
+    @one_patience
     def all(self) -> list[dict[str, object]]:
         """One row a version: dataset, version, samples, shards, bytes, image, label, classes, created."""
         rows = self._tables.read("datasets").drop_columns(["attempt", LOG])

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from tamis.store.datasets.changes import Changes
 from tamis.store.datasets.dataset import Dataset
+from tamis.store.errors import DatasetNotFound
 from tamis.store.keys import NAME
 from tamis.store.roots.roots import Root
 from tamis.store.roots.urls import is_remote
@@ -52,6 +53,17 @@ class Versions:
         if self._tables.claimed("datasets", f"name/{name}") > _MANY:
             return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
         return self._tables.every("datasets", f"name/{name}")
+
+    def samples(self, name: str, version: int) -> int:
+        """How many samples a version has.
+
+        Raises:
+            DatasetNotFound: there is no such version.
+        """
+        said = self._tables.found("datasets", f"name/{name}", version) if NAME.fullmatch(name) else None
+        if said is None:
+            raise DatasetNotFound(f"No dataset {name[:100]}@{version} in {self._root.url}.")
+        return int(said.rows[0]["samples"])
 
     def changes(self, name: str) -> list[dict[str, Any]]:
         """What was put right since, in order."""

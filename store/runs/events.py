@@ -17,6 +17,8 @@ from tamis.store.processes import is_gone, this_process, who
 from tamis.store.roots.roots import Root
 from tamis.store.roots.waiting import one_patience
 from tamis.store.run import FAILED, FINISHED, INTERRUPTED, RUNNING, Run, run_of
+from tamis.store.tables.log import Log
+from tamis.store.tables.specs import LOG
 from tamis.store.tables.tables import Tables, moment_of, now, until_claimed
 
 PAYLOADS = ("scores", "features", "boxes")  # of which a run has one, named by the attempt that made it
@@ -165,6 +167,21 @@ class Events:
         """The finished run of this key, or None."""
         said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
         return None if said is None else run_of(said.rows[0])
+
+    @one_patience
+    def age(self, key: str) -> float:
+        """How long ago a run finished, s, by the clock of the store's log, which never goes back.
+
+        Raises:
+            RunNotFound: it is not finished.
+        """
+        said = self._tables.found("runs", f"finish/{key}", 1) if NAME.fullmatch(key) else None
+        if said is None:
+            raise RunNotFound(f"Run {key[:100]} is not finished, so it has no age.")
+        log, row = Log(self._root, "runs"), said.rows[0]
+        finished, updated = log.clock(row[LOG]) if row.get(LOG) is not None else 0, moment_of(row["updated"])
+        assert updated is not None
+        return max(now().timestamp(), log.clock(log.latest()) / 1000) - (finished / 1000 or updated.timestamp())
 
     @one_patience
     def get(self, key: str) -> Run:
