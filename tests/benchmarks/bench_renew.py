@@ -1,0 +1,78 @@
+"""A nightly renewal over ten thousand shards that are scored already: one that finds nothing new, and one new shard.
+
+Shards have two digits each: what is measured is what their number costs. Whole commands in processes of their own,
+without a server. The limit is the same command on a store of a few shards.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from itertools import count, cycle, islice
+from pathlib import Path
+
+from benchlib import Result, folder
+
+from tamis.store import Store
+from tamis.store.datasets.packing import digit_samples, pack_samples
+
+_MODELS = Path(__file__).parents[1]  # where tiny_model lies
+_FILLED = "config.json"  # written last
+_NEW = count(1)
+
+
+def run(quick: bool, data: Path | None) -> list[Result]:
+    shards = 12 if quick else 10_000
+    with folder(f"renew-{shards}") as path, folder() as other:
+        few = _measured(other, 4)
+        many = _measured(path, shards)
+    names = ("renew, nothing new", "renew, one new shard")
+    note = f"{shards:,} scored shards, two selections, the whole command"
+    return [
+        *(Result(name, round(ours, 2), "s", target=15, note=note) for name, ours in zip(names, many, strict=True)),
+        *(
+            Result(f"  {name}", round(ours, 2), "s", "4 shards", round(least, 2))
+            for name, ours, least in zip(names, many, few, strict=True)
+        ),
+    ]
+
+
+def _measured(path: Path, shards: int) -> tuple[float, float]:
+    """Seconds of a renewal that finds nothing, and of one with a new shard."""
+    if not (path / _FILLED).exists():
+        _fill(path, shards)
+    _renew(path)  # what a killed benchmark left
+    idle, said = _renew(path)
+    assert said["nothing_new"]
+    _shards(path, f"later-{time.time_ns()}-{next(_NEW)}", 1)
+    one, said = _renew(path)
+    assert (said["fresh"], said["passes"][0]["parts_computed"]) == (1, 1)
+    return idle, one
+
+
+def _fill(path: Path, shards: int) -> None:
+    paths = _shards(path, "grown", shards)
+    Store.create(path / "store").datasets.add("grown", paths)
+    config = {
+        "dataset": "grown",
+        "shards": [str(path / "shards")],
+        "proxies": [{"model": "tiny_model:linear", "epochs": 1, "augment": "none"}],
+        "selections": [{"measure": "entropy", "budget": "40%"}, {"method": "random", "budget": "10%"}],
+    }
+    (path / _FILLED).write_text(json.dumps(config))
+
+
+def _shards(path: Path, name: str, shards: int) -> list[Path]:
+    digits = islice(cycle(digit_samples()), 2 * shards)
+    samples = ((f"{name}-{i:06d}", members) for i, (_, members) in enumerate(digits))
+    return pack_samples(samples, path / "shards" / name, per_shard=2)
+
+
+def _renew(path: Path) -> tuple[float, dict[str, object]]:
+    words = ("--store", path / "store", "dataset", "renew", "--config", path / _FILLED, "--json")
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+    given = [sys.executable, "-m", "tamis.flows.cli", *map(str, words)]
+    began = time.perf_counter()
+    done = subprocess.run(given, cwd=_MODELS, env=environment, check=True, capture_output=True, text=True)
+    return time.perf_counter() - began, json.loads(done.stdout)
