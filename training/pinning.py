@@ -125,7 +125,7 @@ def pinned(store: Store, dataset: str, recipe: TrainConfig) -> Pin | None:
     ]
     for version, _, run in sorted(found, key=lambda one: one[:2], reverse=True):
         if _same_source(store, recipe, run):
-            return Pin(run, store.datasets.samples(dataset, version), store.runs.age(run.key))
+            return Pin(run, int(store.datasets.head(dataset, version)["samples"]), store.runs.age(run.key))
     return None
 
 

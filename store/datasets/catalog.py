@@ -340,9 +340,9 @@ class Datasets:
         return self._versions.load(heads[: version or len(heads)])
 
     @one_patience
-    def samples(self, name: str, version: int) -> int:
-        """How many samples a version has; its shards are not looked at."""
-        return self._versions.samples(name, version)
+    def head(self, name: str, version: int) -> Mapping[str, Any]:
+        """What a version is, by key, samples, shards (numbers, not looked at), and more."""
+        return self._versions.head(name, version)
 
     @one_patience
     def all(self) -> list[dict[str, object]]:

@@ -54,8 +54,8 @@ class Versions:
             return self._tables.read("datasets", None, None, dataset=name).sort_by("version").to_pylist()
         return self._tables.every("datasets", f"name/{name}")
 
-    def samples(self, name: str, version: int) -> int:
-        """How many samples a version has.
+    def head(self, name: str, version: int) -> Mapping[str, Any]:
+        """The head of one version.
 
         Raises:
             DatasetNotFound: there is no such version.
@@ -63,7 +63,7 @@ class Versions:
         said = self._tables.found("datasets", f"name/{name}", version) if NAME.fullmatch(name) else None
         if said is None:
             raise DatasetNotFound(f"No dataset {name[:100]}@{version} in {self._root.url}.")
-        return int(said.rows[0]["samples"])
+        return said.rows[0]
 
     def changes(self, name: str) -> list[dict[str, Any]]:
         """What was put right since, in order."""

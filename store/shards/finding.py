@@ -20,6 +20,7 @@ from tamis.store.shards.shards import Look, look, look_of, shard_uri
 
 _SPECIAL = "*?["
 _TAR = ".tar"
+_AT_ONCE = 200  # files that a thread looks at before it takes more
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Pattern:
     def _local(self, options: Mapping[str, str]) -> dict[str, Look]:
         special = any(c in self.uri for c in _SPECIAL)
         names = glob.glob(self.uri) if special else [self.uri] if os.path.exists(self.uri) else []
-        return dict(zip(names, in_threads(lambda name: look(name, options), names, None), strict=True))
+        some = [names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE)]
+        seen = in_threads(lambda part: [look(name, options) for name in part], some, None)
+        return dict(zip(names, (one for part in seen for one in part), strict=True))
 
     def _remote(self, options: Mapping[str, str]) -> dict[str, Look]:
         bucket, path = split_url(self.uri)

@@ -1,7 +1,8 @@
 """A nightly renewal over ten thousand shards that are scored already: one that finds nothing new, and one new shard.
 
 Shards have two digits each: what is measured is what their number costs. Whole commands in processes of their own,
-without a server. The limit is the same command on a store of a few shards.
+without a server; their CPU time, so that a busy machine counts as little as can be, and beside it the wall clock's. The
+limit is the same command on a store of a few shards.
 """
 
 import json
@@ -11,8 +12,9 @@ import sys
 import time
 from itertools import count, cycle, islice
 from pathlib import Path
+from typing import Any
 
-from benchlib import Result, folder
+from benchlib import Result, cpu_seconds, folder
 
 from tamis.store import Store
 from tamis.store.datasets.packing import digit_samples, pack_samples
@@ -20,6 +22,7 @@ from tamis.store.datasets.packing import digit_samples, pack_samples
 _MODELS = Path(__file__).parents[1]  # where tiny_model lies
 _FILLED = "config.json"  # written last
 _NEW = count(1)
+Seconds = tuple[float, float]  # of CPU time, and on the clock
 
 
 def run(quick: bool, data: Path | None) -> list[Result]:
@@ -27,19 +30,16 @@ def run(quick: bool, data: Path | None) -> list[Result]:
     with folder(f"renew-{shards}") as path, folder() as other:
         few = _measured(other, 4)
         many = _measured(path, shards)
-    names = ("renew, nothing new", "renew, one new shard")
-    note = f"{shards:,} scored shards, two selections, the whole command"
-    return [
-        *(Result(name, round(ours, 2), "s", target=15, note=note) for name, ours in zip(names, many, strict=True)),
-        *(
-            Result(f"  {name}", round(ours, 2), "s", "4 shards", round(least, 2))
-            for name, ours, least in zip(names, many, few, strict=True)
-        ),
-    ]
+    results: list[Result] = []
+    for name, ours, least in zip(("nothing new", "one new shard"), many, few, strict=True):
+        note = f"{shards:,} scored shards, two selections, the whole command; {ours[1]:.1f} s on the clock"
+        results.append(Result(f"renew, {name}, CPU", round(ours[0], 2), "s", target=15, note=note))
+        results.append(Result("  against few shards", round(ours[0], 2), "s", "4 shards", round(least[0], 2)))
+    return results
 
 
-def _measured(path: Path, shards: int) -> tuple[float, float]:
-    """Seconds of a renewal that finds nothing, and of one with a new shard."""
+def _measured(path: Path, shards: int) -> tuple[Seconds, Seconds]:
+    """What a renewal takes that finds nothing, and one with a new shard."""
     if not (path / _FILLED).exists():
         _fill(path, shards)
     _renew(path)  # what a killed benchmark left
@@ -69,10 +69,10 @@ def _shards(path: Path, name: str, shards: int) -> list[Path]:
     return pack_samples(samples, path / "shards" / name, per_shard=2)
 
 
-def _renew(path: Path) -> tuple[float, dict[str, object]]:
+def _renew(path: Path) -> tuple[Seconds, dict[str, Any]]:
     words = ("--store", path / "store", "dataset", "renew", "--config", path / _FILLED, "--json")
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
     given = [sys.executable, "-m", "tamis.flows.cli", *map(str, words)]
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu_seconds()
     done = subprocess.run(given, cwd=_MODELS, env=environment, check=True, capture_output=True, text=True)
-    return time.perf_counter() - began, json.loads(done.stdout)
+    return (cpu_seconds() - used, time.perf_counter() - began), json.loads(done.stdout)

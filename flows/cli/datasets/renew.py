@@ -72,8 +72,8 @@ def renew(
     if made.vanished:
         more = len(made.vanished) - _SHOWN
         named = ", ".join(made.vanished[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-        note(f"{len(made.vanished)} shards of {made.dataset} are missing: {named}. Restore them, or say where they lie "
-             "now (tamis dataset relocate): their scores stay, training on them fails.")  # fmt: skip
+        note(f"{_count(len(made.vanished), 'shard')} of {made.dataset} missing: {named}. Restore or relocate them "
+             "(tamis dataset relocate): scores stay, training on them fails.")  # fmt: skip
     for skipped in made.skipped:
         note(f"Skipped: {skipped}")
 
@@ -131,16 +131,22 @@ def _from_file(name: str | None, path: Path) -> "RenewConfig":
 
 def _show(made: "RenewResult") -> None:
     if made.nothing_new:
-        say(f"Nothing new: {made.dataset} and its {len(made.selections)} selections are up to date.")
-    facts({"dataset": made.dataset, "before": made.before, "new shards": made.fresh, "moved shards": made.moved,
-           "missing shards": len(made.vanished)})  # fmt: skip
+        say(f"Nothing new: {made.dataset}, its scores and {_count(len(made.selections), 'selection')} are up to date.")
+    else:
+        facts({"dataset": made.dataset, "before": made.before, "new shards": made.fresh, "moved shards": made.moved})
     if made.proxies:
         table([p.model_dump() | {"run": p.run[:12]} for p in made.proxies], title="Proxies")
+    if made.nothing_new:
+        return
     if made.passes:
         table([_pass(result.model_dump()) for result in made.passes], title="Scores")
     if made.selections:
         rows = [{"selection": s["selection"], "answer": "new" if s["created"] else "cached"} for s in made.selections]
         table(rows, title="Selections")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _pass(result: dict[str, Any]) -> dict[str, Any]:

@@ -51,9 +51,7 @@ def everything(store: Store) -> list[Any]:
     return [chosen, runs, sorted(map(str, scores.to_pylist())), versions]
 
 
-def test_killed_in_the_middle_it_completes_and_then_loads_nothing(
-    grown: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_in_the_middle_it_completes_and_then_loads_nothing(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(grown)
     shutil.copytree(grown / "store", grown / "whole")
     for writes in (2, 7):  # among the rows of the new version; among the parts
