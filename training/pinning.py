@@ -120,13 +120,18 @@ def pinned(store: Store, dataset: str, recipe: TrainConfig) -> Pin | None:
         (version, at, run)
         for at, run in enumerate(store.runs.all())
         if run.kind == "train" and run.status == FINISHED and run.blob is not None
-        for name, version in [split_ref(run.dataset)]
+        for name, version in [_split(run.dataset)]
         if name == dataset and run.model == recipe.model and _kept(run) == wanted
     ]
     for version, _, run in sorted(found, key=lambda one: one[:2], reverse=True):
         if _same_source(store, recipe, run):
             return Pin(run, int(store.datasets.head(dataset, version)["samples"]), store.runs.age(run.key))
     return None
+
+
+def _split(ref: str) -> tuple[str, int]:
+    name, version = split_ref(ref)
+    return name, version or 0
 
 
 def _percent(share: float) -> str:
