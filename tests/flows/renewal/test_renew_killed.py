@@ -4,11 +4,15 @@ import json
 import shutil
 import signal
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tamis.flows.configs import Resources
+from tamis.flows.renewal.config import RenewConfig
+from tamis.flows.work import run
 from tamis.store import Store
 from tests.flows.test_killed_flows import command, die_after
 
@@ -45,7 +49,7 @@ def asked(grown: Path) -> tuple[str, ...]:
 def everything(store: Store) -> list[Any]:
     """What readers see."""
     chosen = [(one.ref, one.key, one.dataset, one.round_at(0)[0].tolist()) for one in store.selections.all()]
-    runs = sorted((run.kind, run.status, run.dataset, run.key) for run in store.runs.all())
+    runs = sorted((one.kind, one.status, one.dataset, one.key) for one in store.runs.all())
     scores = store.query("select run, metric, count(*), count(distinct sample), sum(value) from scores group by all")
     versions = [(row["version"], row["shards"], row["samples"]) for row in store.datasets.all()]
     return [chosen, runs, sorted(map(str, scores.to_pylist())), versions]
@@ -60,10 +64,10 @@ def test_killed_in_the_middle_it_completes_and_then_loads_nothing(grown: Path, m
     killed = Store.open(grown / "store")
     assert killed.datasets.get("digits").ref == "digits@2"
     assert not killed.selections.all()
+    config = RenewConfig.model_validate(tomllib.loads((grown / "renew.toml").read_text()))
     for where in ("store", "whole"):
-        done = die_after(10**9, grown / where, *asked(grown))
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["dataset"] == "digits@2"
+        done = run("renew", str(grown / where), config, Resources(device="cpu"), runner="direct")
+        assert (done.dataset, done.nothing_new) == ("digits@2", False)
     assert everything(killed) == everything(Store.open(grown / "whole"))
     given = command("-c", LOADED, "--store", grown / "store", *asked(grown))
     idle = subprocess.run(**given, capture_output=True, timeout=240, check=True)
@@ -84,5 +88,5 @@ def test_two_at_once_leave_one_answer(grown: Path, monkeypatch: pytest.MonkeyPat
     assert [one["run"] for one in first["passes"]] == [one["run"] for one in second["passes"]]
     chosen, runs, _, versions = everything(Store.open(grown / "store"))
     assert [one[0] for one in chosen] == ["digits-entropy@1", "digits-random@1"]
-    assert [run[:3] for run in runs] == [("score", "finished", "digits@2"), ("train", "finished", "digits@2")]
+    assert [one[:3] for one in runs] == [("score", "finished", "digits@2"), ("train", "finished", "digits@2")]
     assert versions == [(1, 3, 900), (2, 5, 1498)]
