@@ -16,6 +16,12 @@ from tamis.curation.errors import CurationError
 from tamis.curation.gradmatch.gradients import Gradients, Matrix, Rows, Target
 
 Need = Literal["labels", "scores", "correct", "gradients", "features", "losses"]
+Renewal = Literal["stored", "pass", "no"]
+RENEWALS: dict[Renewal, str] = {
+    "stored": "from what the store has of every sample; models look at new samples only",
+    "pass": "by a pass of a trained model over every sample",
+    "no": "not renewable: a run's loss history covers the samples that it trained on",
+}
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
 
@@ -150,6 +156,8 @@ class Method:
         measure: of a method that needs scores, the only metric that it is defined on; None: any.
         usual: of a method that needs scores, the metric that ranks where none is named.
         ordered: whether it depends on the order of the candidates, as what chooses by time does.
+        renewable: how its choice is made again when a dataset has grown, see RENEWALS; None: as `needs` has it
+            (`renewal`).
     """
 
     name: str
@@ -163,6 +171,14 @@ class Method:
     measure: str | None = None
     usual: str = "entropy"
     ordered: bool = False
+    renewable: Renewal | None = None
+
+    @property
+    def renewal(self) -> Renewal:
+        """How its choice is made again: losses are of one run's samples, gradients take a pass, all else is stored."""
+        if self.renewable is not None:
+            return self.renewable
+        return "no" if "losses" in self.needs else "pass" if "gradients" in self.needs else "stored"
 
     def check_task(self, task: str) -> None:
         """Refuse models of a task that the method is not made for.

@@ -57,6 +57,7 @@ METHODS: dict[str, Method] = {
         select=select_gradmatch,
         needs=frozenset({"gradients", "labels"}),
         tasks=frozenset({"classification"}),
+        renewable="pass",
     ),
     "k-center": Method(
         name="k-center",
@@ -71,6 +72,7 @@ METHODS: dict[str, Method] = {
         summary="by the losses of a run over its epochs: highest, drawn by percentile, most often forgotten",
         select=select_by_losses,
         needs=frozenset({"losses"}),
+        renewable="no",
     ),
     "ccs": Method(
         name="ccs",

@@ -236,10 +236,18 @@ def rounds(method: Method) -> None:
             check_choice(other, n=60, k=12, of=f"{case.name}, a later round,")
 
 
+def renewable(method: Method) -> None:
+    """What is said to be renewed from what is stored needs nothing that only a model gives during selection."""
+    fleeting = sorted(method.needs & {"gradients"})
+    kept = method.renewal != "stored" or not fleeting
+    _promise(kept, method.name, "to be renewable from what the store has", f"that it needs {', '.join(fleeting)}")
+
+
 Check = Callable[[Method], None]
 CHECKS: dict[str, Check] = {
     "sizes": sizes, "budgets": budgets, "same answer": same_answer, "inputs kept": inputs_kept, "order": order,
     "not finite": not_finite, "needs": needs, "parameters plain": parameters_plain, "rounds": rounds,
+    "renewable": renewable,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from tamis.curation.contract import Method
+from tamis.curation.contract import RENEWALS, Method
 from tamis.curation.methods import METHODS
 from tamis.curation.parameters import parameters
 from tamis.flows.cli.app import cli
@@ -81,6 +81,7 @@ def _card(method: Method) -> str:
     needs = ", ".join(sorted(method.needs)) or "nothing"
     tasks = ", ".join(sorted(method.tasks or ())) or "any"
     lines = [f"## {method.name}\n", f"Version {method.version}. Needs: {needs}. Task: {tasks}.\n"]
+    lines += [f"Renewal (`tamis dataset renew`): {RENEWALS[method.renewal]}.\n"]
     lines += [f"{method.caution.words}.\n"] if method.caution else []
     lines += ["| parameter | value | default | |", "|---|---|---|---|"]
     lines += [f"| `{p.name}` | {p.expected} | `{p.default}` | {p.help} |" for p in parameters(method).values()]

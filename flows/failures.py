@@ -109,8 +109,14 @@ def _fields(error: BaseException) -> str:
     found: Any = getattr(error, "errors", None)
     title = getattr(error, "title", "")
     fields: Any = found() if callable(found) else []
-    lines = [f"{'.'.join(map(str, e['loc'])) or title}: {e['msg']} (given: {e.get('input')!r})" for e in fields]
+    lines = [f"{'.'.join(map(str, e['loc'])) or title}: {_refused(e['msg'], e.get('input'))}" for e in fields]
     return "\n".join(lines) or str(error)
+
+
+def _refused(message: str, given: Any) -> str:
+    """What pydantic says of a value, and the value, where that is short: no table of other fields."""
+    told = message.removeprefix("Value error, ")
+    return told if isinstance(given, dict | list | tuple) else f"{told} (given: {given!r})"
 
 
 def quiet_pipe() -> None:

@@ -27,6 +27,7 @@ from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
 from tamis.flows.mainstream.building import package_build
 from tamis.flows.passes.scoring import score
+from tamis.flows.renewal.config import RenewConfig, RenewResult
 from tamis.flows.searching import adapt
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
@@ -143,6 +144,13 @@ def match_flow(
 ) -> dict[str, Any]:
     """Choose by the gradients of models that are trained already (Grad-Match). Returns the selection's name@version."""
     return work.match(OnPrefect(), store, config, resources or Resources(), force)
+
+
+@flow(name="renew", persist_result=False)
+def renew_flow(store: str, config: RenewConfig, resources: Resources | None = None) -> RenewResult:
+    """Index and score what is new of a growing dataset, and make its selections again."""
+    limits = resources or Resources()
+    return work.renew(OnPrefect(limits.workers), store, config, limits)
 
 
 @flow(name="adapt", persist_result=False)

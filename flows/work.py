@@ -1,5 +1,5 @@
-"""The flows: index, score, features, detect, cull, select, train, match, adapt, package_build. Each is thin: the work
-is library functions, results are in the store.
+"""The flows: index, score, features, detect, cull, select, train, match, renew, adapt, package_build. Each is thin: the
+work is library functions, results are in the store.
 
 One list, `FLOWS`: the commands, `tamis serve` and the schedule read it. A flow's body takes a runner (`Direct`, or the
 one on a Prefect server), so there is one orchestration however its tasks run. Results of a flow are keys and figures.
@@ -30,6 +30,8 @@ from tamis.flows.passes.scoring import score
 from tamis.flows.progress import display
 from tamis.flows.rays.cluster import Cluster
 from tamis.flows.rays.running import on_cluster
+from tamis.flows.renewal import renewing
+from tamis.flows.renewal.config import RenewConfig, RenewResult
 from tamis.flows.runners import Direct, Runner
 from tamis.flows.searching import adapt
 from tamis.flows.server.settings import has_server, on_server
@@ -158,6 +160,11 @@ def match(runner: Runner, store: str, config: MatchConfig, resources: Resources,
     return runner.call(tasks.MATCH, store, config, resources, force)
 
 
+def renew(runner: Runner, store: str, config: RenewConfig, resources: Resources) -> RenewResult:
+    """Index and score what is new of a growing dataset, and make its selections again."""
+    return renewing.renew(runner, store, config, resources, renewing.Bodies(score, features))
+
+
 FLOWS = {
     flow.name: flow
     for flow in (
@@ -169,6 +176,7 @@ FLOWS = {
         Flow("select", SelectConfig, select, resources=False),
         Flow("train", TrainConfig, train),
         Flow("match", MatchConfig, match),
+        Flow("renew", RenewConfig, renew, force=False),
         Flow("adapt", AdaptConfig, adapt, force=False),
         Flow("package_build", PackageConfig, package_build, force=False),
     )

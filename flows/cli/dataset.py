@@ -12,7 +12,7 @@ from tamis.flows.cli.output import emit, facts, say, size, table
 
 @click.group()
 def dataset() -> None:
-    """Add, pack, split, relabel, flip, list, show and verify datasets."""
+    """Add, pack, renew, split, relabel, flip, list, show and verify datasets."""
 
 
 @dataset.command()

@@ -8,6 +8,7 @@ import click
 from tamis.flows.cli.common import App, common
 from tamis.flows.cli.dataset import dataset
 from tamis.flows.cli.datasets.relabel import relabel
+from tamis.flows.cli.datasets.renew import renew
 from tamis.flows.cli.datasets.showing import show_dataset
 from tamis.flows.cli.detections.packing import pack_boxes
 from tamis.flows.cli.lifecycle.commands import add_removal
@@ -20,6 +21,7 @@ __all__ = ["dataset"]  # the group, with what is added to it here
 
 dataset.add_command(relabel)
 add_removal(dataset, "dataset", "datasets", "cifar10@2", " Only its last versions can go: later ones share its shards.")
+dataset.add_command(renew)
 
 
 @dataset.command()

@@ -44,8 +44,8 @@ def serve(
     workers: int,
     score_batch: int,
 ) -> None:
-    """Run FLOW on a cron schedule until stopped: index, score, features, detect, cull, select, train, match, adapt or
-    package_build.
+    """Run FLOW on a cron schedule until stopped: index, score, features, detect, cull, select, train, match, renew,
+    adapt or package_build.
 
     Needs a Prefect server (`prefect server start`) and PREFECT_API_URL. The schedule stays on the server after this
     command stops; run it again to resume. --device, --workers and --score-batch apply to flows that use a model.

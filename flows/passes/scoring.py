@@ -74,9 +74,9 @@ class _Pass:
         self.run = self.store.runs.get(self.trained)
         assert self.run.blob is not None
         self.blob = self.run.blob
-        self.missing = scoring.missing_parts(self.store, self.dataset, self.blob, self.scorer)
-        there = not self.missing and scoring.find_scores(self.store, self.dataset, self.blob, self.scorer) is not None
-        self.cached = there
+        asked = (self.store, self.dataset, self.blob, self.scorer)
+        self.cached = scoring.find_scores(*asked) is not None  # first: one look, where parts are one a shard
+        self.missing = [] if self.cached else scoring.missing_parts(*asked)
 
     def calls(self) -> list[dict[str, Any]]:
         """What `tasks.SCORE` is called with."""

@@ -346,6 +346,11 @@ class Datasets(Removable):
         return self._versions.load(upto)
 
     @one_patience
+    def head(self, name: str, version: int) -> Mapping[str, Any]:
+        """What a version is, by key, samples, shards (numbers, not looked at), and more."""
+        return self._versions.head(name, version)
+
+    @one_patience
     def all(self) -> list[dict[str, object]]:
         """One row a version: dataset, version, samples, shards, bytes, image, label, classes, created."""
         rows = self._tables.alive(self._tables.state("datasets")).drop_columns(["attempt", LOG])

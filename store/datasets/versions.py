@@ -58,6 +58,17 @@ class Versions:
             rows = self._tables.every("datasets", f"name/{name}")
         return [row for row in rows if life.alive(row["version"])]
 
+    def head(self, name: str, version: int) -> Mapping[str, Any]:
+        """The head of one version.
+
+        Raises:
+            DatasetNotFound: there is no such version.
+        """
+        said = self._tables.found("datasets", f"name/{name}", version) if NAME.fullmatch(name) else None
+        if said is None:
+            raise DatasetNotFound(f"No dataset {name[:100]}@{version} in {self._root.url}.")
+        return said.rows[0]
+
     def changes(self, name: str) -> list[dict[str, Any]]:
         """What was put right since, in order; of removed versions too."""
         return self._tables.every("dataset_changes", f"name/{name}") if NAME.fullmatch(name) else []

@@ -22,7 +22,8 @@ from tamis.store.run import FAILED, FINISHED, INTERRUPTED, RUNNING, Run, newest_
 from tamis.store.runs.lasting import Last, drop_parts, last_of, needs_of
 from tamis.store.tables.heads import Barred
 from tamis.store.tables.lives import Life, place_of
-from tamis.store.tables.log import Row
+from tamis.store.tables.log import Log, Row
+from tamis.store.tables.specs import LOG
 from tamis.store.tables.tables import Tables, moment_of, now, until_claimed
 
 PAYLOADS = ("scores", "features", "boxes")  # of which a run has one, named by the attempt that made it
@@ -173,6 +174,21 @@ class Events(Removable):
         """The finished run of this key, or None."""
         row = self._end(key)
         return None if row is None else run_of(row)
+
+    @one_patience
+    def age(self, key: str) -> float:
+        """How long ago a run finished, s, by the clock of the store's log, which never goes back.
+
+        Raises:
+            RunNotFound: it is not finished.
+        """
+        row = self._end(key)
+        if row is None:
+            raise RunNotFound(f"Run {key[:100]} is not finished, so it has no age.")
+        log = Log(self._root, "runs")
+        finished, updated = log.clock(row[LOG]) if row.get(LOG) is not None else 0, moment_of(row["updated"])
+        assert updated is not None
+        return max(now().timestamp(), log.clock(log.latest()) / 1000) - (finished / 1000 or updated.timestamp())
 
     @one_patience
     def get(self, key: str) -> Run:

@@ -42,13 +42,39 @@ class Runs(Events):
         """
         self.put_score_batches(run, iter([(values, samples)]))
 
-    def put_score_batches(self, run: str, batches: Iterator[tuple[Mapping[str, npt.ArrayLike], npt.ArrayLike]]) -> None:
-        """As `put_scores`, from batches: memory stays that of some batches. What they raise comes out as it is."""
+    def put_score_batches(
+        self,
+        run: str,
+        batches: Iterator[tuple[Mapping[str, npt.ArrayLike], npt.ArrayLike]],
+        *,
+        behind: str | None = None,
+    ) -> None:
+        """As `put_scores`, from batches: memory stays that of some batches. What they raise comes out as it is.
+
+        Args:
+            run: the run's key.
+            batches: values and samples.
+            behind: a finished run whose scores are this one's, too, and come before the batches.
+        """
 
         def rows(attempt: str) -> Iterator[pa.RecordBatch]:
-            return (row for values, samples in batches for row in _score_rows(run, attempt, values, samples))
+            if behind is not None:
+                yield from (_renamed(batch, run, attempt) for batch in self._score_batches(behind))
+            yield from (row for values, samples in batches for row in _score_rows(run, attempt, values, samples))
 
         self._put("scores", run, rows, dict[str, str])
+
+    @one_patience
+    def has_scores(self, run: str) -> bool:
+        """Whether the table has scores of a run. Reads its log, and no row."""
+        return len(self._tables.state("scores").of(run=pa.array([run]))) > 0
+
+    def _score_batches(self, run: str) -> Iterator[pa.RecordBatch]:
+        said = self._tables.found("runs", f"finish/{run}", 1)
+        assert said is not None
+        attempt = said.rows[0].get("attempt")
+        mine = {"run": run} if attempt is None else {"run": run, "attempt": attempt}
+        return self._tables.batches("scores", ["metric", "sample", "value"], **mine)
 
     def put_features(self, run: str, blocks: Iterator[tuple[npt.ArrayLike, Vectors]]) -> None:
         """Keep a vector a sample in one commit; they show once the run is finished. Memory stays that of some blocks.
@@ -314,6 +340,13 @@ class Runs(Events):
                 f"Run {run[:100]} is not a finished run with features: compute them with tamis score features."
             )
         return said.note["attempt"], Extent.of(said.note)
+
+
+def _renamed(batch: pa.RecordBatch, run: str, attempt: str) -> pa.RecordBatch:
+    """Scores of one run as those of another."""
+    of = {"run": pa.repeat(run, len(batch)), "attempt": pa.repeat(attempt, len(batch))}
+    arrays = [of[column.name] if column.name in of else batch[column.name] for column in TABLES["scores"].schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=TABLES["scores"].schema)
 
 
 def _score_rows(

@@ -188,7 +188,7 @@ def look(uri: str, options: Mapping[str, str]) -> Look:
             raise ShardError(f"Shard {uri} cannot be read: {kind}. Expected a tar file.")
         return Look(stat.st_size, stat.st_mtime_ns)
     bucket, path = split_url(uri)
-    return _of(requests.head(bucket, path, options, named=uri))
+    return look_of(requests.head(bucket, path, options, named=uri))
 
 
 def shard_digest(uri: str, options: Mapping[str, str]) -> str:
@@ -253,5 +253,6 @@ def _pieces(uri: str, options: Mapping[str, str]) -> tuple[int, Iterator[bytes]]
     return requests.pieces(bucket, path, options, named=uri)
 
 
-def _of(meta: "ObjectMeta") -> Look:
-    return Look(meta["size"], (meta["last_modified"] - _EPOCH) // dt.timedelta(microseconds=1) * 1000)
+def look_of(meta: "ObjectMeta") -> Look:
+    """What an object store says of an object. A listing may tell parts of a second, a request never does."""
+    return Look(meta["size"], (meta["last_modified"] - _EPOCH) // dt.timedelta(seconds=1) * 10**9)

@@ -1,12 +1,15 @@
 """Inputs: a shape or type that no method could use is refused before one starts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tamis.curation.contract import Inputs
-from tamis.curation.errors import CurationError
+from tamis.curation.contract import Inputs, Method, Need
+from tamis.curation.errors import ContractError, CurationError
 from tamis.curation.gradmatch.gradients import LastLayer
 from tamis.curation.methods import METHODS
+from tamis.curation.testing import renewable
 
 
 def test_everything_may_be_missing_but_the_candidates() -> None:
@@ -81,3 +84,19 @@ def test_advice_begins_below_half() -> None:
     assert advice(50, 100) is None
     assert "random" in (advice(49, 100) or "")
     assert METHODS["random"].advice(1, 100) is None
+
+
+def test_what_a_method_needs_tells_how_it_is_renewed() -> None:
+    def method(*needs: Need) -> Method:
+        return Method("m", 1, "m", METHODS["random"].select, needs=frozenset(needs))
+
+    asked = ((), ("scores", "labels"), ("features",), ("gradients",), ("losses",), ("losses", "gradients"))
+    assert [method(*needs).renewal for needs in asked] == ["stored", "stored", "stored", "pass", "no", "no"]
+    assert replace(method("losses"), renewable="stored").renewal == "stored"
+    told = {name: one.renewal for name, one in METHODS.items() if one.renewal != "stored"}
+    assert told == {"gradmatch": "pass", "losses": "no"}
+
+
+def test_a_method_that_needs_a_pass_cannot_say_otherwise() -> None:
+    with pytest.raises(ContractError, match="renewable from what the store has"):
+        renewable(replace(METHODS["gradmatch"], renewable="stored"))

@@ -84,8 +84,8 @@ def test_serve_refuses_what_a_flow_would_ignore(tamis: Tamis, tmp_path: Path) ->
     refused = tamis("serve", "select", "--cron", "0 3 * * *", "--config", tmp_path / "select.json", "--workers", 2)
     assert refused.code == 2
     assert (
-        "Flow select does not use --workers. Flows that do: score, features, detect, cull, train, match, adapt, "
-        "package_build." in refused.err
+        "Flow select does not use --workers. Flows that do: score, features, detect, cull, train, match, renew, "
+        "adapt, package_build." in refused.err
     )
 
 

@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from tamis.flows.configs import DetectConfig, FeaturesConfig, IndexConfig, Resources, ScoreConfig
 from tamis.flows.demo import where_seen
 from tamis.flows.detections.culling import CullConfig, Watcher
+from tamis.flows.renewal.config import RenewConfig
 from tamis.flows.runners import Direct
 from tamis.flows.tasks import RETRIES, Task
 from tamis.flows.work import FLOWS, run
@@ -110,6 +111,8 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             culled = go("cull", CullConfig(dataset="digits", teacher=watcher, student=watcher, first="9", keep=("3",)))
             budget = Reselect(budget=20, kind="batch")
             matched = go("match", MatchConfig(dataset="digits", runs=(trained["run"],), reselect=budget, batch_size=10))
+            again = {"dataset": "digits", "budget": 9, "measure": "margin"}
+            renewed = go("renew", RenewConfig(dataset="digits", proxies=(TrainConfig(**BRIEF),), selections=(again,)))
             quick = TrainConfig(dataset="digits", model="tiny_model:linear", augment="none")
             search = AdaptConfig(train=quick, trials=1, sampler="random", budget_epochs=1)
             found = run("adapt", where, search, Resources(), runner=runner)  # type: ignore[arg-type]  # a runner
@@ -120,6 +123,7 @@ def test_every_flow_runs_on_a_server_with_the_same_answers(
             refs = (selected["selection"], matched["selection"], culled["selections"]["3"])
             chosen = [store.selections.get(ref).round_at(0)[0].tolist() for ref in refs]
             answers[runner] = [scored.run, made.run, boxes["run"], trained, selected, matched, chosen, found, packed]
+            answers[runner] += [renewed.selections, [one.run for one in renewed.passes]]
         runs = [one for one in client.read_flow_runs() if one.id not in before]
         flows = {client.read_flow(one.flow_id).name for one in runs}
     assert answers["prefect"] == answers["direct"]

@@ -3,13 +3,14 @@
 Parts are keyed by the shard's content, the model's digest, the scorer and where pixels changed with it the decoder's
 version, and kept as files of their own. So a killed
 pass goes on where it was, an appended shard costs only itself, and the same shard in two datasets is scored once. When
-all parts are there they become a run, whose scores show in SQL at once and whole.
+all parts are there they become a run, whose scores show in SQL at once and whole. Where an earlier version of the
+dataset has such a run, its rows are taken over, and only the parts of the shards behind it are looked for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,10 @@ from tamis.training.signals.parts import pack_part, read_part
 from tamis.training.signals.scorers import UNCERTAINTY, Scorer
 
 Columns = Mapping[str, npt.NDArray[Any]]
+Batch = tuple[Columns, npt.NDArray[np.int64]]
+
+_ROWS = 1 << 16  # samples of a batch that is kept at once
+_BACK = 64  # versions that are looked at for scores
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,11 @@ def score_key(dataset: Dataset, model: str, decoder: Mapping[str, int], scorer: 
         decoder: from `decoder_of`.
         scorer: what is made of the model's outputs.
     """
-    return key_of("score", {"dataset": dataset.key, "model": model, "scorer": scorer.identity, **decoder})
+    return _key(dataset.key, model, decoder, scorer)
+
+
+def _key(dataset: str, model: str, decoder: Mapping[str, int], scorer: Scorer) -> str:
+    return key_of("score", {"dataset": dataset, "model": model, "scorer": scorer.identity, **decoder})
 
 
 def part_key(
@@ -75,8 +84,9 @@ def decoder_of(store: Store, dataset: Dataset, model: str) -> dict[str, int]:
 def missing_parts(store: Store, dataset: Dataset, model: str, scorer: Scorer = UNCERTAINTY) -> list[int]:
     """The shards, by number, that have no scores under this model yet."""
     decoder = decoder_of(store, dataset, model)
-    keys = [part_key(dataset, shard, model, decoder, scorer) for shard in dataset.shards]
-    return [i for i, key in enumerate(keys) if not store.root.exists(_name(key))]
+    there = _earlier(store, dataset, model, decoder, scorer).shards
+    keys = {i: part_key(dataset, dataset.shards[i], model, decoder, scorer) for i in range(there, len(dataset.shards))}
+    return [i for i, key in keys.items() if not store.root.exists(_name(key))]
 
 
 def score_parts(
@@ -166,8 +176,28 @@ def finish_scores(
     config |= {"hard": dict(scorer.metrics)} | ({} if scorer is UNCERTAINTY else {"metrics": list(scorer.metrics)})
     store.runs.begin(kind="score", key=key, dataset=dataset.ref, model=name, config=config | decoder)
     tally = _Tally(scorer.metrics)
-    store.runs.put_score_batches(key, _batches(store, dataset, model, decoder, scorer, tally))
+    earlier = _earlier(store, dataset, model, decoder, scorer)
+    tally.begin(earlier.run)
+    fresh = _batches(store, dataset, model, decoder, scorer, tally, earlier.shards)
+    store.runs.put_score_batches(key, _together(fresh), behind=None if earlier.run is None else earlier.run.key)
     return store.runs.finish(key, metrics=tally.metrics(), seconds={"total": tally.seconds}, model=model)
+
+
+class _Earlier(NamedTuple):
+    """The finished run of an earlier version, whose scores are the first ones here, and how many shards it has."""
+
+    run: Run | None = None
+    shards: int = 0
+
+
+def _earlier(store: Store, dataset: Dataset, model: str, decoder: Mapping[str, int], scorer: Scorer) -> _Earlier:
+    """Of the newest version before this one that was scored: a version has the shards of those before it."""
+    for version in range(dataset.version - 1, max(0, dataset.version - 1 - _BACK), -1):
+        head = store.datasets.head(dataset.name, version)
+        run = store.runs.find(_key(head["key"], model, decoder, scorer))
+        if run is not None and store.runs.has_scores(run.key):
+            return _Earlier(run, int(head["shards"]))
+    return _Earlier()
 
 
 class _Tally:
@@ -178,6 +208,16 @@ class _Tally:
         self.samples = self.correct = self.nonfinite = 0
         self.first: list[int] = []
         self.seconds = 0.0
+
+    def begin(self, run: Run | None) -> None:
+        """Go on from a run whose scores come first."""
+        if run is None:
+            return
+        said = run.metrics
+        self.samples, self._judged = said["samples"], "accuracy" in said
+        self.correct = round(said.get("accuracy", 0) * self.samples)
+        self.nonfinite, self.first = said.get("nonfinite", 0), list(said.get("nonfinite_samples", ()))
+        self.seconds = run.seconds.get("total", 0.0)
 
     def add(self, first_sample: int, columns: Columns) -> None:
         values = columns[next(metric for metric in self._metrics if metric in columns)]
@@ -200,9 +240,16 @@ class _Tally:
 
 
 def _batches(
-    store: Store, dataset: Dataset, model: str, decoder: Mapping[str, int], scorer: Scorer, tally: _Tally
-) -> Iterator[tuple[Columns, npt.NDArray[np.int64]]]:
-    for number, shard in enumerate(dataset.shards):
+    store: Store,
+    dataset: Dataset,
+    model: str,
+    decoder: Mapping[str, int],
+    scorer: Scorer,
+    tally: _Tally,
+    begin: int,
+) -> Iterator[Batch]:
+    """The parts of the shards from one on."""
+    for number, shard in enumerate(dataset.shards[begin:], begin):
         name = _name(part_key(dataset, shard, model, decoder, scorer))
         columns = read_part(store, name)
         if columns is None:  # removed or damaged since: one shard's work
@@ -213,6 +260,24 @@ def _batches(
         tally.add(shard.first_sample, columns)
         samples = np.arange(shard.first_sample, shard.first_sample + shard.count)
         yield {k: v for k, v in columns.items() if v.ndim}, samples
+
+
+def _together(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches of a good size, of parts that may be tiny; those with other columns stay apart."""
+    held, rows = list[Batch](), 0
+    for columns, samples in batches:
+        if held and (rows >= _ROWS or held[0][0].keys() != columns.keys()):
+            yield _joined(held)
+            held, rows = [], 0
+        held.append((columns, samples))
+        rows += len(samples)
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: Sequence[Batch]) -> Batch:
+    columns = {name: np.concatenate([part[name] for part, _ in held]) for name in held[0][0]}
+    return columns, np.concatenate([samples for _, samples in held])
 
 
 def _name(key: str) -> str:
