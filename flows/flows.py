@@ -1,7 +1,8 @@
 """The flows as Prefect has them: for a configured server, one that is asked for, and schedules.
 
 Prefect gives a view of what runs, and schedules. Their bodies, and the list of them, stand in `tamis.flows.work`.
-Deployments on servers name these functions: they keep their names and their place.
+Deployments on servers name these functions: they keep their names and their place. A run that `tamis serve` has started
+ends with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from tamis.flows import work
+from tamis.flows.artefacts import Steps, told
 from tamis.flows.configs import (
     DetectConfig,
     FeaturesConfig,
@@ -26,12 +28,15 @@ from tamis.flows.detections.culling import CullConfig, cull
 from tamis.flows.detections.detecting import detect
 from tamis.flows.mainstream.building import package_build
 from tamis.flows.searching import adapt
+from tamis.flows.server.parent import end_with_service
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.job import TrainConfig
 from tamis.training.mainstream.trainer.config import PackageConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
+
+end_with_service()
 
 
 class OnPrefect:
@@ -49,11 +54,18 @@ class OnPrefect:
 
     def each(self, given: Task[..., R], calls: Sequence[Mapping[str, Any]], /) -> list[R]:
         futures: list[Any] = []
+        steps = Steps(given.name, len(calls))
         for arguments in calls:
             if len(futures) >= self._workers:
                 futures[-self._workers].wait()
+                steps.done()
             futures.append(_task(given).submit(**arguments))
-        return [future.result() for future in futures]
+        results: list[R] = []
+        for number, future in enumerate(futures):
+            results.append(future.result())
+            if number >= len(futures) - self._workers:
+                steps.done()
+        return results
 
 
 @cache
@@ -70,12 +82,14 @@ def _worth_retrying(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
 
 
 @flow(name="index", persist_result=False)
+@told
 def index_flow(store: str, config: IndexConfig) -> IndexResult:
     """Index shards as a dataset, or as its next version."""
     return work.index(OnPrefect(), store, config)
 
 
 @flow(name="score", persist_result=False)
+@told
 def score_flow(
     store: str, config: ScoreConfig, resources: Resources | None = None, force: bool = False
 ) -> list[ScoreResult]:
@@ -85,6 +99,7 @@ def score_flow(
 
 
 @flow(name="features", persist_result=False)
+@told
 def features_flow(store: str, config: FeaturesConfig, resources: Resources | None = None) -> ScoreResult:
     """Make a vector of every sample of the shards that have none yet under a model and a layer."""
     limits = resources or Resources()
@@ -92,6 +107,7 @@ def features_flow(store: str, config: FeaturesConfig, resources: Resources | Non
 
 
 @flow(name="detect", persist_result=False)
+@told
 def detect_flow(store: str, config: DetectConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Have a detector look at the frames that it has not seen yet. Returns the run and what it came to."""
     limits = resources or Resources()
@@ -99,6 +115,7 @@ def detect_flow(store: str, config: DetectConfig, resources: Resources | None = 
 
 
 @flow(name="cull", persist_result=False)
+@told
 def cull_flow(store: str, config: CullConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Keep the frames of a dataset that teach a student most. Returns the selections and what they rest on."""
     limits = resources or Resources()
@@ -106,12 +123,14 @@ def cull_flow(store: str, config: CullConfig, resources: Resources | None = None
 
 
 @flow(name="select", persist_result=False)
+@told
 def select_flow(store: str, config: SelectConfig, force: bool = False) -> dict[str, Any]:
     """Make a selection from scores that are there. Returns its name@version."""
     return work.select(OnPrefect(), store, config, force)
 
 
 @flow(name="train", persist_result=False)
+@told
 def train_flow(
     store: str, config: TrainConfig, resources: Resources | None = None, force: bool = False
 ) -> dict[str, Any]:
@@ -120,6 +139,7 @@ def train_flow(
 
 
 @flow(name="match", persist_result=False)
+@told
 def match_flow(
     store: str, config: MatchConfig, resources: Resources | None = None, force: bool = False
 ) -> dict[str, Any]:
@@ -128,6 +148,7 @@ def match_flow(
 
 
 @flow(name="adapt", persist_result=False)
+@told
 def adapt_flow(store: str, config: AdaptConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Search for the prioritisation function that trains best under a budget (AdaptSB)."""
     limits = resources or Resources()
@@ -135,6 +156,7 @@ def adapt_flow(store: str, config: AdaptConfig, resources: Resources | None = No
 
 
 @flow(name="package_build", persist_result=False)
+@told
 def package_build_flow(store: str, config: PackageConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Train the candidates of a package that are not there yet, and publish it (M-Trainer)."""
     limits = resources or Resources()
