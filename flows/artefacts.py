@@ -142,7 +142,8 @@ def _heard(what: str, total: float) -> Advance:
 def _progress(key: str, said: str) -> UUID | None:
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in key.lower())
     with _suffered():
-        return create_progress_artifact(0.0, key=plain.strip("-"), description=said)
+        made: Any = create_progress_artifact(0.0, key=plain.strip("-"), description=said)  # outside async: no coroutine
+        return made
     return None
 
 

@@ -14,8 +14,8 @@ TAG, CONFIG = "tamis", "tamis-config:"
 _FULL = "concurrency limit reached"  # in the message of a run that was skipped
 
 
-def to_prefect(deployment: Deployment) -> Any:
-    """A deployment as Prefect registers it. A pause that somebody made on the server stays."""
+def to_prefect(deployment: Deployment, *, paused: bool = False) -> Any:
+    """A deployment as Prefect registers it, which sets whether it is paused, too."""
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
@@ -27,6 +27,7 @@ def to_prefect(deployment: Deployment) -> Any:
         name=deployment.name,
         schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
         parameters=dict(deployment.parameters),
+        paused=paused,
         concurrency_limit=ConcurrencyLimitConfig(limit=table.concurrency, collision_strategy=strategy),
         tags=[TAG, f"{CONFIG}{deployment.digest}"],
         # By module: the flow runs wherever tamis is installed, whatever the working directory.

@@ -18,8 +18,11 @@ import re
 import shutil
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tamis.store.advice import did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARTS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -120,13 +123,11 @@ class DeploymentTable(_Table):
     @field_validator("timezone")
     @classmethod
     def _is_zone(cls, timezone: str) -> str:
-        from zoneinfo import available_timezones
-
-        from tamis.store.advice import did_you_mean
-
-        if timezone not in available_timezones():
+        try:
+            ZoneInfo(timezone)
+        except (ValueError, OSError, ZoneInfoNotFoundError):  # OSError: a folder of them, such as Europe
             near = did_you_mean(timezone, available_timezones())
-            raise ValueError(f"expected an IANA name, such as Europe/Paris or UTC.{near}")
+            raise ValueError(f"expected an IANA name, such as Europe/Paris or UTC.{near}") from None
         return timezone
 
     @field_validator("on_failure")

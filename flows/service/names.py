@@ -57,11 +57,13 @@ def unknown(store: Store, flow: str, config: BaseModel, promised: Promised) -> l
     return faults
 
 
-def _fault(looks: Mapping[str, Callable[[str], Any]], owner: BaseModel, field: str, value: str) -> str | None:
+def _fault(looks: Mapping[str, Callable[[str], Any]], owner: BaseModel, field: str, value: Any) -> str | None:
     look = looks.get(field)
+    if not isinstance(value, str):
+        return None
     if field == "model":
         look = looks["run"] if type(owner).__name__ in ("DetectConfig", "Watcher") and ":" not in value else _model
-    if look is None or not isinstance(value, str):
+    if look is None:
         return None
     try:
         look(value)
@@ -80,8 +82,12 @@ def _looks(store: Store, promised: Promised) -> dict[str, Callable[[str], Any]]:
     def run(key: str) -> Any:
         return key == _TEACHER or store.runs.get(key)
 
-    found: dict[str, Callable[[str], Any]] = dict.fromkeys(_DATASETS, dataset) | dict.fromkeys(_RUNS, run)
-    return found | {"selection": selection, "method": _method, "scorer": _scorer}
+    found: dict[str, Callable[[str], Any]] = {"selection": selection, "method": _method, "scorer": _scorer}
+    for name in _DATASETS:
+        found[name] = dataset
+    for name in _RUNS:
+        found[name] = run
+    return found
 
 
 def _model(name: str) -> None:

@@ -117,8 +117,9 @@ def _serve(service: Service, own: Persistent | None, metrics: Metrics, polled: l
     with get_client(sync_client=True) as client:
         holder = Holder(service.deployments, service.file)
         holder.take(client)
-        _prepare(service, client, holder, own, log)
-        runner = Running([deploying.to_prefect(one) for one in service.deployments], log)
+        paused = _prepare(service, client, holder, own, log)
+        given = [deploying.to_prefect(one, paused=one.name in paused) for one in service.deployments]
+        runner = Running(given, log)
         runner.start()
         by_id = dict(zip(runner.ids, service.deployments, strict=True))
         watcher = Watcher(client, by_id, metrics, log, lambda one: holder.leads(client, one))
@@ -138,8 +139,13 @@ def _serve(service: Service, own: Persistent | None, metrics: Metrics, polled: l
             log.info("Stopped. Schedules stay on the server, and runs wait for the next service.")
 
 
-def _prepare(service: Service, client: "SyncPrefectClient", holder: Holder, own: Any, log: Logger) -> None:
-    """Say what changes on the server, and put back what an earlier service was at when it was killed."""
+def _prepare(service: Service, client: "SyncPrefectClient", holder: Holder, own: Any, log: Logger) -> set[str]:
+    """Say what changes on the server, and put back what an earlier service was at when it was killed.
+
+    Returns:
+        Names of the deployments that are paused, and stay so.
+    """
+    paused = set[str]()
     for one in service.deployments:
         about = {"deployment": one.name, "flow_name": one.table.flow}
         log.info(
@@ -149,12 +155,14 @@ def _prepare(service: Service, client: "SyncPrefectClient", holder: Holder, own:
         if there is None:
             continue
         if there.paused:
+            paused.add(one.name)
             log.warning("is paused: `tamis schedule resume %s` has it run again", one.name, extra=about)
         if holder.alone(client, one):
             for name in put_back(client, running(client, [there.id])):
                 log.info("run %s was interrupted, and goes on", name, extra=about)
     for name in deploying.drop_others(client, service.deployments) if own is not None else ():
         log.info("%s is no more in %s: its schedule was removed", name, service.file)
+    return paused
 
 
 @contextlib.contextmanager
