@@ -78,7 +78,8 @@ def drop_others(client: "SyncPrefectClient", served: Iterable[Deployment]) -> li
     For a server of the service's own, where there is nobody else.
     """
     names = {one.full_name for one in served}
-    gone = [one for one in known(client) if f"{flow_of(one)}/{one.name}" not in names]
+    ours = [one for one in known(client) if any(tag.startswith(CONFIG) for tag in one.tags)]
+    gone = [one for one in ours if f"{flow_of(one)}/{one.name}" not in names]
     for one in gone:
         client.delete_deployment(one.id)
     return [one.name for one in gone]

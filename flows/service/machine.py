@@ -43,14 +43,14 @@ def versions(found: dict[str, Any], problems: list[str]) -> None:
 
 
 def limits(found: dict[str, Any], problems: list[str]) -> None:
-    """Shared memory, through which processes hand on batches, and how many files may be open."""
+    """Shared memory, which code of one's own may need, and how many files may be open."""
     if os.path.isdir(_SHARED):
         shared = shutil.disk_usage(_SHARED)
         found["/dev/shm"] = f"{_size(shared.free)} of {_size(shared.total)} free"
         if shared.free < _SHM:
             problems.append(
-                f"/dev/shm has {_size(shared.free)} left: processes hand batches on through it. Start a container with "
-                "--shm-size=1g, or read in one process"
+                f"/dev/shm has {_size(shared.free)} left. tamis' streams do not use it, but torch's own DataLoader hangs "
+                "where it is full: start a container with --shm-size=1g"
             )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found["open files"] = "unlimited" if soft == resource.RLIM_INFINITY else soft

@@ -16,8 +16,8 @@ from tamis.store.errors import TamisError
 
 _DATASETS = ("dataset", "evaluate_on", "select_on", "target")
 _RUNS = ("run", "runs", "base_run", "init_from", "truth", "features", "scores")
-_MAKERS = {"index": "name", "renew": "dataset"}  # flows that make datasets: the field that names it
-_CHOOSERS = ("select", "match", "cull")
+_MAKERS = {"index": "name"}  # flows that make datasets: the field that names it
+_CHOOSERS = ("select", "cull", "match", "renew")  # flows that make selections: all names in their configs
 _TEACHER = "teacher"  # whose boxes are to come: in the truth of a culling's student
 
 
@@ -36,9 +36,10 @@ class Promised:
     @classmethod
     def of(cls, configs: list[tuple[str, BaseModel]]) -> "Promised":
         """By each deployment's flow and config."""
-        made = {getattr(config, _MAKERS[flow], None) for flow, config in configs if flow in _MAKERS}
-        chosen = {getattr(config, "name", None) for flow, config in configs if flow in _CHOOSERS}
-        return cls(frozenset(filter(None, made)), frozenset(filter(None, chosen)))
+        made = {getattr(config, _MAKERS[flow]) for flow, config in configs if flow in _MAKERS}
+        fields = [field for flow, config in configs if flow in _CHOOSERS for field in _walk(config)]
+        chosen = {value for path, _, value in fields if path.split(".")[-1] == "name"}
+        return cls(frozenset(made), frozenset(chosen))
 
 
 def unknown(store: Store, flow: str, config: BaseModel, promised: Promised) -> list[str]:
@@ -48,7 +49,7 @@ def unknown(store: Store, flow: str, config: BaseModel, promised: Promised) -> l
     faults: list[str] = []
     for path, owner, value in _walk(config):
         field = path.split(".")[-1]
-        if value is None or path == own:
+        if path == own:
             continue
         for one in value if isinstance(value, tuple) else (value,):
             fault = _fault(looks, owner, field, one)
@@ -82,7 +83,12 @@ def _looks(store: Store, promised: Promised) -> dict[str, Callable[[str], Any]]:
     def run(key: str) -> Any:
         return key == _TEACHER or store.runs.get(key)
 
-    found: dict[str, Callable[[str], Any]] = {"selection": selection, "method": _method, "scorer": _scorer}
+    found: dict[str, Callable[[str], Any]] = {
+        "selection": selection,
+        "method": _method,
+        "scorer": _scorer,
+        "scorers": _scorer,
+    }
     for name in _DATASETS:
         found[name] = dataset
     for name in _RUNS:
