@@ -13,12 +13,21 @@ from pydantic import BaseModel, ValidationError
 from tamis.flows.configs import Resources
 from tamis.flows.errors import ServiceFileError
 from tamis.flows.service.example import missing
-from tamis.flows.service.file import NAME, DeploymentTable, MetricsTable, ServerTable, ServiceTable, seconds
+from tamis.flows.service.file import NAME, WHEN, DeploymentTable, MetricsTable, ServerTable, ServiceTable, seconds
 from tamis.flows.service.names import Promised, unknown
 from tamis.flows.work import FLOWS
 from tamis.store import Store
 from tamis.store.advice import did_you_mean
 from tamis.store.errors import TamisError
+
+_PLAIN = {  # what pydantic says otherwise, in the words of TOML
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "string_type": "expected a text in quotes",
+    "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
+    "list_type": "expected a list",
+}
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,8 @@ def _deployment(name: str, given: Any, found: _Found) -> None:
         found.faults.append(f"{at}: a name has up to 64 letters, digits, dots, dashes and underscores; rename it")
     table = _valid(DeploymentTable, given, at, found)
     tables: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    if table is None and tables and ("cron" in tables) == ("interval" in tables):
+        found.faults.append(f"{at}: {WHEN}")  # its own look at the whole comes after one at its fields
     named = _text(tables, "flow")
     if named is None:
         return
@@ -158,8 +169,9 @@ def _deployment(name: str, given: Any, found: _Found) -> None:
         near = did_you_mean(named, FLOWS)
         found.faults.append(f"{at}.flow: there is no flow {named!r}, only {', '.join(FLOWS)}.{near}")
         return
-    config = _valid(flow.config, tables["config"], f"{at}.config", found) if "config" in tables else None
-    known = config or _known(flow.config, tables.get("config"))
+    said = tables.get("config")
+    config = _valid(flow.config, said, f"{at}.config", found) if isinstance(said, dict) else None
+    known = config or _known(flow.config, said)
     limits = _valid(Resources, tables.get("resources", {}), f"{at}.resources", found)
     if tables.get("resources") and not flow.resources:
         takers = ", ".join(other.name for other in FLOWS.values() if other.resources)
@@ -200,13 +212,14 @@ def _told(error: ValidationError, at: str, fields: tuple[str, ...]) -> list[str]
             told.append(f"{at}{where}: missing")
         else:
             shown = "" if isinstance(one["input"], dict) else f" (given: {one['input']!r})"
-            told.append(f"{at}{where}: {why}{shown}".replace(".: ", ": "))
-    return told
+            told.append(f"{at}{where}: {_PLAIN.get(one['type'], why)}{shown}".replace(".: ", ": "))
+    return list(dict.fromkeys(told))
 
 
 def _store(where: str | None, found: _Found) -> Store | None:
     if where is None:
-        found.faults.append('store: missing: add store = "FOLDER" to the file, or give --store or TAMIS_STORE')
+        if not any(fault.startswith("store: ") for fault in found.faults):
+            found.faults.append('store: missing: add store = "FOLDER" to the file, or give --store or TAMIS_STORE')
         return None
     try:
         return Store.open(where)

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from tamis.store.advice import did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+WHEN = "give either cron or interval: when it runs"
 _PARTS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _INTERVAL = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SHORTEST, _LONGEST = 10, 366 * 86_400  # s; a server is asked for runs every few seconds
@@ -144,7 +145,7 @@ class DeploymentTable(_Table):
     @model_validator(mode="after")
     def _due(self) -> "DeploymentTable":
         if (self.cron is None) == (self.interval is None):
-            raise ValueError("give either cron or interval: when it runs")
+            raise ValueError(WHEN)
         return self
 
 

@@ -46,7 +46,7 @@ class Holder:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def take(self, client: "SyncPrefectClient") -> None:
-        """Serve the deployments.
+        """Serve the deployments. Release them in any case.
 
         Raises:
             DeploymentTaken: another service serves one of the names with another config.
@@ -56,7 +56,6 @@ class Holder:
             for other in self._others(client, deployment):
                 earlier = (other["since"], other["id"]) < (self.since, self.id)
                 if other["digest"] != deployment.digest and earlier:
-                    self.release(client)
                     raise DeploymentTaken(
                         f"Deployment {deployment.name} is served with another config by process {other['process']} on "
                         f"{other['host']} ({other['file']}). Stop that one first, or give this one another name."

@@ -49,7 +49,9 @@ def put_back(client: "SyncPrefectClient", interrupted: Iterable[Any]) -> list[st
         if run.state is not None and run.state.is_cancelling():
             client.set_flow_run_state(run.id, Cancelled(), force=True)
             continue
-        client.set_flow_run_state(run.id, Scheduled(name="Interrupted", message=_MESSAGE), force=True)
+        due = run.expected_start_time  # as before, so that it comes before what is due since
+        state: Any = Scheduled(due, name="Interrupted", message=_MESSAGE)
+        client.set_flow_run_state(run.id, state, force=True)
         back.append(run.name)
     return back
 

@@ -49,8 +49,8 @@ def limits(found: dict[str, Any], problems: list[str]) -> None:
         found["/dev/shm"] = f"{_size(shared.free)} of {_size(shared.total)} free"
         if shared.free < _SHM:
             problems.append(
-                f"/dev/shm has {_size(shared.free)} left. tamis' streams do not use it, but torch's own DataLoader hangs "
-                "where it is full: start a container with --shm-size=1g"
+                f"/dev/shm has {_size(shared.free)} left. tamis' streams do not use it, but torch's DataLoader "
+                "hangs where it is full: start a container with --shm-size=1g"
             )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found["open files"] = "unlimited" if soft == resource.RLIM_INFINITY else soft

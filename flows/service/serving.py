@@ -18,6 +18,7 @@ from uuid import UUID
 
 import httpx
 
+from tamis.flows.errors import ServerUnreachable
 from tamis.flows.interrupts import unhurried
 from tamis.flows.server.persistent import Persistent, default_home, persistent_server
 from tamis.flows.server.settings import check_server, server_url, shown
@@ -81,7 +82,6 @@ class _Serving:
             left = [self.client.read_flow_run(run) for run in mine]
             for name in put_back(self.client, [run for run in left if _was_ended(run, began)]):
                 self.log.info("run %s interrupted: it goes on when this is served again", name)
-            self.holder.release(self.client)
         except httpx.HTTPError as error:
             self.log.warning("The Prefect server does not answer (%s): the next service finds what was running.", error)
 
@@ -114,8 +114,10 @@ def serve(service: Service, form: str = "text") -> None:
 def _serve(service: Service, own: Persistent | None, metrics: Metrics, polled: list[float], log: Logger) -> None:
     from prefect.client.orchestration import get_client
 
-    with get_client(sync_client=True) as client:
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(get_client(sync_client=True))
         holder = Holder(service.deployments, service.file)
+        stack.callback(_release, holder, client)
         holder.take(client)
         paused = _prepare(service, client, holder, own, log)
         given = [deploying.to_prefect(one, paused=one.name in paused) for one in service.deployments]
@@ -171,7 +173,14 @@ def _server(service: Service, log: Logger) -> Generator[Persistent | None]:
     table = service.server
     configured = table.url or (server_url() if table.home is None and table.port is None else None)
     if configured is not None:
-        check_server(configured)
+        try:
+            check_server(configured)
+        except ServerUnreachable as error:
+            which = f"url under [server] in {service.file}" if table.url else "PREFECT_API_URL, or Prefect's profile"
+            raise ServerUnreachable(
+                f"The Prefect server at {shown(configured)} does not answer. Start it (`prefect server start`), "
+                f"correct {which}, or leave that out: the service then brings a server of its own."
+            ) from error
         tell_prefect(configured)
         log.info("Prefect server: %s", shown(configured))
         yield None
@@ -201,6 +210,11 @@ def _signals() -> Generator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def _release(holder: Holder, client: "SyncPrefectClient") -> None:
+    with contextlib.suppress(httpx.HTTPError):  # who does not live holds nothing
+        holder.release(client)
 
 
 def _was_ended(run: Any, began: float) -> bool:

@@ -32,6 +32,7 @@ def select(inputs, *, k, generator):
 def service(folder: Path, *options: str, server: str | None = None) -> Iterator[subprocess.Popen[str]]:
     """`tamis serve` in a folder with a tamis.toml, its state in that folder too; its log is service.log."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_STATE_HOME": str(folder / "state")}
+    environment["PREFECT_RUNNER_POLL_FREQUENCY"] = "2"
     environment.pop("PREFECT_API_URL", None)
     environment.pop("PREFECT_LOGGING_LEVEL", None)  # that of these tests
     if server is not None:

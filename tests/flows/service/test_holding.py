@@ -51,6 +51,7 @@ def test_a_name_has_one_config_as_long_as_its_service_lives(client: SyncPrefectC
     late = Holder([deployment("free"), other], Path("late.toml"))
     with pytest.raises(DeploymentTaken, match=rf"held is served with another config by process {os.getpid()} .*first"):
         late.take(client)
+    late.release(client)
     assert not first.alone(client, one)
     assert Holder([], Path()).alone(client, deployment("free")), "who is refused holds nothing"
     with pytest.raises(DeploymentTaken):  # of two that start at once, the later sees the earlier
