@@ -126,8 +126,10 @@ def test_a_service_tells_of_failures_outlives_its_server_and_ends_with_a_ctrl_c(
     with service(folder, "--log-format", "json") as process, ready(process, folder) as client:
         _fails_and_tells(process, folder, client)
         _outlives_its_server(process, folder, client)
-        lines = manage(tamis, folder, monkeypatch, "logs", "broken")["lines"]
-        assert any("no/name" in line["message"] for line in lines)
+        monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        asked = ("schedule", "logs", "broken", "--file", folder / "tamis.toml", "--json")
+        logs = until(process, folder, lambda: (answer := tamis(*asked)).code == 0 and answer.json)
+        assert any("no/name" in line["message"] for line in logs["lines"])
         run = client.create_flow_run_from_deployment(client.read_deployment_by_name("select/nightly").id)
         until(process, folder, lambda: client.read_flow_run(run.id).state_name == "Completed")
         kinds = {artefact.type for artefact in client.read_artifacts()}
