@@ -9,6 +9,7 @@ Ends: with this process, however that ended: it hears the end of its standard in
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from tamis.flows.server import first_database
 
 LOCK, LOG = "lock", "server.log"
 LOOPBACK = "127.0.0.1"
+_NAMED = re.compile(r"\(?[A-Za-z_.0-9]+(Error|Exception)\)?:? ")  # as tracebacks end
 _OWN = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT__SERVER_FINAL": "1",
@@ -83,7 +85,7 @@ class Server:
             kind, advice = "service's", f"See {self.home / LOG}, run the command again"
         how = f"it did not answer in {seconds:g} s" if code is None else f"it ended with exit code {code}"
         return (
-            f"The {kind} Prefect server did not start: {how}{_last_line(self.home / LOG)}. {advice}, allow more time "
+            f"The {kind} Prefect server did not start: {how}{_reason(self.home / LOG)}. {advice}, allow more time "
             "with PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or start your own server with `prefect server "
             "start` and set PREFECT_API_URL=http://127.0.0.1:4200/api."
         )
@@ -140,7 +142,9 @@ def answers(port: int) -> bool:
         asking.close()
 
 
-def _last_line(log: Path) -> str:
+def _reason(log: Path) -> str:
+    """What its log ends with: the last error that has a name, or the last line."""
     lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
     said = [line.strip() for line in lines if line.strip()]
-    return f" ({said[-1][:300]})" if said else ""
+    named = [line for line in said if _NAMED.match(line)]
+    return f" ({(named or said)[-1][:300]})" if said else ""

@@ -89,7 +89,7 @@ def writable(store: Store, found: dict[str, Any], problems: list[str]) -> None:
         )
         problems.append(f"the store cannot be written: {error}{who}")
         return
-    found["access"] = "read and write (a file was written and removed)"
+    found["access"] = "read and write"
     found["clock"] = f"{abs(apart):.1f} s {'ahead of' if apart < 0 else 'behind'} the store's medium"
     if abs(apart) > _APART:
         problems.append(
