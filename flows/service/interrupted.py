@@ -50,7 +50,7 @@ def put_back(client: "SyncPrefectClient", interrupted: Iterable[Any]) -> list[st
             client.set_flow_run_state(run.id, Cancelled(), force=True)
             continue
         due = run.expected_start_time  # as before, so that it comes before what is due since
-        state: Any = Scheduled(due, name="Interrupted", message=_MESSAGE)
+        state: Any = Scheduled(scheduled_time=due, name="Interrupted", message=_MESSAGE)
         client.set_flow_run_state(run.id, state, force=True)
         back.append(run.name)
     return back
