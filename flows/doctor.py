@@ -1,14 +1,18 @@
-"""What tamis finds on this machine and in a store. Looks, and changes nothing; what it cannot look at is a problem."""
+"""What tamis finds on this machine and in a store; what it cannot look at is a problem.
+
+Looks, and changes nothing, but for a file of no bytes that it writes to the store and removes again: whether a store
+can be written is known by no other means (`tamis.flows.service.machine`).
+"""
 
 import os
 import platform
-import shutil
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 from tamis.flows.failures import explained
 from tamis.flows.server.settings import check_server, server_url, shown
+from tamis.flows.service import machine
 from tamis.store import Store
 
 _PACKAGES = ("tamis", "torch", "torchvision", "pyarrow", "duckdb", "deltalake", "obstore", "webdataset", "prefect")
@@ -23,7 +27,9 @@ def examine(where: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count()}
     found |= {name: _version(name) for name in _PACKAGES}
     problems = [f"{name} is not installed" for name in _PACKAGES if found[name] is None]
-    looks: list[Callable[[dict[str, Any], list[str]], None]] = [_device, _server]
+    looks: list[Callable[[dict[str, Any], list[str]], None]] = [
+        machine.versions, _device, machine.limits, _server, machine.service,
+    ]  # fmt: skip
     if where is not None:
         found["store"] = where
         looks.append(_store)
@@ -54,12 +60,26 @@ def _device(found: dict[str, Any], _: list[str]) -> None:
     found["device"] = torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)"
 
 
-def _server(found: dict[str, Any], _: list[str]) -> None:
+def _server(found: dict[str, Any], problems: list[str]) -> None:
     found["prefect server"] = "none: flows run in the process"
     url = server_url()
     if url is not None:
         found["prefect server"] = shown(url)
         check_server(url)
+        _same_version(url, found, problems)
+
+
+def _same_version(url: str, found: dict[str, Any], problems: list[str]) -> None:
+    """Whether the server is of the Prefect that is installed here: an older one may not take what this one sends."""
+    import httpx
+
+    answer = httpx.get(f"{url.rstrip('/')}/admin/version", timeout=5, follow_redirects=True)
+    if answer.status_code != 200:
+        return  # Prefect Cloud has its own
+    theirs, ours = str(answer.json()), found["prefect"]
+    found["prefect server"] = f"{shown(url)} ({theirs})"
+    if ours is not None and theirs.split(".")[:2] != ours.split(".")[:2]:
+        problems.append(f"the Prefect server is {theirs}, and {ours} is installed here: upgrade the older one")
 
 
 def _store(found: dict[str, Any], problems: list[str]) -> None:
@@ -67,8 +87,8 @@ def _store(found: dict[str, Any], problems: list[str]) -> None:
     store = Store.open(found["store"])
     found["store"] = store.root.url
     if store.root.path is not None:
-        found["access"] = "read and write" if os.access(store.root.path, os.W_OK | os.X_OK) else "read only"
-        found["free space"] = f"{shutil.disk_usage(store.root.path).free / 1e9:.1f} GB"
+        machine.room(found, problems, "store", str(store.root.path))
+    machine.writable(store, found, problems)
     _try(lambda found, _: found.update({"table versions": store.tables.versions()}), found, problems)
     for name in ("datasets", "runs", "selections"):
         _try(lambda found, _, name=name: found.update({name: _count(store, name)}), found, problems)

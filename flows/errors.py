@@ -25,3 +25,17 @@ class ClusterFailed(TamisError, RuntimeError):
 
 class StoreUnseen(TamisError, RuntimeError):
     """A machine of a cluster does not see the store that the others work on."""
+
+
+class ServiceFileError(TamisError, ValueError):
+    """The file of a service is missing, or not all of it is right; the message says all that is wrong."""
+
+
+class DeploymentTaken(TamisError, RuntimeError):
+    """A deployment, a server's folder or a port belongs to another service that runs."""
+
+
+class DeploymentNotFound(TamisError, KeyError):
+    """There is no deployment or run of that name on the server."""
+
+    __str__ = Exception.__str__

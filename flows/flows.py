@@ -1,7 +1,8 @@
 """The flows as Prefect has them: for a configured server, one that is asked for, and schedules.
 
 Prefect gives a view of what runs, and schedules. Their bodies, and the list of them, stand in `tamis.flows.work`.
-Deployments on servers name these functions: they keep their names and their place.
+Deployments on servers name these functions: they keep their names and their place. A run that `tamis serve` has started
+ends with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
 
 from tamis.flows import work
+from tamis.flows.artefacts import Steps, told
 from tamis.flows.configs import (
     DetectConfig,
     FeaturesConfig,
@@ -29,12 +31,15 @@ from tamis.flows.mainstream.building import package_build
 from tamis.flows.passes.scoring import score
 from tamis.flows.renewal.config import RenewConfig, RenewResult
 from tamis.flows.searching import adapt
+from tamis.flows.server.parent import end_with_service
 from tamis.flows.tasks import PAUSE, RETRIES, P, R, Task, worth_retrying
 from tamis.training.adapting.config import AdaptConfig
 from tamis.training.job import TrainConfig
 from tamis.training.mainstream.trainer.config import PackageConfig
 from tamis.training.selecting.by_runs import MatchConfig
 from tamis.training.selecting.by_scores import SelectConfig
+
+end_with_service()
 
 
 class OnPrefect:
@@ -62,11 +67,18 @@ class OnPrefect:
 
     def each(self, given: Task[..., R], calls: Sequence[Mapping[str, Any]], /) -> list[R]:
         futures: list[Any] = []
+        steps = Steps(given.name, len(calls))
         for arguments in calls:
             if not self.apart and len(futures) >= self._workers:  # a cluster bounds them itself
                 futures[-self._workers].wait()
+                steps.done()
             futures.append(_task(given).submit(**arguments))
-        return [future.result() for future in futures]
+        results: list[R] = []
+        for number, future in enumerate(futures):
+            results.append(future.result())
+            if number >= len(futures) - self._workers:
+                steps.done()
+        return results
 
 
 def _cluster_width() -> int | None:
@@ -89,12 +101,14 @@ def _worth_retrying(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
 
 
 @flow(name="index", persist_result=False)
+@told
 def index_flow(store: str, config: IndexConfig) -> IndexResult:
     """Index shards as a dataset, or as its next version."""
     return work.index(OnPrefect(), store, config)
 
 
 @flow(name="score", persist_result=False)
+@told
 def score_flow(
     store: str, config: ScoreConfig, resources: Resources | None = None, force: bool = False
 ) -> list[ScoreResult]:
@@ -104,6 +118,7 @@ def score_flow(
 
 
 @flow(name="features", persist_result=False)
+@told
 def features_flow(store: str, config: FeaturesConfig, resources: Resources | None = None) -> ScoreResult:
     """Make a vector of every sample of the shards that have none yet under a model and a layer."""
     limits = resources or Resources()
@@ -111,6 +126,7 @@ def features_flow(store: str, config: FeaturesConfig, resources: Resources | Non
 
 
 @flow(name="detect", persist_result=False)
+@told
 def detect_flow(store: str, config: DetectConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Have a detector look at the frames that it has not seen yet. Returns the run and what it came to."""
     limits = resources or Resources()
@@ -118,6 +134,7 @@ def detect_flow(store: str, config: DetectConfig, resources: Resources | None = 
 
 
 @flow(name="cull", persist_result=False)
+@told
 def cull_flow(store: str, config: CullConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Keep the frames of a dataset that teach a student most. Returns the selections and what they rest on."""
     limits = resources or Resources()
@@ -125,12 +142,14 @@ def cull_flow(store: str, config: CullConfig, resources: Resources | None = None
 
 
 @flow(name="select", persist_result=False)
+@told
 def select_flow(store: str, config: SelectConfig, force: bool = False) -> dict[str, Any]:
     """Make a selection from scores that are there. Returns its name@version."""
     return work.select(OnPrefect(), store, config, force)
 
 
 @flow(name="train", persist_result=False)
+@told
 def train_flow(
     store: str, config: TrainConfig, resources: Resources | None = None, force: bool = False
 ) -> dict[str, Any]:
@@ -139,6 +158,7 @@ def train_flow(
 
 
 @flow(name="match", persist_result=False)
+@told
 def match_flow(
     store: str, config: MatchConfig, resources: Resources | None = None, force: bool = False
 ) -> dict[str, Any]:
@@ -147,6 +167,7 @@ def match_flow(
 
 
 @flow(name="renew", persist_result=False)
+@told
 def renew_flow(store: str, config: RenewConfig, resources: Resources | None = None) -> RenewResult:
     """Index and score what is new of a growing dataset, and make its selections again."""
     limits = resources or Resources()
@@ -154,6 +175,7 @@ def renew_flow(store: str, config: RenewConfig, resources: Resources | None = No
 
 
 @flow(name="adapt", persist_result=False)
+@told
 def adapt_flow(store: str, config: AdaptConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Search for the prioritisation function that trains best under a budget (AdaptSB)."""
     limits = resources or Resources()
@@ -161,6 +183,7 @@ def adapt_flow(store: str, config: AdaptConfig, resources: Resources | None = No
 
 
 @flow(name="package_build", persist_result=False)
+@told
 def package_build_flow(store: str, config: PackageConfig, resources: Resources | None = None) -> dict[str, Any]:
     """Train the candidates of a package that are not there yet, and publish it (M-Trainer)."""
     limits = resources or Resources()

@@ -10,12 +10,16 @@ Ends: with all children, and no work of an exit is waited for.
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
+from io import FileIO
 from pathlib import Path
 
 GRACE = 1.0  # s from the signal to the end
+_grace = GRACE
 CODE = 128 + signal.SIGINT
 
 
@@ -40,16 +44,36 @@ def ending_in_time(say: Callable[[], None]) -> Generator[None]:
         os.close(writing)
 
 
+@contextlib.contextmanager
+def unhurried(seconds: float) -> Generator[None]:
+    """Within: what cleans up after a Ctrl-C has more time; a second one ends the process at once."""
+    global _grace
+    _grace = seconds
+    try:
+        yield
+    finally:
+        _grace = GRACE
+
+
 def _watch(reading: int, say: Callable[[], None]) -> None:
     with open(reading, "rb", buffering=0) as signals:
-        while heard := signals.read(64):
-            if signal.SIGINT in heard:
-                break
-        else:
+        if not _hears(signals, None):
             return  # the block has ended
-    threading.Event().wait(GRACE)
+        end = time.monotonic() + _grace
+        if not _hears(signals, _grace):  # the block may have ended, and the exit hang
+            threading.Event().wait(max(0.0, end - time.monotonic()))
     say()
     end_now()
+
+
+def _hears(signals: FileIO, seconds: float | None) -> bool:
+    """Whether a Ctrl-C comes in time, and before the block has ended."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while select.select([signals], [], [], None if end is None else max(0.0, end - time.monotonic()))[0]:
+        heard = signals.read(64)
+        if not heard or signal.SIGINT in heard:
+            return bool(heard)
+    return False
 
 
 def end_now() -> None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Advance = Callable[[float], None]
 
 _display: Progress | None = None
-_elsewhere: Callable[[str, float], Advance] | None = None
+_listener: Callable[[str, float], Advance] | None = None
 
 
 @contextlib.contextmanager
@@ -41,34 +41,35 @@ def display(enabled: bool | None = None) -> Generator[None]:
             _display = None
 
 
-@contextlib.contextmanager
-def reporting(to: Callable[[str, float], Advance]) -> Generator[None]:
-    """Within: what is tracked is told elsewhere, as by the worker of a cluster.
-
-    Args:
-        to: takes the place of `track`.
-    """
-    global _elsewhere
-    _elsewhere = to
-    try:
-        yield
-    finally:
-        _elsewhere = None
-
-
 def shown() -> bool:
     """Whether bars show."""
     return _display is not None and not _display.disable
 
 
 def track(what: str, total: float) -> Advance:
-    """A bar; call the answer with how much more is done. Does nothing where nothing is displayed."""
-    if _elsewhere is not None:
-        return _elsewhere(what, total)
+    """A bar; call the answer with how much more is done. Does nothing where nothing is displayed and nobody listens."""
+    heard = _listener(what, total) if _listener is not None else None
     if _display is None:
-        return lambda _: None
+        return heard or (lambda _: None)
     shown, task = _display, _display.add_task(what, total=total)
-    return lambda step: shown.update(task, advance=step)
+
+    def advance(step: float) -> None:
+        shown.update(task, advance=step)
+        if heard is not None:
+            heard(step)
+
+    return advance
+
+
+@contextlib.contextmanager
+def listening(listener: Callable[[str, float], Advance]) -> Generator[None]:
+    """Within: everything that is tracked in this process is told to somebody, as `track` is."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
 
 
 def gauge(what: str) -> Callable[[float, float], None]:

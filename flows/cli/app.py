@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from tamis.flows.cli.common import App, common
-from tamis.flows.cli.output import emit, facts, say
+from tamis.flows.cli.output import emit, say
 from tamis.flows.failures import Reporter, quiet_pipe, wants_trace
 from tamis.flows.interrupts import CODE, end_now, ending_in_time
 from tamis.flows.server.settings import prepare
@@ -22,7 +22,8 @@ _COMMANDS = {  # name: its module, which is imported when the command is asked f
     "selection": "selections.looking", "cull": "detections.cull", "priority": "priority", "train": "train",
     "adapt": "adapt", "evaluate": "evaluate", "run": "run", "history": "history", "report": "reports.report",
     "package": "packages.building",
-    "sql": "sql", "serve": "serve", "verify": "store", "gc": "store",
+    "sql": "sql", "doctor": "service.doctor", "serve": "service.serve", "schedule": "service.schedule",
+    "verify": "store", "gc": "store",
 }  # fmt: skip
 
 
@@ -77,32 +78,6 @@ def init(app: App) -> None:
 
     made = Store.create(app.where)
     emit({"store": made.root.url}, app.as_json, lambda: say(f"Created an empty store at {made.root.url}"))
-
-
-@cli.command()
-@common
-def doctor(app: App) -> None:
-    """Show versions, devices, the store and Prefect, and report problems. Changes nothing.
-
-    \b
-    Examples:
-      tamis doctor
-      tamis doctor --store work --json
-    """
-    from tamis.flows.doctor import examine
-
-    found = examine(app.where_or_none)
-    emit(found, app.as_json, lambda: _found(found))
-    if found["problems"]:
-        raise SystemExit(1)
-
-
-def _found(found: dict[str, Any]) -> None:
-    facts({name: value for name, value in found.items() if name != "problems"})
-    for problem in found["problems"]:
-        say(f"Problem: {problem}")
-    if not found["problems"]:
-        say("No problems.")
 
 
 @cli.command()

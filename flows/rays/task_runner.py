@@ -15,7 +15,7 @@ import ray
 from prefect_ray import RayTaskRunner
 from prefect_ray.context import remote_options
 
-from tamis.flows.progress import reporting
+from tamis.flows.progress import listening
 from tamis.flows.rays.cluster import Cluster
 from tamis.flows.rays.reports import sender
 from tamis.flows.server.settings import prepare
@@ -58,7 +58,7 @@ class ClusterTasks(RayTaskRunner[Any]):
     def _run_prefect_task(*refs: Any, **given: Any) -> Any:
         """On a worker."""
         prepare()
-        with _bounded(), reporting(sender(str(given["task_run_id"]))):
+        with _bounded(), listening(sender(str(given["task_run_id"]))):
             return RayTaskRunner._run_prefect_task(*refs, **given)
 
 

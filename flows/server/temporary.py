@@ -1,10 +1,9 @@
 """A Prefect server for the life of this process, where none is configured.
 
 What: `temporary_server()` starts it, once a process, and returns its address.
-How: a process that runs `tamis.flows.server.serving`, away from everything of the user's: its own home and database in
-a fresh temporary folder, none of the user's Prefect settings, a session of its own (a Ctrl-C at the terminal does not
-reach it), on a port of the loopback that was free. So a Prefect database of another version never matters, and any
-number of commands run at once.
+How: a process (`tamis.flows.server.process`) with its own home and database in a fresh temporary folder, on a port of
+the loopback that was free. So a Prefect database of another version never matters, and any number of commands run at
+once.
 Ends: with this process, however that ended: it hears the end of its standard input. It removes its folder itself; one
 that was left behind (a power cut) is removed by the next that starts, told by its lock.
 Cost: 5 s of CPU, most of it Prefect's imports; the first of a version of Prefect 14 s, as it makes the database that
@@ -14,11 +13,9 @@ later ones start with (`tamis.flows.server.first_database`).
 import atexit
 import contextlib
 import fcntl
-import http.client
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,36 +23,16 @@ from pathlib import Path
 
 from tamis.flows.errors import ServerFailed
 from tamis.flows.server import first_database
+from tamis.flows.server.process import LOCK, LOOPBACK, Server, launch, patience
 
 _PREFIX = "tamis-prefect-"
 _OWN = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",  # as Prefect's own temporary servers: nothing that serves schedules
-    "PREFECT__SERVER_FINAL": "1",
-    "DO_NOT_TRACK": "1",
 }
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-_LOCK, _LOG = "lock", "server.log"
 _FRESH = 60.0  # s
-_started: "list[_Server]" = []
-
-
-class _Server:
-    """A running server: its process, and the address of its API."""
-
-    def __init__(self, process: subprocess.Popen[bytes], home: Path, port: int, given: bool) -> None:
-        self.process, self.home, self.port = process, home, port
-        self.given = given  # its database, by an earlier server
-        self.url = f"http://127.0.0.1:{port}/api"
-
-    def stop(self) -> None:
-        """End the server, as the end of this process would, and at once: nothing in it is of use to anybody."""
-        assert self.process.stdin is not None
-        self.process.kill()
-        self.process.stdin.close()
-        self.process.wait()
-        shutil.rmtree(self.home, ignore_errors=True)
+_started: "list[Server]" = []
 
 
 def temporary_server() -> str:
@@ -67,8 +44,7 @@ def temporary_server() -> str:
         ServerFailed: it ended, or did not answer in PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.
     """
     if not _started:
-        seconds = float(os.environ.get("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS") or 180)
-        server = _start()
+        seconds, server = patience(), _start()
         atexit.register(server.stop)
         try:
             _wait(server, seconds)
@@ -78,7 +54,7 @@ def temporary_server() -> str:
         if not server.given:
             first_database.keep(server.home)
         _started.append(server)
-        _tell_prefect(server.url)
+        tell_prefect(server.url)
     return _started[0].url
 
 
@@ -92,29 +68,13 @@ def is_temporary(url: str) -> bool:
     return any(server.url == url for server in _started)
 
 
-def _start() -> _Server:
+def _start() -> Server:
     _sweep()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | _OWN
-    environment |= {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / first_database.NAME}",
-    }
-    with socket.socket() as listening, (home / _LOCK).open("wb") as lock, (home / _LOG).open("wb") as log:
-        given = first_database.give(home)
+    with socket.socket() as listening, (home / LOCK).open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # held by the server, which inherits the open file, until it has ended
-        listening.bind(("127.0.0.1", 0))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tamis.flows.server.serving", str(home), str(os.getpid()), str(listening.fileno())],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd=home,  # settings of Prefect lie in working folders, too
-            env=environment,
-            pass_fds=(listening.fileno(), lock.fileno()),
-            start_new_session=True,
-        )
-        return _Server(process, home, listening.getsockname()[1], given)
+        listening.bind((LOOPBACK, 0))
+        return launch(home, listening, lock, _OWN)
 
 
 def _sweep() -> None:
@@ -122,50 +82,21 @@ def _sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # somebody else's, in use (the lock), or gone by now
             if time.time() - folder.stat().st_mtime > _FRESH:  # a younger one may not be locked yet
-                with (folder / _LOCK).open("rb") as lock:
+                with (folder / LOCK).open("rb") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder)
 
 
-def _wait(server: _Server, seconds: float) -> None:
-    """Return when the server answers.
-
-    Raises:
-        ServerFailed: it has ended, or the time is over.
-    """
-    end = time.monotonic() + seconds
-    while not _answers(server.port):
-        code = server.process.poll()
-        if code is not None or time.monotonic() > end:
-            said = _last_line(server.home / _LOG)
-            first_database.forget()  # in case that was the reason
-            how = f"it did not answer in {seconds:g} s" if code is None else f"it ended with exit code {code}"
-            raise ServerFailed(
-                f"The temporary Prefect server did not start: {how}{said}. Run the command again, allow more time with "
-                "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or start your own server with `prefect server "
-                "start` and set PREFECT_API_URL=http://127.0.0.1:4200/api."
-            )
-        time.sleep(0.1)
-
-
-def _answers(port: int) -> bool:
-    asking = http.client.HTTPConnection("127.0.0.1", port, timeout=5)  # which knows of no proxy
+def _wait(server: Server, seconds: float) -> None:
     try:
-        asking.request("GET", "/api/health")
-        return asking.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        asking.close()
+        server.wait(seconds)
+    except ServerFailed:
+        first_database.forget()  # in case that was the reason
+        raise
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
-    said = [line.strip() for line in lines if line.strip()]
-    return f" ({said[-1][:300]})" if said else ""
-
-
-def _tell_prefect(url: str) -> None:
+def tell_prefect(url: str) -> None:
+    """Have Prefect use a server of this machine, which is asked for through no proxy."""
     os.environ["PREFECT_API_URL"] = url
     _spare_loopback()
     if "prefect.context" in sys.modules:  # loaded already: it has read its settings

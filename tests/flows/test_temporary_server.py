@@ -95,7 +95,7 @@ def test_a_server_that_cannot_start_says_why(folder: Path, monkeypatch: pytest.M
 FLOW = """
 import sys
 from tamis.flows.server import temporary as temporary_server
-temporary_server._tell_prefect(sys.argv[1])
+temporary_server.tell_prefect(sys.argv[1])
 from prefect import flow
 @flow
 def one() -> int:

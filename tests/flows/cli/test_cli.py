@@ -185,12 +185,8 @@ def test_unknown_things_are_named_with_what_there_is(tamis: Any, indexed: Store)
         (("dataset", "add", "x", "/nowhere/*.tar"), "matches no file", 1),
         (("sql", "select * from nothing"), "selection_samples", 1),
         (("sql", "select 1", "--at", "yesterday"), "2026-11-20T10:00:00", 1),
-        (
-            ("serve", "nope", "--cron", "* * * * *", "--config", __file__),
-            "index, score, features, detect, cull, select, train, match",
-            2,
-        ),
-        (("serve", "score", "--cron", "* * * * *", "--config", __file__), "prefect server start", 2),
+        (("serve", "nope.toml"), "[deployments.nightly-choice]", 1),
+        (("schedule", "ls", "--file", "nope.toml"), "No service runs on the server in", 1),
     ):
         said = tamis(*arguments)
         assert said.code == code, (arguments, said)

@@ -30,7 +30,7 @@ def test_a_worker_reports_in_place_of_a_terminal() -> None:
         told.append((what, total))
         return lambda step: told.append((what, step))
 
-    with progress.reporting(elsewhere):
+    with progress.listening(elsewhere):
         progress.steps("train")(3, 10)
         progress.track("score", 7)(2)
     progress.track("score", 7)(2)
