@@ -22,7 +22,7 @@ _COMMANDS = {  # name: its module, which is imported when the command is asked f
     "selection": "selections.looking", "cull": "detections.cull", "priority": "priority", "train": "train",
     "adapt": "adapt", "evaluate": "evaluate", "run": "run", "history": "history", "report": "reports.report",
     "package": "packages.building",
-    "sql": "sql", "serve": "serve", "verify": "store", "gc": "store",
+    "sql": "sql", "ui": "web.ui", "serve": "serve", "verify": "store", "gc": "store",
 }  # fmt: skip
 
 
