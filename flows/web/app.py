@@ -7,7 +7,6 @@ wrong with a request is said on a page of its own, with the status that fits.
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -132,5 +131,5 @@ def _static(request: Request) -> Response:
 
 
 def _name(site: Site) -> str:
-    """What the store is called in the title."""
-    return os.path.basename(site.store.root.url.rstrip("/")) or site.store.root.url
+    """What the store is called: its folder, and the one that is in."""
+    return "/".join(site.store.root.url.rstrip("/").split("/")[-2:])

@@ -6,8 +6,8 @@ from markupsafe import Markup
 
 from tamis.flows.web.charts import svg
 
-_ROW, _NAME, _END = 18, 118, 62  # pixels of a row; of its name, and of its figure
-_LETTERS = 18  # of a name
+_ROW, _END = 18, 62  # pixels of a row, and of its figure
+_LETTERS, _WIDE = 18, 6.6  # letters of a name, and pixels of one
 
 
 def bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]], *, share: bool = False) -> Markup:
@@ -22,18 +22,19 @@ def bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]
     if not names or not series:
         return svg.empty(title)
     high = max((v for values in series.values() for v in values), default=0) or 1
-    width = svg.WIDTH - _NAME - _END
+    left = 16 + _WIDE * max(len(_cut(name)) for name in names)
+    width = svg.WIDTH - left - _END
     body: list[Markup] = []
     for row, name in enumerate(names):
         top = row * _ROW
-        body.append(svg.text(_NAME - 8, top + 13, _cut(name), "end"))
+        body.append(svg.text(left - 8, top + 13, _cut(name), "end"))
         for at, (label, values) in reversed([*enumerate(series.items())]):
             tip = svg.tag("title", f"{name}: {label} {_written(values[row], share)}")
             long, thick = max(0.0, width * values[row] / high), 8 if at == 0 else 14
-            place = {"x": _NAME, "y": top + 9 - thick / 2, "width": long, "height": thick, "rx": 1.5}
+            place = {"x": left, "y": top + 9 - thick / 2, "width": long, "height": thick, "rx": 1.5}
             body.append(svg.tag("rect", tip, **place, class_=f"bar {'c0' if at == 0 else 'behind'}"))
         ends = [width * values[row] / high for values in series.values()]
-        body.append(svg.text(_NAME + max(ends) + 6, top + 13, _written(next(iter(series.values()))[row], share)))
+        body.append(svg.text(left + max(ends) + 6, top + 13, _written(next(iter(series.values()))[row], share)))
     keys = [(label, "c0" if at == 0 else "behind") for at, label in enumerate(series)]
     most = max(zip(next(iter(series.values())), names, strict=True))
     said = f"{len(names)} rows; the largest is {most[1]} with {_written(most[0], share)}."

@@ -112,7 +112,7 @@ def axes(
     """Lines at round values, and what they are."""
     across, down = write or (short, short)
     made: list[Markup] = []
-    for value in y.ticks(4):
+    for value in y.ticks(5):
         made.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid"))
         made.append(text(LEFT - 6, y(value) + 3.5, down(value), "end"))
     for value in x.ticks(6):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tamis.flows.web.asked import Query
 from tamis.flows.web.asking import answer
@@ -26,7 +27,7 @@ _OTHERS = """
 
 
 def classes(site: Site, path: Mapping[str, str], query: Query) -> Row:
-    """The share of each class in the first k and in the dataset, the most frequent classes first."""
+    """The share of each class in the first k and in the dataset."""
     found = site.store.selections.get(path["ref"])
     dataset = site.dataset(found.dataset)
     _, samples, _, k = first(site, found, query)
@@ -39,16 +40,23 @@ def classes(site: Site, path: Mapping[str, str], query: Query) -> Row:
     chosen = np.bincount(mine[mine >= 0], minlength=count)
     rows = [
         {
-            "class": class_of(dataset, int(label)),
+            "class": class_of(dataset, label),
             "kept": int(chosen[label]),
             "share": float(chosen[label] / max(1, chosen.sum())),
             "dataset_share": float(every[label] / max(1, every.sum())),
         }
-        for label in np.argsort(-every, kind="stable")[:CLASSES]
-        if every[label]
+        for label in _shown(every)
     ]
     distance = 0.5 * np.abs(chosen / max(1, chosen.sum()) - every / max(1, every.sum())).sum()
     return {"ref": found.ref, "k": k, "classes": int((every > 0).sum()), "rows": rows, "balance": 1 - float(distance)}
+
+
+def _shown(every: NDArray[np.int64]) -> list[int]:
+    """The classes that are drawn: all in their order, or the most frequent ones where there are many."""
+    there = np.flatnonzero(every)
+    if len(there) > CLASSES:
+        there = there[np.argsort(-every[there], kind="stable")[:CLASSES]]
+    return [int(label) for label in there]
 
 
 def of_scores(site: Site, path: Mapping[str, str], query: Query) -> Row:

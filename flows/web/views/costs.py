@@ -20,7 +20,8 @@ _ON = f"""
       and ($key = '' or selection = $key) and (metrics->'history') is not null order by updated desc limit $most"""
 _FULL = f"""
     select {_RUN} from runs where kind = 'train' and status = 'finished' and selection is null
-      and dataset in (select unnest($datasets)) and (metrics->'history') is not null order by updated desc limit $most"""
+      and dataset in (select unnest($datasets)) and (metrics->'history') is not null
+    order by updated desc limit $most"""
 _METHODS = """
     select method, count(*) as selections, sum(seconds) as seconds, median(seconds) as median
     from selections group by method order by seconds desc limit 24"""

@@ -7,7 +7,7 @@ from typing import Any
 from tamis.flows.web.asked import Page, Query, page_of, paged, span
 from tamis.flows.web.asking import answer
 from tamis.flows.web.site import Site
-from tamis.flows.web.views.images import cells, class_of, is_small
+from tamis.flows.web.views.images import cells, class_of, shape
 from tamis.store.datasets import Dataset
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def one(site: Site, path: Mapping[str, str], query: Query) -> Row:
     shown = [asdict(shard) for shard in found.shards[shards.first : shards.last]]
     return facts(found) | {
         "page": page.row(),
-        "pixel": is_small(site, found),
+        "shape": shape(site, found),
         "images": cells(site, found, range(page.first, page.last)),
         "shards_page": shards.row(),
         "shards_shown": [{n: s[n] for n in ("uri", "bytes", "count", "first_sample", "digest")} for s in shown],
@@ -54,9 +54,11 @@ def one(site: Site, path: Mapping[str, str], query: Query) -> Row:
 
 
 def classes(site: Site, path: Mapping[str, str], _query: Query) -> Row:
-    """How many samples each class has, the most frequent classes first."""
+    """How many samples each class has; of many classes, the most frequent."""
     found = site.dataset(path["ref"])
     rows = answer(site.store, _CLASSES, {"dataset": found.name, "samples": found.samples, "most": CLASSES})
+    if rows and rows[0]["classes"] <= CLASSES:
+        rows.sort(key=lambda row: row["label"])
     return {
         "ref": found.ref,
         "samples": found.samples,
@@ -72,7 +74,7 @@ def sample(site: Site, path: Mapping[str, str], _query: Query) -> Row:
     return {
         "ref": found.ref,
         **cells(site, found, [number])[0],
-        "pixel": is_small(site, found),
+        "shape": shape(site, found),
         "shard": found.shards[place.shard].uri,
         "offset": place.offset,
         "bytes": place.size,

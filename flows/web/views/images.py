@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tamis.flows.web.site import Site
-from tamis.flows.web.thumbnails import PIXELS
+from tamis.flows.web.thumbnails import PIXELS, SIZES
 from tamis.store.datasets import Dataset
 from tamis.store.errors import TamisError
 
 Row = dict[str, Any]
+_WIDE = 1.2
 
 
 def cells(site: Site, dataset: Dataset, samples: Sequence[int]) -> list[Row]:
@@ -29,13 +30,19 @@ def cells(site: Site, dataset: Dataset, samples: Sequence[int]) -> list[Row]:
     ]
 
 
-def is_small(site: Site, dataset: Dataset) -> bool:
-    """Whether a dataset's images are so small that a page shows their pixels; told from its first image."""
+def shape(site: Site, dataset: Dataset) -> str:
+    """How a dataset's images are shown, told from its first one.
+
+    Returns:
+        "pixel": so small that their pixels are shown; "wide": wider than high; "" else.
+    """
     try:
-        made = site.thumbnails.image(dataset, site.thumbnails.places(dataset, [0])[0], PIXELS)
+        made = site.thumbnails.image(dataset, site.thumbnails.places(dataset, [0])[0], SIZES[1])
     except TamisError:  # the image itself will say what is wrong
-        return False
-    return max(made.width, made.height) <= PIXELS
+        return ""
+    if max(made.width, made.height) <= PIXELS:
+        return "pixel"
+    return "wide" if made.width > _WIDE * made.height else ""
 
 
 def class_of(dataset: Dataset, label: int | None) -> str | None:

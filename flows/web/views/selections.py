@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tamis.flows.web.asked import Page, Query, page_of, paged, span
 from tamis.flows.web.asking import answer
 from tamis.flows.web.site import Site
-from tamis.flows.web.views.images import cells, is_small
+from tamis.flows.web.views.images import cells, shape
 from tamis.store.datasets import Dataset
 from tamis.store.keys import KEY
 from tamis.store.selections import Selection
@@ -70,6 +70,7 @@ def facts(found: Selection, dataset: Dataset) -> Row:
         "seconds": found.seconds,
         "cost": found.stats.get("seconds") or {},
         "samples": dataset.samples,
+        "has_classes": dataset.has_classes,
         "rounds": rounds,
         "round_count": len(found.rounds),
         "stats": {n: v for n, v in found.stats.items() if n != "seconds"},
@@ -101,7 +102,7 @@ def cut(site: Site, found: Selection, dataset: Dataset, query: Query) -> Row:
         cell |= {"rank": rank, "weight": float(weights[rank])} if rank < size else {"rank": None, "weight": None}
     count = kept.last - kept.first
     return {
-        "round": number, "k": k, "of": size, "weighted": bool(np.ptp(weights) > 0), "pixel": is_small(site, dataset),
+        "round": number, "k": k, "of": size, "weighted": bool(np.ptp(weights) > 0), "shape": shape(site, dataset),
         "kept_page": kept.row(), "kept": shown[:count], "dropped_page": dropped.row(), "dropped": shown[count:],
     }  # fmt: skip
 
