@@ -22,14 +22,14 @@ from tamis.flows.web.guard import LOOPBACK, Application, Guard
 from tamis.flows.web.pages import HERE, VIEWS, Pages, View, plain
 from tamis.flows.web.site import Site
 from tamis.flows.web.thumbnails import SIZES, Thumbnails
-from tamis.store.errors import InvalidName, NotFound, QueryError, QueryRefused, TamisError
+from tamis.store.errors import InvalidName, NotFound, QueryError, QueryRefused, SelectionError, TamisError
 
 if TYPE_CHECKING:
     from tamis.store import Store
 
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, 404), (InvalidName, 404), (BadQuestion, 400), (QueryRefused, 403), (QueryError, 400),
-    (TookTooLong, 504), (Busy, 503), (TamisError, 500),
+    (SelectionError, 400), (TookTooLong, 504), (Busy, 503), (TamisError, 500),
 )  # fmt: skip
 _STATIC = {"style.css": "text/css", "app.js": "text/javascript", "htmx.min.js": "text/javascript", "icon.svg":
            "image/svg+xml"}  # fmt: skip

@@ -11,15 +11,13 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tamis.flows.web.errors import Busy, TookTooLong
 from tamis.store.errors import TamisError
 from tamis.store.roots.waiting import operation
 
 if TYPE_CHECKING:
-    import duckdb
-
     from tamis.store import Store
     from tamis.store.sql.query import Asked
 
@@ -80,7 +78,7 @@ def asked(
     from tamis.store.sql.files import memory_limit
     from tamis.store.sql.query import ask
 
-    with _a_place(places), _limited(seconds, LEFT.get()) as begun, operation(store.root.options):
+    with _a_place(places), limited(seconds, LEFT.get()) as begun, operation(store.root.options):
         memory = min(memory_limit(), MEMORY)
         yield ask(store.tables, store.root, query, params, memory=memory, begun=begun)
 
@@ -95,9 +93,20 @@ def _a_place(places: threading.BoundedSemaphore) -> Generator[None]:
         places.release()
 
 
+class Interruptible(Protocol):
+    """What can be interrupted from another thread."""
+
+    def interrupt(self) -> None: ...
+
+
 @contextmanager
-def _limited(seconds: float, left: threading.Event | None) -> Generator[Callable[["duckdb.DuckDBPyConnection"], None]]:
-    connections: list[duckdb.DuckDBPyConnection] = []
+def limited(seconds: float, left: threading.Event | None) -> Generator[Callable[[Interruptible], None]]:
+    """Within: what is handed to the function is interrupted when the time is over, or when `left` is set.
+
+    Raises:
+        TookTooLong: in place of the error that the interruption made.
+    """
+    connections: list[Interruptible] = []
     until, over, late = time.monotonic() + seconds, threading.Event(), threading.Event()
 
     def watch() -> None:

@@ -89,6 +89,11 @@ class Thumbnails:
         self._readers: OrderedDict[tuple[str, int], Reader] = OrderedDict()
         self._pool = ThreadPoolExecutor(2, "tamis-images")
 
+    @property
+    def kept_bytes(self) -> int:
+        """What the images that are kept take."""
+        return self._bytes
+
     def places(self, dataset: Dataset, samples: Sequence[int]) -> list[Place]:
         """Where the images of some samples lie, in their order.
 
@@ -102,9 +107,10 @@ class Thumbnails:
             with self._lock:
                 for row in rows:
                     self._places[dataset.name, row["sample"]] = _place(row, dataset.image.split(EITHER))
-                while len(self._places) > _PLACES:
-                    self._places.popitem(last=False)
         found = [self._places.get((dataset.name, s)) if 0 <= s < dataset.samples else None for s in samples]
+        with self._lock:
+            while len(self._places) > _PLACES:
+                self._places.popitem(last=False)
         gone = [s for s, place in zip(samples, found, strict=True) if place is None]
         if gone:
             raise DatasetNotFound(f"{dataset.ref} has samples 0 to {dataset.samples - 1}, not {gone[0]}.")

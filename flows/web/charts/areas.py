@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from tamis.flows.web.charts import svg
 
@@ -42,14 +41,17 @@ def bands(title: str, xs: Sequence[float], quantiles: Sequence[Sequence[float]],
     return svg.figure(title, said, body, keys)
 
 
-def density(title: str, counts: NDArray[np.int64], x: tuple[float, float, str], y: tuple[float, float, str]) -> Markup:
+def density(
+    title: str, cells: Sequence[Sequence[int]], x: tuple[float, float, str], y: tuple[float, float, str]
+) -> Markup:
     """How many points lie where, as cells of which the darker have more.
 
     Args:
         title: what it shows.
-        counts: [A, B], by place across and upwards.
+        cells: [A][B] counts, by place across and upwards.
         x, y: the values at both ends, and what they are.
     """
+    counts = np.asarray(cells, np.int64)
     if not counts.size or not counts.sum():
         return svg.empty(title)
     across = svg.Axis(x[0], x[1], svg.LEFT, svg.WIDTH - svg.RIGHT)

@@ -80,13 +80,17 @@ def overlap(site: Site, path: Mapping[str, str], _query: Query) -> Row:
 
 def compared(site: Site, _path: Mapping[str, str], query: Query) -> Row:
     """Selections of one dataset side by side."""
-    refs = query.each("ref")
+    return side_by_side(site, query.each("ref"))
+
+
+def side_by_side(site: Site, refs: Sequence[str]) -> Row:
+    """As `compared`, of given names."""
     found = [site.store.selections.get(ref) for ref in refs]
     rows = [{n: getattr(one, n) for n in ("ref", "method", "dataset", "size", "seconds", "seed")} for one in found]
     names = dict.fromkeys(name for one in found for name in one.params)
     params = {name: [one.params.get(name) for one in found] for name in names}
     differ = {name: values for name, values in params.items() if any(v != values[0] for v in values)}
-    return {"refs": refs, "rows": rows, "params": differ} | (matrix(site, found) if found else {"names": []})
+    return {"refs": list(refs), "rows": rows, "params": differ} | (matrix(site, found) if found else {"names": []})
 
 
 def matrix(site: Site, found: Sequence[Selection]) -> Row:

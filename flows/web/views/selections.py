@@ -87,11 +87,11 @@ def lineage(site: Site, found: Selection) -> Row:
     }
 
 
-def cut(site: Site, found: Selection, dataset: Dataset, query: Query) -> Row:
-    """The images of the first k, and of what is dropped then."""
+def cut(site: Site, found: Selection, dataset: Dataset, query: Query, images: int = IMAGES) -> Row:
+    """So many images of the first k, and of what is dropped then."""
     number, samples, weights, k = first(site, found, query)
-    kept = Page(query.whole("kept", 1, 1), IMAGES, k, "kept")
-    dropped = Page(query.whole("dropped", 1, 1), IMAGES, dataset.samples - k, "dropped")
+    kept = Page(query.whole("kept", 1, 1), images, k, "kept")
+    dropped = Page(query.whole("dropped", 1, 1), images, dataset.samples - k, "dropped")
     places = range(k + dropped.first, k + dropped.last)
     out = [int(s) for s in samples[k + dropped.first : k + dropped.last]]
     rest = [i - len(samples) for i in places if i >= len(samples)]
