@@ -99,9 +99,9 @@ class Pages:
             loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        self._made.filters |= formats.FILTERS
-        self._made.globals |= {"lines": lines, "bars": bars, "areas": areas, "prefect": prefect, "alone": alone}
-        self._made.globals |= {"asset": cache(asset)}
+        self._made.filters.update(formats.FILTERS)
+        charts: dict[str, Any] = {"lines": lines, "bars": bars, "areas": areas}
+        self._made.globals.update(charts | {"prefect": prefect, "alone": alone, "asset": cache(asset)})
 
     def html(self, template: str, /, **values: Any) -> str:
         """A page."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tamis.flows.web.errors import BadQuestion, PortTaken
@@ -74,7 +75,7 @@ def take(host: str, port: int, token: str | None = None) -> Place:
             f"Cannot listen on {host}, port {port}: {error.strerror or error}. Another `tamis ui` may be running: open "
             f"http://{host}:{port}/, or choose another port with --port (0: any that is free)."
         ) from error
-    drawn = token if token is not None or _is_loopback(address[0]) else secrets.token_hex(16)
+    drawn = token if token is not None or _is_loopback(str(address[0])) else secrets.token_hex(16)
     return Place(host, listening.getsockname()[1], drawn, listening)
 
 
@@ -108,8 +109,8 @@ def serve(store: "Store", place: Place, *, prefect: str | None = None, ready: Ca
 
 
 def _load() -> None:
-    import tamis.training.decoding.decode
-    import tamis.training.streaming.readers  # noqa: F401 - loaded before the first image is asked for
+    for name in ("decoding.decode", "streaming.readers", "reports.speedup"):
+        import_module(f"tamis.training.{name}")
 
 
 def _is_loopback(address: str) -> bool:

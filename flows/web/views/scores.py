@@ -60,7 +60,7 @@ def scores(
     metrics = [row["metric"] for row in answer(site.store, _METRICS, {"run": run})]
     if not metrics:
         return nothing | {"run": run, "runs": list(runs)}
-    usual = measure if measure in metrics else metrics[0]
+    usual: str = measure if measure is not None and measure in metrics else metrics[0]
     metric = query.choice("metric", [usual, *(m for m in metrics if m != usual)])
     values = site.scores(run, metric, dataset)
     there = values[np.isfinite(values)]
