@@ -37,7 +37,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 
 
 def run(quick: bool, data: Path | None) -> list[Result]:
-    losses = 20_000 if quick else int(float(os.environ.get("TAMIS_BENCH_LOSSES", "1e8")))
+    losses = 4_000 if quick else int(float(os.environ.get("TAMIS_BENCH_LOSSES", "1e8")))
     few, many, turns = (3, 6, 2) if quick else (10, 1_000, 7)
     with folder() as path:
         store = Store.create(path / "store")
@@ -65,9 +65,10 @@ def _fill(store: Store, dataset: Dataset, begin: int, end: int, losses: int) -> 
         store.selections.publish(
             Request(dataset, "random", 1, {"k": 600}, seed=i), f"n{i}", [RoundData(chosen)], seconds=1.0
         )
-    samples = np.arange(max(1, losses // EPOCHS))
+    epochs = EPOCHS if losses > 1_000_000 else 4
+    samples = np.arange(max(1, losses // epochs))
     store.runs.begin(kind="train", key=RUN, dataset=dataset.ref, model="bench", config={"epochs": EPOCHS})
-    for epoch in range(EPOCHS if losses > 2_000 else 2):
+    for epoch in range(epochs):
         loss = np.exp(-epoch / 30) * rng.gamma(2.0, 1.0, len(samples))
         store.runs.put_losses(RUN, epoch, samples, loss, epoch, correct=loss < 1)
 

@@ -1,8 +1,9 @@
 """Loss histories: which runs have one, and of a run its quantiles by epoch and its data map.
 
-How: of a run with more than `ROWS` rows, the charts are told from some of its samples, drawn by a hash of their
-numbers, and say so; the charts come after the page, and are ended when they take too long.
-Cost: one scan of two columns of the run's rows.
+How: of a run with more than `ROWS` rows, the charts are told from some of its epochs, evenly spaced, and some of its
+samples, drawn by a hash of their numbers, and say so; files of other epochs are not read. The charts come after the
+page, and are ended when they take too long.
+Cost: one scan of two columns of the rows of `FEW` epochs.
 Source: the data map of Swayamdipta et al., Dataset Cartography, EMNLP 2020, section 2.
 """
 
@@ -18,7 +19,7 @@ from tamis.store.history import SHARES, with_losses
 
 Row = dict[str, Any]
 ROWS = 2_000_000
-LISTED, EPOCHS, ACROSS, UP = 50, 400, 48, 32
+LISTED, EPOCHS, FEW, ACROSS, UP = 50, 400, 20, 48, 32
 SECONDS = 30.0  # of a chart
 
 _LIST = paged(
@@ -29,17 +30,17 @@ _LIST = paged(
     "updated desc, run",
 )
 _COUNT = "select count(*) as rows from losses where run = $run"
-_SOME = "run = $run and ($every = 1 or hash(sample) % $every = 0)"
-_BANDS = f"""
-    select epoch, count(*) as samples, avg(loss) as mean, quantile_cont(loss, {[*SHARES]}) as quantiles,
+_SOME = "run = $run and {epochs} and ($every = 1 or hash(sample) % $every = 0)"
+_BANDS = """
+    select epoch, count(*) as samples, avg(loss) as mean, quantile_cont(loss, {shares}) as quantiles,
            avg(correct::int) as accuracy, avg(selected::int) as selected, max(staleness) as staleness
-    from losses where {_SOME} and loss is not null group by epoch order by epoch limit {EPOCHS}"""
+    from losses where {some} and loss is not null group by epoch order by epoch limit {most}"""
 # 0.5 is the largest standard deviation of numbers from 0 to 1.
-_MAP = f"""
+_MAP = """
     with points as (select avg(exp(-loss)) as confidence, stddev_pop(exp(-loss)) as variability
-                    from losses where {_SOME} and loss is not null and staleness = 0 group by sample)
-    select least({ACROSS - 1}, floor(variability / 0.5 * {ACROSS}))::int as across,
-           least({UP - 1}, floor(least(1, greatest(0, confidence)) * {UP}))::int as up, count(*) as samples
+                    from losses where {some} and loss is not null and staleness = 0 group by sample)
+    select least({across} - 1, floor(variability / 0.5 * {across}))::int as across,
+           least({up} - 1, floor(least(1, greatest(0, confidence)) * {up}))::int as up, count(*) as samples
     from points group by all"""
 
 
@@ -64,16 +65,18 @@ def one(site: Site, path: Mapping[str, str], _query: Query) -> Row:
 def bands(site: Site, path: Mapping[str, str], _query: Query) -> Row:
     """Quantiles of the losses by epoch."""
     key = with_losses(site.store, path["key"])
-    rows, every = _drawn(site, key)
-    found = answer(site.store, _BANDS, {"run": key, "every": every}, seconds=SECONDS)
+    rows, every, some = _drawn(site, key)
+    asked = _BANDS.format(some=some, shares=[*SHARES], most=EPOCHS)
+    found = answer(site.store, asked, {"run": key, "every": every}, seconds=SECONDS)
     return {"key": key, "rows": rows, "every": every, "shares": list(SHARES), "epochs": found}
 
 
 def datamap(site: Site, path: Mapping[str, str], _query: Query) -> Row:
     """How many samples have which confidence and variability, in cells."""
     key = with_losses(site.store, path["key"])
-    rows, every = _drawn(site, key)
-    cells = answer(site.store, _MAP, {"run": key, "every": every}, seconds=SECONDS)
+    rows, every, some = _drawn(site, key)
+    asked = _MAP.format(some=some, across=ACROSS, up=UP)
+    cells = answer(site.store, asked, {"run": key, "every": every}, seconds=SECONDS)
     counts = np.zeros((ACROSS, UP), np.int64)
     for cell in cells:
         if cell["across"] is not None:
@@ -81,7 +84,12 @@ def datamap(site: Site, path: Mapping[str, str], _query: Query) -> Row:
     return {"key": key, "rows": rows, "every": every, "counts": counts.tolist()}
 
 
-def _drawn(site: Site, key: str) -> tuple[int, int]:
-    """How many rows a run has, and the how-manieth sample is looked at."""
+def _drawn(site: Site, key: str) -> tuple[int, int, str]:
+    """How many rows a run has, the how-manieth sample is looked at, and which rows those are, as SQL."""
     rows = answer(site.store, _COUNT, {"run": key}, seconds=SECONDS)[0]["rows"]
-    return rows, max(1, -(-rows // ROWS))
+    if rows <= ROWS:
+        return rows, 1, _SOME.format(epochs="true")
+    last = site.store.runs.last_epoch(key)
+    epochs = sorted({round(i * last / (FEW - 1)) for i in range(FEW)})
+    looked = rows * len(epochs) // (last + 1)
+    return rows, max(1, -(-looked // ROWS)), _SOME.format(epochs=f"epoch in ({', '.join(map(str, epochs))})")

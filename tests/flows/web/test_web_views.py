@@ -167,6 +167,18 @@ def test_losses_by_epoch(page: Served) -> None:
     assert counts.sum() == 1498
 
 
+def test_a_long_history_is_told_from_a_part_of_it(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tamis.flows.web.views.losses.ROWS", 1000)
+    monkeypatch.setattr("tamis.flows.web.views.losses.FEW", 2)
+    found = page.get(f"/losses/{FULL}/bands.json").json()
+    assert (found["rows"], found["every"]) == (3 * 1498, 3)  # 2 of 3 epochs, 2,996 rows of 1,000 that are looked at
+    assert [row["epoch"] for row in found["epochs"]] == [0, 2]
+    for row in found["epochs"]:
+        assert 1498 / 5 < row["samples"] < 1498 / 2
+        assert row["quantiles"][2] == pytest.approx(np.exp(-row["epoch"]) * 1.5, rel=0.05)  # the median of all
+    assert np.sum(page.get(f"/losses/{FULL}/map.json").json()["counts"]) == found["epochs"][0]["samples"]
+
+
 def test_frames_have_the_boxes_above_the_least_score(page: Served) -> None:
     found = page.get(f"/detections/{DETECTED}.json?other={ANNOTATED}").json()
     frame = found["frames"][0]
