@@ -22,7 +22,7 @@ _COMMANDS = {  # name: its module, which is imported when the command is asked f
     "selection": "selections.looking", "cull": "detections.cull", "priority": "priority", "train": "train",
     "adapt": "adapt", "evaluate": "evaluate", "run": "run", "history": "history", "report": "reports.report",
     "package": "packages.building",
-    "sql": "sql", "doctor": "service.doctor", "serve": "service.serve", "schedule": "service.schedule",
+    "sql": "sql", "ui": "web.ui", "doctor": "service.doctor", "serve": "service.serve", "schedule": "service.schedule",
     "verify": "store", "gc": "store",
 }  # fmt: skip
 

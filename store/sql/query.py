@@ -64,7 +64,13 @@ class Asked:
 
 
 def ask(
-    tables: Tables, root: Root, query: str, params: Params = None, at: At = None, memory: int | None = None
+    tables: Tables,
+    root: Root,
+    query: str,
+    params: Params = None,
+    at: At = None,
+    memory: int | None = None,
+    begun: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
 ) -> Asked:
     """Ask one reading statement.
 
@@ -75,6 +81,7 @@ def ask(
         params: values of its parameters.
         at: a time, or `{table: version}`; None for now.
         memory: bytes that the query may take, and the answer; None for `memory_limit()`.
+        begun: is given the connection before anything runs on it, for whoever may interrupt it from another thread.
 
     Raises:
         QueryRefused: the statement would write, or reads files outside the store.
@@ -90,6 +97,8 @@ def ask(
             making = pool.submit(connect, files, memory)
             shown = visible(tables, names, at)
             connection = making.result()
+        if begun is not None:
+            begun(connection)
         connection.execute("set variable gone = ?::varchar[]", [gone(tables, at) if "runs" in names else []])
         changes = changes_at(tables, at) if {"datasets", "shards"} & names else []
         paths: dict[str, list[str]] = {}

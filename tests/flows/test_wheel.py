@@ -27,6 +27,10 @@ def test_the_wheel(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"tamis"}
     assert "tamis/store/py.typed" in names
+    page = ROOT / "flows" / "web"
+    files = [path for folder in ("templates", "static") for path in (page / folder).iterdir()]
+    assert len(files) > 20
+    assert {f"tamis/flows/web/{path.relative_to(page)}" for path in files} <= set(names)
 
     # Without -S an editable install's hook would be found first.
     site = [str(tmp_path / "site"), sysconfig.get_paths()["purelib"]]

@@ -11,6 +11,7 @@ from tamis.flows.cli.reports.confidence import confidence
 from tamis.flows.cli.reports.costs import costs
 from tamis.flows.cli.reports.culling import culling
 from tamis.flows.cli.reports.frontier import frontier
+from tamis.flows.cli.reports.html import html
 from tamis.flows.cli.reports.labels import labels
 from tamis.flows.cli.reports.mainstream import mainstream
 from tamis.flows.cli.reports.similarity import similarity
@@ -92,5 +93,5 @@ def _row(one: "Speedup") -> dict[str, Any]:
     }
 
 
-for _command in (costs, frontier, confidence, similarity, labels, culling, timeline, mainstream):
+for _command in (costs, frontier, confidence, similarity, labels, culling, timeline, mainstream, html):
     report.add_command(_command)
