@@ -339,11 +339,7 @@ class Datasets(Removable):
             raise DatasetNotFound(
                 f"No dataset {name!r} in {self._root.url}; there are: {', '.join(names) or 'none'}.{meant}"
             )
-        upto = [head for head in heads if version is None or head["version"] <= version]
-        if version is not None and (not upto or upto[-1]["version"] != version):
-            self._versions.check_there(name, version)
-            raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {heads[-1]['version']}, not {version}.")
-        return self._versions.load(upto)
+        return self._versions.load(heads, version)
 
     @one_patience
     def head(self, name: str, version: int) -> Mapping[str, Any]:

@@ -73,9 +73,18 @@ class Versions:
         """What was put right since, in order; of removed versions too."""
         return self._tables.every("dataset_changes", f"name/{name}") if NAME.fullmatch(name) else []
 
-    def load(self, heads: Sequence[Mapping[str, Any]]) -> Dataset:
-        """The version of the last of these heads, which are all up to it."""
-        return self._load(heads).dataset
+    def load(self, heads: Sequence[Mapping[str, Any]], version: int | None = None) -> Dataset:
+        """A version of a name, by the heads of all that are there; None for the last.
+
+        Raises:
+            DatasetNotFound: it is not among them.
+        """
+        upto = [head for head in heads if version is None or head["version"] <= version]
+        if version is not None and (not upto or upto[-1]["version"] != version):
+            name, newest = heads[-1]["dataset"], heads[-1]["version"]
+            self.check_there(name, version)
+            raise DatasetNotFound(f"Dataset {name!r} has versions 1 to {newest}, not {version}.")
+        return self._load(upto).dataset
 
     def newest(self, name: str) -> Dataset | None:
         """The newest version of a name, to add to; None where there is none."""
