@@ -75,6 +75,8 @@ def take(host: str, port: int, token: str | None = None) -> Place:
             f"Cannot listen on {host}, port {port}: {error.strerror or error}. Another `tamis ui` may be running: open "
             f"http://{host}:{port}/, or choose another port with --port (0: any that is free)."
         ) from error
+    # asyncio asks for this where it makes the socket itself; without it an answer waits 40 ms for the reader's word.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     drawn = token if token is not None or _is_loopback(str(address[0])) else secrets.token_hex(16)
     return Place(host, listening.getsockname()[1], drawn, listening)
 

@@ -7,14 +7,17 @@ Chromium is installed, the time to its first contentful paint as it says it. `TA
 history (10^8, in 100 epochs, takes some minutes and 1 GB to write).
 """
 
+import json
+import multiprocessing
 import os
 import shutil
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -108,15 +111,30 @@ def _measured(store: Store, turns: int) -> dict[str, float]:
 
 
 def _images(store: Store, turns: int, quick: bool) -> list[Result]:
-    with _served(Store.open(store.root.url)) as url, ThreadPoolExecutor(6) as six, httpx.Client(base_url=url) as client:
-        client.get("/images/digits@1/1400", timeout=600)  # what decodes is loaded
-
-        def whole(turn: int) -> None:
-            page = client.get(f"/datasets/digits@1.json?page={turn + 1}", timeout=600).json()
-            list(six.map(lambda cell: client.get(f"{cell['image']}?size=192", timeout=600).content, page["images"]))
-
-        seconds = _median(2 if quick else turns, whole)
+    """Asked for by another process, as a browser is one: threads of this one would take turns with the server."""
+    other = multiprocessing.get_context("spawn")
+    with _served(Store.open(store.root.url)) as url, ProcessPoolExecutor(1, other) as client:
+        seconds = client.submit(_browse, url.removeprefix("http://"), 2 if quick else turns).result()
     return [Result("a page of 60 images, all of them", seconds * 1e3, "ms", target=None if quick else 500.0)]
+
+
+def _browse(host: str, turns: int) -> float:
+    """Median seconds of a page and its images, in six connections."""
+    connections = threading.local()
+
+    def get(path: str) -> bytes:
+        if not hasattr(connections, "one"):
+            connections.one = HTTPConnection(host, timeout=600)
+        connections.one.request("GET", path)
+        return connections.one.getresponse().read()
+
+    def whole(turn: int) -> None:
+        page = json.loads(get(f"/datasets/digits@1.json?page={turn + 1}"))
+        assert all(list(six.map(lambda cell: get(f"{cell['image']}?size=192"), page["images"])))
+
+    with ThreadPoolExecutor(6) as six:
+        get("/images/digits@1/1400")  # what decodes is loaded
+        return _median(turns, whole)
 
 
 def _lazy(store: Store, losses: int) -> list[Result]:
