@@ -100,8 +100,9 @@ class Pages:
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
         self._made.filters.update(formats.FILTERS)
-        charts: dict[str, Any] = {"lines": lines, "bars": bars, "areas": areas}
-        self._made.globals.update(charts | {"prefect": prefect, "alone": alone, "asset": cache(asset)})
+        known: dict[str, Any] = {"lines": lines, "bars": bars, "areas": areas}
+        known |= {"prefect": prefect, "alone": alone, "asset": cache(asset)}
+        self._made.globals.update(known)
 
     def html(self, template: str, /, **values: Any) -> str:
         """A page."""
