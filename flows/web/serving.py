@@ -50,7 +50,7 @@ class Place:
     @property
     def hosts(self) -> tuple[str, ...]:
         """Names under which it is served; () for any."""
-        return (*LOOPBACK, self.host) if self.token is None else ()
+        return tuple(dict.fromkeys((*LOOPBACK, self.host))) if self.token is None else ()
 
 
 def take(host: str, port: int, token: str | None = None) -> Place:

@@ -26,8 +26,10 @@ def rename(tables: Tables, table: str, old: str, new: str) -> Series:
 
     Raises:
         NotFound: there is no such name.
-        InvalidName: the new name is none, or another's.
+        InvalidName: the old one has a version, or the new one is none, or another's.
     """
+    if "@" in old:
+        raise InvalidName(f"{old[:200]!r}: versions keep their numbers, so leave out '@' and what follows.")
     check_name(new, table.removesuffix("s"))
     until_claimed(partial(_renamed, tables, table, old, new), f"Renaming {old}")
     return series_of(tables, table, new)

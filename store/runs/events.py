@@ -199,10 +199,10 @@ class Events(Removable):
         """
         exact = self.state(key)
         if exact is None and NAME.fullmatch(key) and (last := self._last(key)).events and last.life.gone:
-            raise RunNotFound(
-                f"Run {key} was removed. `tamis run restore {key}` undoes that until its files are freed (tamis gc)."
-            )
+            raise _removed(key)
         found = [exact] if exact else [r for r in self.all() if len(key) >= 4 and r.key.startswith(key)]
+        if not found and len(lost := self._lost_like(key)) == 1:
+            raise _removed(lost[0])
         if len(found) != 1:
             near = ", ".join(r.key[:12] for r in found) if found else "none"
             meant = "" if found else did_you_mean(key, [r.key[: max(len(key), 4)] for r in self.all()])
@@ -227,6 +227,22 @@ class Events(Removable):
     def all(self) -> list[Run]:
         """Every run, the oldest first."""
         return [run_of(row) for row in newest_runs(self._tables.alive(self._tables.state("runs")))]
+
+    @one_patience
+    def restore(self, ref: str) -> list[str]:
+        """Take the removal of a run back, which a part of its key also names where it begins no other removed one.
+
+        Raises:
+            NotFound: no such run was removed.
+            RestoreRefused: its files were freed, or it was begun anew meanwhile.
+        """
+        lost = self._lost_like(ref)
+        return super().restore(lost[0] if len(lost) == 1 and ref not in lost else ref)
+
+    def _lost_like(self, start: str) -> list[str]:
+        """Keys of removed runs that begin like this, with at least four characters."""
+        gone = self._tables.lives(self._tables.state("runs")).gone if len(start) >= 4 else []
+        return sorted({key for key, _, _ in gone if key.startswith(start)})
 
     def _last(self, key: str) -> Last:
         return last_of(self._tables, key)
@@ -277,3 +293,9 @@ class Events(Removable):
             return publish_needing(self._tables, "runs", [row], claimed, needs, stays)
         except Barred:
             return False
+
+
+def _removed(key: str) -> RunNotFound:
+    return RunNotFound(
+        f"Run {key} was removed. `tamis run restore {key}` undoes that until its files are freed (tamis gc)."
+    )

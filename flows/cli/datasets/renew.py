@@ -115,8 +115,8 @@ def _from_file(name: str | None, path: Path) -> "RenewConfig":
     if more:
         flags = ", ".join(f"--{option}".replace("_", "-") for option in more if option)
         raise click.UsageError(f"--config says everything: leave out {flags}, or put them into {path}.")
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         asked = tomllib.loads(text) if path.suffix.lower() != ".json" else json.loads(text)
     except ValueError as error:
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"

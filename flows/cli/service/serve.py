@@ -82,7 +82,8 @@ def _plan(one: "Deployment") -> dict[str, Any]:
 def _show(service: "Service") -> None:
     rows: list[dict[str, Any]] = []
     for plan in map(_plan, service.deployments):
-        times = [time[:16].replace("T", " ") for time in plan.pop("next")]
+        times = [time[:19].replace("T", " ") for time in plan.pop("next")]
         rows.append(plan | dict(zip(_NEXT, times, strict=False)))
     table(rows, ["name", "flow", "when", "timezone", *_NEXT])
+    say(f"Store: {service.store}")
     say(f"Nothing was scheduled. Start with `tamis serve {service.file}`.")

@@ -62,6 +62,7 @@ def test_a_file_says_everything(growing: Path, tamis: Tamis) -> None:
     (growing / "n.toml").write_text('dataset = "digits"\n[[selections]]\nmethod = "random"\nbudget = 9\n')
     (growing / "n.json").write_text(json.dumps({"dataset": "digits", "shards": ["in/*.tar"]}))
     (growing / "bad.toml").write_text("dataset = digits\n")
+    (growing / "bytes.toml").write_bytes(b"dataset = \xe7\n")
     assert tamis("dataset", "renew", "--config", "n.toml", "--json").json["selections"][0]["selection"] == (
         "digits-random@1"
     )
@@ -70,6 +71,7 @@ def test_a_file_says_everything(growing: Path, tamis: Tamis) -> None:
         (("other", "--config", "n.toml"), "n.toml is about digits, not other"),
         (("--config", "n.toml", "--budget", "9", "--epochs", 1), "leave out --epochs, --budget"),
         (("--config", "bad.toml"), "bad.toml cannot be read as TOML"),
+        (("--config", "bytes.toml"), "bytes.toml cannot be read as TOML"),
         ((), "NAME with options, or --config FILE"),
         (("digits", "--measure", "margin"), "Specify how much to select"),
     ):

@@ -98,6 +98,8 @@ def test_renamed_keeps_versions_and_pinned_references(store: Store, base: Datase
     publish(store, base, "taken", seed=3)
     with pytest.raises(InvalidName, match="name of another"):
         store.selections.rename("better", "taken")
+    with pytest.raises(InvalidName, match="leave out '@'"):
+        store.selections.rename("better@2", "some")
     assert store.selections.rename("better", "some") == ["some@1", "some@2", "some@3"]
     assert store.selections.get("better@3").ref == "some@3"
 

@@ -11,7 +11,15 @@ from lifekit import finished
 from storekit import counts, publish, shard
 
 from tamis.store import Store
-from tamis.store.errors import DatasetNotFound, PackageNotFound, RestoreRefused, RunBusy, RunNotFound, StillNeeded
+from tamis.store.errors import (
+    DatasetNotFound,
+    NotFound,
+    PackageNotFound,
+    RestoreRefused,
+    RunBusy,
+    RunNotFound,
+    StillNeeded,
+)
 from tamis.store.upkeep.verify import verify
 
 FORMATS = Path(__file__).parents[2] / "formats"
@@ -78,6 +86,22 @@ def test_what_is_of_a_dataset_keeps_it(store: Store, tmp_path: Path) -> None:
     assert {name: n for name, n in found.items() if n} == {"bases": 1}
     with pytest.raises(DatasetNotFound, match="removed meanwhile"):
         finished(store, "score2", base.ref)
+
+
+def test_a_removed_run_is_found_by_a_part_of_its_key(store: Store) -> None:
+    for key in ("aaaa1111", "aaaa2222", "bbbb1111"):
+        finished(store, key, "d@1")
+    store.runs.remove("aaaa1")
+    store.runs.remove("bbbb")
+    assert store.runs.get("aaaa").key == "aaaa2222"
+    with pytest.raises(RunNotFound, match=r"bbbb1111 was removed. `tamis run restore bbbb1111`"):
+        store.runs.get("bbbb1")
+    assert [store.runs.restore("bbbb"), store.runs.restore("aaaa")] == [["bbbb1111"], ["aaaa1111"]]
+    store.runs.remove("aaaa1111")
+    store.runs.remove("aaaa2222")
+    for part in ("aaaa", "aaa", ""):
+        with pytest.raises(NotFound):
+            store.runs.restore(part)
 
 
 def test_a_run_is_begun_anew_after_it_was_removed(store: Store) -> None:
