@@ -1,7 +1,7 @@
 """The file of a service that works as it stands, on the store of `tamis demo`."""
 
 EXAMPLE = """\
-store = "tamis-demo/store"              # or --store, or TAMIS_STORE; relative to this file
+store = "tamis-demo/store"              # relative to this file; --store and TAMIS_STORE go before it
 
 [deployments.nightly-choice]
 flow = "select"

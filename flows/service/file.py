@@ -1,6 +1,6 @@
 """The file of a service: what runs, when, on which server.
 
-    store = "work"                         # or --store, or TAMIS_STORE
+    store = "work"                         # --store and TAMIS_STORE go before it
     [server]                               # default: one of the service's own
     home = "/var/lib/tamis"                # its folder; or url = "http://prefect.example/api": one that is there
     [metrics]
