@@ -49,9 +49,7 @@ def test_links_of_the_pages(name: str) -> None:
 
 def test_anchors_are_those_of_code_hosts(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(
-        "# Fair, `optimal`\n## S3 timeouts\n```\n# no heading\n```\n## S3 timeouts\n### A [link](x.md)\n"
-    )
+    page.write_text("# Fair, `optimal`\n## S3 timeouts\n```\n# no heading\n```\n## S3 timeouts\n### A [link](x.md)\n")
     assert anchors(page) == {"fair-optimal", "s3-timeouts", "s3-timeouts-1", "a-link"}
 
 
