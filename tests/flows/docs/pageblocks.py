@@ -178,6 +178,7 @@ def call(arguments: list[str]) -> tuple[int, bytes, bytes]:
 
 def shorter_python(source: str) -> str:
     """The same program with little to do."""
-    for long, short in ((r'"epochs": \d+', '"epochs": 1'), (r'"model": "\w+"', '"model": "preact8"')):
+    less = {r'"epochs": \d+': '"epochs": 2', r"every=\d+": "every=1", r'"model": "\w+"': '"model": "preact8"'}
+    for long, short in less.items():
         source = re.sub(long, short, source)
     return source
