@@ -12,7 +12,7 @@ DATA ?= $(or $(TAMIS_DATA),data)
 WORKERS ?= 2
 PYTEST := python -m pytest -q --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: environment demo test test-nightly test-real test-newest test-oldest lint bench docs constraints clean
+.PHONY: environment demo test test-nightly test-real test-newest test-oldest lint bench docs site constraints clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -40,6 +40,9 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+
+site: $(READY)
+	$(BIN)/python -m zensical build --clean --strict
 
 environment: $(READY)
 
@@ -95,4 +98,4 @@ test-newest test-oldest: test-%: $(UV)
 	.venv-$*/bin/$(PYTEST) tests
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-oldest .venv-uv build dist *.egg-info demo
+	rm -rf $(VENV) .venv-newest .venv-oldest .venv-uv build dist *.egg-info demo site .cache
