@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bench_chaos import WHEN, Chaos, serving
 
-WORKS = ("index", "append", "score", "select", "train", "match", "renew", "remove", "restore", "rename", "gc")
+WORKS = ("index", "score", "select", "train", "renew", "remove", "rename", "gc")
 
 
 def test_killed_ten_times(tmp_path: Path) -> None:
