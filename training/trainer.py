@@ -257,7 +257,7 @@ class Fitting:
         vars(self._books).update(asdict(books))
         self._before, self._waited = (books.samples_read, books.bytes_read), books.streaming
         self._earlier = books.parts
-        self._gathered = [gathered]
+        self._gathered = [gathered] if len(gathered.samples_B) else []  # of no samples it is not known what is right
         self._notify(f"Resuming run {self._plan.key[:12]} at epoch {books.epoch}, step {books.steps}.")
         return learner
 

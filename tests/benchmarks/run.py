@@ -2,7 +2,8 @@
 
 NAME is index, sql, publish, ...: the `bench_NAME.py` beside this file; all of them by default. --data (or
 TAMIS_BENCH_DATA) is a folder with train-*.tar, such as CIFAR-10 in WebDataset shards; without it scikit-learn's digits
-serve. --cache (or TAMIS_BENCH_CACHE) keeps what takes minutes to make. --cords (or TAMIS_BENCH_CORDS) is a checkout of
+serve. --cache (or TAMIS_BENCH_CACHE) keeps what takes minutes to make. --kills (or TAMIS_BENCH_KILLS) is how many
+kills `chaos` goes on to. --cords (or TAMIS_BENCH_CORDS) is a checkout of
 CORDS, which the pursuit is measured against. --published (or TAMIS_BENCH_PUBLISHED) is a JSON file of the accuracy
 curves and layer latencies that Mainstream's authors published; without it such curves are generated. Prints a table and
 writes it as JSON.
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("TAMIS_BENCH_DATA"))
     parser.add_argument("--cache", default=os.environ.get("TAMIS_BENCH_CACHE"))
     parser.add_argument("--cords", default=os.environ.get("TAMIS_BENCH_CORDS"))
+    parser.add_argument("--kills", default=os.environ.get("TAMIS_BENCH_KILLS"))
     parser.add_argument("--published", default=os.environ.get("TAMIS_BENCH_PUBLISHED"))
     parser.add_argument("--json", type=Path, default=Path(".benchmarks/results.json"))
     given = parser.parse_args()
@@ -46,6 +48,8 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(NAMES)}")
     if given.cache:
         os.environ["TAMIS_BENCH_CACHE"] = str(given.cache)
+    if given.kills:
+        os.environ["TAMIS_BENCH_KILLS"] = str(given.kills)
     if given.cords:
         os.environ["TAMIS_BENCH_CORDS"] = str(given.cords)
     if given.published:

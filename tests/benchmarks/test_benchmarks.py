@@ -7,7 +7,8 @@ from benchlib import table
 from run import NAMES, measure
 
 # Those that start a Ray cluster take most of a minute.
-CASES = [pytest.param(name, marks=pytest.mark.nightly) if name == "ray" else name for name in NAMES]
+NIGHTLY = ("ray", "chaos")  # test_chaos.py has a smaller one
+CASES = [pytest.param(name, marks=pytest.mark.nightly) if name in NIGHTLY else name for name in NAMES]
 
 
 # WebDataset, a peer, leaves it to the collector to close shards.
