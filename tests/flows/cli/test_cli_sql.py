@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from terminal import HEARING
 
 from tamis.flows.cli.output import plain
 from tamis.flows.escapes import shown, shown_lines
@@ -332,16 +333,19 @@ def test_a_reader_that_goes_away_ends_it_quietly(empty: None, tmp_path: Path, fo
 def test_ctrl_c_ends_a_running_query(empty: None, tmp_path: Path) -> None:
     query = "select count(*) from range(1000000) a, range(1000000) b where a.range + b.range = 7"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tamis.flows.cli", "--store", str(tmp_path / "store"), "sql", query],
+        [*HEARING, sys.executable, "-m", "tamis.flows.cli", "--store", str(tmp_path / "store"), "sql", query],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("tamis-sql-*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)  # from the connection to the running query
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("tamis-sql-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # from the connection to the running query
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert (out, "Traceback" in err, "Interrupted" in err) == ("", False, True)
     assert not list(tmp_path.glob("tamis-sql-*"))
