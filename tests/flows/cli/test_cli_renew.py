@@ -44,9 +44,9 @@ def test_options_describe_one_selection_and_the_answer_is_told(
     assert again.code == 1, "the proxy that is due cannot be trained on what is missing"
     assert "is missing" in again.err
     (growing / "in" / "train-000000.tar").write_bytes(digits["train"][0].read_bytes())
-    again = tamis(*asked)
+    again = tamis(*asked, "--json")
     assert again.code == 0, again.err
-    assert "grown by 50%, more than 20%; every shard is scored again" in again.out
+    assert again.json["proxies"][0]["reason"] == "grown by 50%, more than 20%; every shard is scored again"
     assert "nightly@2" in again.out
     (growing / "in" / "train-000000.tar").unlink()
     assert "1 shard of digits@2 missing: " in tamis(*asked).err

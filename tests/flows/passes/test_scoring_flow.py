@@ -19,6 +19,7 @@ def proxies(*seeds: int) -> tuple[TrainConfig, ...]:
     return tuple(TrainConfig(**BRIEF, augment="none", seed=seed) for seed in seeds)
 
 
+@pytest.mark.nightly  # to the bit only where both train on as many threads
 def test_proxies_train_at_once_in_processes_of_their_own(store: Store, dataset: Dataset, tmp_path: Any) -> None:
     config, resources = ScoreConfig(dataset="digits", proxies=proxies(0, 1)), Resources(workers=2)
     alone = Store.create(tmp_path / "alone")
