@@ -50,7 +50,7 @@ def everything(store: Store) -> list[dict[str, Any]]:
     return store.query("select metric, sample, value from scores order by all").to_pylist()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # a minute of CPU, and more on the clock
 @pytest.mark.timeout(600)
 def test_an_ensemble_over_two_workers_of_which_one_is_killed(
     rays: Rays, digits: dict[str, list[Path]], tmp_path: Path, s3: S3Server, prefect_server: str
