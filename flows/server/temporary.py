@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 from tamis.flows.errors import ServerFailed
@@ -99,7 +100,26 @@ def tell_prefect(url: str) -> None:
     """Have Prefect use a server of this machine, which is asked for through no proxy."""
     os.environ["PREFECT_API_URL"] = url
     _spare_loopback()
-    if "prefect.context" in sys.modules:  # loaded already: it has read its settings
+    _read_again()
+
+
+@contextlib.contextmanager
+def told_prefect(url: str) -> Generator[None]:
+    """Within: Prefect uses a server, as by `tell_prefect`; then what it used before."""
+    before = dict(os.environ)
+    tell_prefect(url)
+    try:
+        yield
+    finally:
+        for name in {name for name in before.keys() | os.environ.keys() if before.get(name) != os.environ.get(name)}:
+            os.environ.pop(name, None)
+            os.environ.update({name: before[name]} if name in before else {})
+        _read_again()
+
+
+def _read_again() -> None:
+    """Have Prefect read its settings, where it is loaded and has read them already."""
+    if "prefect.context" in sys.modules:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tamis.flows.errors import DeploymentNotFound, ServerUnreachable
 from tamis.flows.server.persistent import default_home, state
 from tamis.flows.server.settings import check_server, server_url, unreachable
-from tamis.flows.server.temporary import tell_prefect
+from tamis.flows.server.temporary import told_prefect
 from tamis.flows.service.checking import read_tables
 from tamis.flows.service.deploying import flow_of, known, was_skipped
 from tamis.flows.service.file import ServerTable, interval_of
@@ -41,12 +41,11 @@ def on_schedules(file: Path) -> Generator["SyncPrefectClient"]:
     """
     url = address(file)
     check_server(url)
-    tell_prefect(url)
     import httpx
     from prefect.client.orchestration import get_client
 
     try:
-        with get_client(sync_client=True) as client:
+        with told_prefect(url), get_client(sync_client=True) as client:
             yield client
     except httpx.TransportError as error:
         raise unreachable(url, error) from error

@@ -180,7 +180,6 @@ def _catch(process: subprocess.Popen[str], folder: Path, client: SyncPrefectClie
     return run.id
 
 
-@pytest.mark.nightly  # by itself: a server that other tests of this process end is not asked
 def test_tasks_of_a_served_flow_are_bounded_by_workers(prefect_server: str) -> None:
     """Under Prefect's own task runner, which has no bound."""
     lock, running, most = threading.Lock(), 0, 0
