@@ -18,6 +18,7 @@ from tamis.store.advice import command
 from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound
 from tamis.store.runs import FINISHED, Run
+from tamis.training.signals.alike import alike
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ def _has_loss(hard: Any) -> bool:
 
 
 def _of(store: Store, run: Run, dataset: Dataset) -> Run:
-    if run.kind not in ("score", "train") or run.dataset != dataset.ref:
+    if run.kind not in ("score", "train") or run.dataset not in alike(store, dataset):
         listing = command(store.root, "run", "ls", "--kind", "score")
         raise RunNotFound(
             f"Run {run.key[:12]} is a {run.kind} run of {run.dataset}: expected a scoring or training run of "

@@ -12,6 +12,7 @@ from tamis.store.advice import command
 from tamis.store.datasets import Dataset
 from tamis.store.errors import RunNotFound
 from tamis.store.runs import Run
+from tamis.training.signals.alike import alike
 
 
 def run_of(store: Store, dataset: Dataset, key: str | None) -> Run:
@@ -20,16 +21,16 @@ def run_of(store: Store, dataset: Dataset, key: str | None) -> Run:
     Raises:
         RunNotFound: there is none, or it has none, or those of another version.
     """
-    recorded = store.runs.with_losses()
+    recorded, refs = store.runs.with_losses(), alike(store, dataset)
     if key is not None:
         run = store.runs.get(key)
-        if run.key not in recorded or run.dataset != dataset.ref:
+        if run.key not in recorded or run.dataset not in refs:
             has = f"losses of {run.dataset}" if run.key in recorded else "no losses"
             raise RunNotFound(
                 f"Run {run.key[:12]} has {has}, and those of {dataset.ref} are asked for. {_advice(store)}"
             )
         return run
-    found = [run for run in store.runs.all() if run.dataset == dataset.ref and run.key in recorded]
+    found = [run for run in store.runs.all() if run.dataset in refs and run.key in recorded]
     if not found:
         raise RunNotFound(
             f"No run has losses of {dataset.ref}: train with --record-losses, or record a loop of your own with "

@@ -32,6 +32,7 @@ from tamis.training import border
 from tamis.training.selecting import by_losses
 from tamis.training.selecting.answers import Computed, answer
 from tamis.training.selecting.own import find_method
+from tamis.training.signals.alike import alike
 
 MEASURES = ("entropy", "margin", "confidence", "loss")  # what scoring by a model gives to rank by; imports have others
 _STORED: frozenset[Need] = frozenset(
@@ -136,7 +137,8 @@ def newest_scores(store: Store, dataset: Dataset, measure: str = "entropy") -> R
     Raises:
         RunNotFound: nothing scored this version yet.
     """
-    scored = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset == dataset.ref]
+    refs = alike(store, dataset)
+    scored = [r for r in store.runs.all() if r.kind == "score" and r.status == FINISHED and r.dataset in refs]
     found = [r for r in scored if measure in _metrics(r)]
     if scored and not found:
         raise RunNotFound(
@@ -190,7 +192,7 @@ def _runs(store: Store, dataset: Dataset, config: SelectConfig, measure: str) ->
     if len({r.key for r in runs}) < len(runs):
         raise CurationError("A scoring run is listed twice: an ensemble counts each run once.")
     for run in runs:
-        if run.kind != "score" or run.dataset != dataset.ref:
+        if run.kind != "score" or run.dataset not in alike(store, dataset):
             raise RunNotFound(
                 f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not a scoring run of {dataset.ref}. "
                 f"{command(store.root, 'run', 'ls', '--kind', 'score')} lists the runs with scores."
@@ -218,15 +220,16 @@ def features_run(store: Store, dataset: Dataset, key: str | None = None) -> Run:
     Raises:
         RunNotFound: there are none, or they are of another dataset version.
     """
+    refs = alike(store, dataset)
     if key is not None:
         run = store.runs.get(key)
-        if run.kind != "features" or run.dataset != dataset.ref:
+        if run.kind != "features" or run.dataset not in refs:
             raise RunNotFound(
                 f"Run {run.key[:12]} is a {run.kind} of {run.dataset}, not features of {dataset.ref}. "
                 f"{command(store.root, 'run', 'ls', '--kind', 'features')} lists the runs with features."
             )
         return run
-    found = [r for r in store.runs.all() if r.kind == "features" and r.status == FINISHED and r.dataset == dataset.ref]
+    found = [r for r in store.runs.all() if r.kind == "features" and r.status == FINISHED and r.dataset in refs]
     if not found:
         computing = command(store.root, "score", "features", "--dataset", dataset.ref, "--model-run", "KEY")
         raise RunNotFound(f"There are no features of {dataset.ref} yet. Compute them with a trained model: {computing}")

@@ -21,6 +21,7 @@ from tamis.store.datasets.overlap import samples_in_common
 from tamis.training import border
 from tamis.training.config import InLoop
 from tamis.training.errors import StrategyError
+from tamis.training.signals.alike import alike
 from tamis.training.strategies.loss_based import Floats, LossBased, PassParameters
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RhoLoss(LossBased):
     def resolved(cls, store: "Store", dataset: "Dataset", asked: InLoop) -> InLoop:
         assert isinstance(asked, RhoParameters)
         run = store.runs.get(asked.irreducible)
-        if run.kind != "score" or run.dataset != dataset.ref:
+        if run.kind != "score" or run.dataset not in alike(store, dataset):
             raise StrategyError(
                 f"Strategy rho-loss: run {run.key[:12]} is a {run.kind} of {run.dataset}; expected a scoring of "
                 f"{dataset.ref} by a model that was trained on held-out data."

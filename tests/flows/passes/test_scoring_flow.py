@@ -11,6 +11,7 @@ from tamis.store import Store
 from tamis.store.datasets import Dataset
 from tamis.training.errors import TrainingEnded
 from tamis.training.job import TrainConfig
+from tamis.training.selecting.by_scores import SelectConfig, select
 
 BRIEF: dict[str, Any] = {"dataset": "digits", "model": "tiny_model:linear", "epochs": 1, "batch_size": 64}
 
@@ -19,7 +20,6 @@ def proxies(*seeds: int) -> tuple[TrainConfig, ...]:
     return tuple(TrainConfig(**BRIEF, augment="none", seed=seed) for seed in seeds)
 
 
-@pytest.mark.nightly  # to the bit only where both train on as many threads
 def test_proxies_train_at_once_in_processes_of_their_own(store: Store, dataset: Dataset, tmp_path: Any) -> None:
     config, resources = ScoreConfig(dataset="digits", proxies=proxies(0, 1)), Resources(workers=2)
     alone = Store.create(tmp_path / "alone")
@@ -48,3 +48,15 @@ def test_a_process_that_fails_says_why(store: Store, dataset: Dataset) -> None:
     wrong = (*proxies(0), TrainConfig(**BRIEF | {"model": "tiny_model:nowhere"}))
     with pytest.raises(TrainingEnded, match=r"tiny_model:nowhere ended with code 1: UnknownModelError: .*nowhere"):
         train_all(Direct(2), store.root.url, wrong, Resources(workers=2), False)
+
+
+def test_scores_of_the_same_shards_are_there_under_every_name(store: Store, dataset: Dataset) -> None:
+    store.datasets.add("again", [shard.uri for shard in dataset.shards])
+    (first,) = score(Direct(), store.root.url, ScoreConfig(dataset="digits", proxies=proxies(0)), Resources())
+    (second,) = score(Direct(), store.root.url, ScoreConfig(dataset="again", runs=(first.model_run,)), Resources())
+    assert (second.run, second.cached) == (first.run, True), "scores are found by content"
+    for asked in ({}, {"scores": (second.run,)}):
+        chosen = select(store, SelectConfig(dataset="again", measure="entropy", budget="10%", **asked)).selection
+        assert chosen.dataset == "again@1"
+    other = select(store, SelectConfig(dataset="digits", measure="entropy", budget="10%")).selection
+    assert chosen.round_at(0)[0].tolist() == other.round_at(0)[0].tolist()
