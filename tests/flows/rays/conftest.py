@@ -55,8 +55,10 @@ def rays(tmp_path_factory: pytest.TempPathFactory, _s3_server: S3Server) -> Iter
     environment = os.environ | _s3_server.environment | made.environment | {"TAMIS_NOTES": str(made.notes)}
     environment["TMPDIR"] = "/tmp"  # Ray's sockets lie there, and their names must be short
     starting = [sys.executable, "-W", "ignore", "-c", STARTING]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(starting, env=environment, text=True, start_new_session=True, **pipes) as cluster:  # type: ignore[call-overload]  # pipes
+    with subprocess.Popen(
+        starting, env=environment, text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as cluster:  # fmt: skip
         assert cluster.stdout is not None
         address = cluster.stdout.readline().strip()
         assert address, "the Ray cluster did not start"
