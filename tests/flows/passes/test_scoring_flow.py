@@ -55,8 +55,9 @@ def test_scores_of_the_same_shards_are_there_under_every_name(store: Store, data
     (first,) = score(Direct(), store.root.url, ScoreConfig(dataset="digits", proxies=proxies(0)), Resources())
     (second,) = score(Direct(), store.root.url, ScoreConfig(dataset="again", runs=(first.model_run,)), Resources())
     assert (second.run, second.cached) == (first.run, True), "scores are found by content"
-    for asked in ({}, {"scores": (second.run,)}):
-        chosen = select(store, SelectConfig(dataset="again", measure="entropy", budget="10%", **asked)).selection
+    for runs in ((), (second.run,)):
+        asked = SelectConfig(dataset="again", measure="entropy", budget="10%", scores=runs)
+        chosen = select(store, asked).selection
         assert chosen.dataset == "again@1"
     other = select(store, SelectConfig(dataset="digits", measure="entropy", budget="10%")).selection
     assert chosen.round_at(0)[0].tolist() == other.round_at(0)[0].tolist()
